@@ -1,0 +1,46 @@
+# The targets; `make` alone lists them. Everything needs only Python 3.11+, make and a compiler.
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+.PHONY: help setup label-studio demo demo-stop check format test test-all bench screenshots clean
+
+python := .venv/bin/python
+pytest := $(python) -m pytest
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: ## prepare everything the other targets need
+	@scripts/setup
+
+label-studio: setup ## prepare the Label Studio server, in an environment of its own
+	@scripts/environment label-studio > /dev/null
+
+demo: label-studio ## run the whole loop on real photos and leave the service up (IMAGES=DIR, FRESH=1)
+	@exec .venv/bin/winnow --home "$(or $(HOME_DIR),winnow-demo)" demo $(if $(FRESH),--fresh) $(if $(IMAGES),--images "$(IMAGES)")
+
+demo-stop: ## stop a demo that was left in the background
+	@.venv/bin/winnow --home "$(or $(HOME_DIR),winnow-demo)" demo --stop
+
+format: setup ## put the code in its one format
+	@scripts/tool ruff format . && scripts/tool ruff check --fix .
+
+check: setup ## format, lint, types, import contract
+	@scripts/tool ruff format --check .
+	@scripts/tool ruff check .
+	@$(python) -m mypy
+	@scripts/tool lint-imports
+
+test: label-studio ## the default tests, under 15 minutes
+	@scripts/browser && $(pytest)
+
+test-all: label-studio ## every test
+	@scripts/browser && $(pytest) -m ''
+
+bench: setup ## a benchmark: NAME=... [SCALE=small|full]
+	@$(python) -m benchmarks.$(subst -,_,$(NAME)) $(if $(SCALE),--scale $(SCALE))
+
+screenshots: label-studio ## make the pictures in docs/ again
+	@$(python) -m tests.e2e.screenshots
+
+clean: ## remove what this clone made; the shared environments stay
+	@rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .import_linter_cache

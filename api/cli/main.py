@@ -1,0 +1,59 @@
+"""The `winnow` executable: one module per noun beside this file, wired here."""
+
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from store.errors import RequestError, WinnowError
+
+app = typer.Typer(
+    name="winnow",
+    help="Decide which images are worth a human's time, get them labelled, and freeze training sets to trust.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+
+@app.callback()
+def main(
+    context: typer.Context,
+    home: Annotated[
+        Path, typer.Option("--home", envvar="WINNOW_HOME", help="The workspace folder; made on first use.")
+    ] = Path("winnow-data"),
+) -> None:
+    """Options for every command."""
+    context.obj = home
+    if specification := os.environ.get("WINNOW_FAIL_POINT"):
+        from store import fail_points
+
+        fail_points.arm(specification)
+
+
+def hoist_home(arguments: Sequence[str]) -> list[str]:
+    """Move `--home DIR` to the front, so that it may stand anywhere on the line."""
+    rest = list(arguments)
+    for position, argument in enumerate(rest):
+        if argument == "--":
+            break
+        if argument == "--home" and position + 1 < len(rest):
+            return [argument, rest[position + 1], *rest[:position], *rest[position + 2 :]]
+        if argument.startswith("--home="):
+            return [argument, *rest[:position], *rest[position + 1 :]]
+    return rest
+
+
+def run() -> None:
+    """Run the command line; a failure is one sentence on stderr and exit code 1 or 2."""
+    try:
+        app(args=hoist_home(sys.argv[1:]))
+    except WinnowError as error:
+        print(f"winnow: {error}", file=sys.stderr)
+        sys.exit(2 if isinstance(error, RequestError) else 1)
+    except KeyboardInterrupt:
+        print("winnow: stopped. The same command continues where it was.", file=sys.stderr)
+        sys.exit(130)

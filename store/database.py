@@ -1,0 +1,75 @@
+"""The connection to the catalog: short read and write transactions over SQLAlchemy."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import Connection, Engine, create_engine, event, inspect, text
+from sqlalchemy.exc import DatabaseError
+from sqlalchemy.orm import Session
+
+from store.errors import InvalidInputError
+
+HEAD_REVISION = "0001"
+_MIGRATIONS = Path(__file__).parent / "migrations"
+_LOCK_TIMEOUT_S = 60
+
+
+class Database:
+    """The catalog behind one SQLAlchemy URL, at the newest schema.
+
+    A write transaction takes SQLite's write lock when it begins, so that two processes wait for
+    each other instead of failing half-way. Keep it short: compute first, then write.
+    """
+
+    def __init__(self, url: str) -> None:
+        self.engine = create_engine(url, connect_args={"timeout": _LOCK_TIMEOUT_S})
+        event.listen(self.engine, "connect", _configure_sqlite)
+        event.listen(self.engine, "begin", _begin_sqlite)
+        try:
+            self._migrate()
+        except DatabaseError as error:
+            raise InvalidInputError(f"{self.engine.url.database} is not a Winnow catalog: {error.orig}.") from error
+
+    @contextmanager
+    def read(self) -> Iterator[Session]:
+        """A session on one consistent snapshot; nothing is written."""
+        with Session(self.engine) as session:
+            yield session
+
+    @contextmanager
+    def write(self) -> Iterator[Session]:
+        """A session that commits when the block ends and rolls back when it raises."""
+        with Session(self.engine.execution_options(writes=True)) as session, session.begin():
+            yield session
+
+    def _migrate(self) -> None:
+        if _revision(self.engine) == HEAD_REVISION:
+            return
+        from alembic import command
+        from alembic.config import Config
+
+        config = Config()
+        config.set_main_option("script_location", str(_MIGRATIONS).replace("%", "%%"))
+        with self.engine.execution_options(writes=True).begin() as connection:
+            config.attributes["connection"] = connection
+            command.upgrade(config, "head")
+
+
+def _revision(engine: Engine) -> str | None:
+    with engine.connect() as connection:
+        if not inspect(connection).has_table("alembic_version"):
+            return None
+        return connection.execute(text("SELECT version_num FROM alembic_version")).scalar()
+
+
+def _configure_sqlite(connection: Any, _record: object) -> None:
+    connection.isolation_level = None  # we say BEGIN ourselves, see _begin_sqlite
+    for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON"):
+        connection.execute(f"PRAGMA {pragma}")
+
+
+def _begin_sqlite(connection: Connection) -> None:
+    writes = connection.get_execution_options().get("writes", False)
+    connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")

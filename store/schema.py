@@ -1,0 +1,420 @@
+"""The tables: one for each word of the vocabulary in docs/glossary.md.
+
+Rows are appended; what a person or an annotator said is never overwritten. JSON columns hold
+what is only ever read whole (a recipe, a report), never what a query filters on.
+"""
+
+from datetime import UTC, datetime
+from typing import Any, ClassVar, NewType
+
+from sqlalchemy import JSON, BigInteger, DateTime, ForeignKey, LargeBinary, String, TypeDecorator, UniqueConstraint
+from sqlalchemy.engine import Dialect
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+
+ImageId = NewType("ImageId", int)
+VersionId = NewType("VersionId", str)
+
+
+def now() -> datetime:
+    """The present moment, with its time zone."""
+    return datetime.now(UTC)
+
+
+class UtcDateTime(TypeDecorator[datetime]):
+    """A moment: stored in UTC, read back with its time zone on every database."""
+
+    impl = DateTime
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        """To UTC, without its zone."""
+        return None if value is None else value.astimezone(UTC).replace(tzinfo=None)
+
+    def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        """The zone put back."""
+        return None if value is None else value.replace(tzinfo=UTC)
+
+
+class Base(DeclarativeBase):
+    """The root of every table."""
+
+    type_annotation_map: ClassVar = {datetime: UtcDateTime, dict[str, Any]: JSON, list[Any]: JSON}
+
+
+# --- the catalog ---------------------------------------------------------------------------------
+
+
+class Image(Base):
+    """One distinct content, named by the sha256 of its bytes."""
+
+    __tablename__ = "images"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    sha256: Mapped[str] = mapped_column(String(64), unique=True)
+    pixels_sha256: Mapped[str] = mapped_column(String(64), index=True)  # of the decoded RGB pixels
+    phash: Mapped[str] = mapped_column(String(16))  # 64 bits in hex, equal to imagehash.phash
+    width: Mapped[int]  # pixels, after EXIF orientation
+    height: Mapped[int]
+    format: Mapped[str] = mapped_column(String(16))
+    bytes: Mapped[int] = mapped_column(BigInteger)
+    created_at: Mapped[datetime] = mapped_column(default=now)
+
+
+class Sighting(Base):
+    """One place an image was seen. A uri that later shows other content is another sighting."""
+
+    __tablename__ = "sightings"
+    __table_args__ = (UniqueConstraint("uri", "image_id"),)
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    image_id: Mapped[int] = mapped_column(ForeignKey("images.id"), index=True)
+    uri: Mapped[str] = mapped_column(index=True)
+    source: Mapped[str] = mapped_column(index=True)
+    scene: Mapped[str | None] = mapped_column(index=True)  # images of one scene are never split
+    details: Mapped[dict[str, Any]]  # the user's own columns, typed as they came
+    bytes: Mapped[int] = mapped_column(BigInteger)
+    modified_ns: Mapped[int] = mapped_column(BigInteger)
+    current: Mapped[bool] = mapped_column(default=True)  # false once the uri shows other content
+    seen_at: Mapped[datetime] = mapped_column(default=now)
+
+
+class Quarantined(Base):
+    """A file that could not become an image, and why."""
+
+    __tablename__ = "quarantine"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    uri: Mapped[str] = mapped_column(unique=True)
+    source: Mapped[str]
+    reason: Mapped[str]
+    seen_at: Mapped[datetime] = mapped_column(default=now)
+
+
+# --- vectors and duplicates ----------------------------------------------------------------------
+
+
+class Encoder(Base):
+    """An encoder version: the digest covers its weights and its preprocessing."""
+
+    __tablename__ = "encoders"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    name: Mapped[str] = mapped_column(index=True)
+    digest: Mapped[str] = mapped_column(String(64), unique=True)
+    dimensions: Mapped[int]
+
+
+class VectorBlock(Base):
+    """A run of rows in an encoder's vector file that was on disk before it was recorded here."""
+
+    __tablename__ = "vector_blocks"
+    __table_args__ = (UniqueConstraint("encoder_id", "start"),)
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    encoder_id: Mapped[int] = mapped_column(ForeignKey("encoders.id"))
+    start: Mapped[int]  # first row
+    rows: Mapped[int]
+    sha256: Mapped[str] = mapped_column(String(64))
+
+
+class Embedding(Base):
+    """Which row of the encoder's vector file belongs to an image."""
+
+    __tablename__ = "embeddings"
+    __table_args__ = (UniqueConstraint("encoder_id", "row"),)
+
+    image_id: Mapped[int] = mapped_column(ForeignKey("images.id"), primary_key=True)
+    encoder_id: Mapped[int] = mapped_column(ForeignKey("encoders.id"), primary_key=True)
+    row: Mapped[int]
+
+
+class DuplicateScan(Base):
+    """One search for duplicates over all images of one encoder."""
+
+    __tablename__ = "duplicate_scans"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    digest: Mapped[str] = mapped_column(String(64))  # of the groups it found, by sha256
+    encoder_id: Mapped[int] = mapped_column(ForeignKey("encoders.id"))
+    report: Mapped[dict[str, Any]]  # thresholds, expected precision and recall, counts
+    created_at: Mapped[datetime] = mapped_column(default=now)
+
+
+class DuplicateGroup(Base):
+    """Images that are one picture for training; every member was compared with the representative."""
+
+    __tablename__ = "duplicate_groups"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    scan_id: Mapped[int] = mapped_column(ForeignKey("duplicate_scans.id"), index=True)
+    representative_id: Mapped[int] = mapped_column(ForeignKey("images.id"))
+
+
+class DuplicateMember(Base):
+    """One image of a group; the representative is a member too, at distance 0."""
+
+    __tablename__ = "duplicate_members"
+
+    group_id: Mapped[int] = mapped_column(ForeignKey("duplicate_groups.id"), primary_key=True)
+    image_id: Mapped[int] = mapped_column(ForeignKey("images.id"), primary_key=True)
+    kind: Mapped[str] = mapped_column(String(16))  # representative, pixels, perceptual or embedding
+    distance: Mapped[float]  # to the representative, on the scale of its kind
+
+
+# --- predictions and failures --------------------------------------------------------------------
+
+
+class PredictionRun(Base):
+    """One model version's pass over images."""
+
+    __tablename__ = "prediction_runs"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    model: Mapped[str] = mapped_column(index=True)
+    digest: Mapped[str] = mapped_column(String(64), unique=True)  # of the model and what it saw
+    classes: Mapped[list[Any]]
+    version_id: Mapped[str | None] = mapped_column(ForeignKey("versions.id"))  # what it was trained on
+    report: Mapped[dict[str, Any]]
+    created_at: Mapped[datetime] = mapped_column(default=now)
+
+
+class Prediction(Base):
+    """One model version's class probabilities on one image."""
+
+    __tablename__ = "predictions"
+
+    run_id: Mapped[int] = mapped_column(ForeignKey("prediction_runs.id"), primary_key=True)
+    image_id: Mapped[int] = mapped_column(ForeignKey("images.id"), primary_key=True)
+    probabilities: Mapped[bytes] = mapped_column(LargeBinary)  # (C,) float32, little-endian, in the run's class order
+
+
+class FailureScan(Base):
+    """One search for regions of the collection where a prediction run fails."""
+
+    __tablename__ = "failure_scans"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    run_id: Mapped[int] = mapped_column(ForeignKey("prediction_runs.id"))
+    report: Mapped[dict[str, Any]]
+    created_at: Mapped[datetime] = mapped_column(default=now)
+
+
+class FailureCluster(Base):
+    """A region in which the run fails more often than elsewhere."""
+
+    __tablename__ = "failure_clusters"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    scan_id: Mapped[int] = mapped_column(ForeignKey("failure_scans.id"), index=True)
+    name: Mapped[str]
+    failures: Mapped[int]
+    labelled: Mapped[int]
+    failure_rate: Mapped[float]
+    lift: Mapped[float]  # failure rate over that of the whole collection
+    interval_low: Mapped[float]
+    interval_high: Mapped[float]
+
+
+class FailureMember(Base):
+    """An image in a failure cluster: labelled ones carry the failure's type, unlabelled ones none."""
+
+    __tablename__ = "failure_members"
+
+    cluster_id: Mapped[int] = mapped_column(ForeignKey("failure_clusters.id"), primary_key=True)
+    image_id: Mapped[int] = mapped_column(ForeignKey("images.id"), primary_key=True)
+    failure: Mapped[str | None]  # "confusion" where the prediction disagrees with the label
+    medoid: Mapped[bool] = mapped_column(default=False)
+
+
+# --- batches and campaigns -----------------------------------------------------------------------
+
+
+class Batch(Base):
+    """The images a recipe chose from one state of the catalog."""
+
+    __tablename__ = "batches"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    digest: Mapped[str] = mapped_column(String(64), unique=True)  # of recipe, state and picks
+    recipe: Mapped[dict[str, Any]]
+    state: Mapped[dict[str, Any]]  # what the planner read: ids and digests, enough to replay
+    report: Mapped[dict[str, Any]]
+    created_at: Mapped[datetime] = mapped_column(default=now)
+
+
+class Pick(Base):
+    """One image of a batch, and why it is there."""
+
+    __tablename__ = "picks"
+
+    batch_id: Mapped[int] = mapped_column(ForeignKey("batches.id"), primary_key=True)
+    rank: Mapped[int] = mapped_column(primary_key=True)  # 0 is the most wanted
+    image_id: Mapped[int] = mapped_column(ForeignKey("images.id"), index=True)
+    arm: Mapped[str] = mapped_column(String(16))
+    score: Mapped[float]
+    why: Mapped[str]
+
+
+class Taxonomy(Base):
+    """Versioned classes with their task kind and guideline."""
+
+    __tablename__ = "taxonomies"
+    __table_args__ = (UniqueConstraint("name", "revision"),)
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    name: Mapped[str]
+    revision: Mapped[int]
+    task_kind: Mapped[str] = mapped_column(String(32))
+    classes: Mapped[list[Any]]  # [{"name", "description"}], in display order
+    guideline: Mapped[str]
+    created_at: Mapped[datetime] = mapped_column(default=now)
+
+
+class Vendor(Base):
+    """Whoever labels, and the Label Studio they do it in. The token itself is never stored."""
+
+    __tablename__ = "vendors"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    name: Mapped[str] = mapped_column(unique=True)
+    ls_url: Mapped[str]
+    ls_token_reference: Mapped[str]  # "env:NAME" or "file:PATH"
+
+
+class Campaign(Base):
+    """A batch, or the disputed part of one, being labelled: one Label Studio project."""
+
+    __tablename__ = "campaigns"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    name: Mapped[str] = mapped_column(unique=True)
+    purpose: Mapped[str] = mapped_column(String(16))  # labelling or adjudication
+    parent_id: Mapped[int | None] = mapped_column(ForeignKey("campaigns.id"))  # of an adjudication
+    batch_id: Mapped[int] = mapped_column(ForeignKey("batches.id"))
+    taxonomy_id: Mapped[int] = mapped_column(ForeignKey("taxonomies.id"))
+    vendor_id: Mapped[int] = mapped_column(ForeignKey("vendors.id"))
+    overlap: Mapped[int]  # answers wanted per item
+    ls_project_id: Mapped[int | None]
+    closed_at: Mapped[datetime | None]
+    created_at: Mapped[datetime] = mapped_column(default=now)
+
+
+class Task(Base):
+    """One item of a campaign, on its way to exactly one Label Studio task."""
+
+    __tablename__ = "tasks"
+    __table_args__ = (UniqueConstraint("campaign_id", "image_id"),)
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    uid: Mapped[str] = mapped_column(String(32), unique=True)  # carried as data.uid
+    campaign_id: Mapped[int] = mapped_column(ForeignKey("campaigns.id"), index=True)
+    image_id: Mapped[int] = mapped_column(ForeignKey("images.id"), index=True)
+    rank: Mapped[int]
+    state: Mapped[str] = mapped_column(String(16))  # planned, intended (a request may be out), pushed
+    ls_task_id: Mapped[int | None]
+
+
+class Annotator(Base):
+    """A person who answers, as one Label Studio knows them."""
+
+    __tablename__ = "annotators"
+    __table_args__ = (UniqueConstraint("vendor_id", "ls_user_id"),)
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    vendor_id: Mapped[int] = mapped_column(ForeignKey("vendors.id"))
+    ls_user_id: Mapped[int]
+    name: Mapped[str]
+
+
+class Annotation(Base):
+    """One revision of one annotator's answer; an edit or a deletion is a further revision."""
+
+    __tablename__ = "annotations"
+    __table_args__ = (UniqueConstraint("task_id", "ls_annotation_id", "revision"),)
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    task_id: Mapped[int] = mapped_column(ForeignKey("tasks.id"), index=True)
+    annotator_id: Mapped[int] = mapped_column(ForeignKey("annotators.id"))
+    ls_annotation_id: Mapped[int]
+    revision: Mapped[int]  # 0, 1, 2 … in the order seen
+    answer: Mapped[str | None]  # the class; none when skipped or deleted
+    result: Mapped[list[Any]]  # what Label Studio holds, unread
+    skipped: Mapped[bool]
+    deleted: Mapped[bool]
+    lead_time_s: Mapped[float | None]
+    ls_updated_at: Mapped[str]
+    seen_at: Mapped[datetime] = mapped_column(default=now)
+
+
+# --- quality and labels --------------------------------------------------------------------------
+
+
+class Verdict(Base):
+    """What QA decided about one item, from the annotations it names."""
+
+    __tablename__ = "verdicts"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    task_id: Mapped[int] = mapped_column(ForeignKey("tasks.id"), index=True)
+    outcome: Mapped[str] = mapped_column(String(16))  # accepted, another-opinion, adjudication, rejected
+    answer: Mapped[str | None]
+    posterior: Mapped[float | None]  # probability that the answer is right
+    evidence: Mapped[dict[str, Any]]  # annotation ids, annotator accuracies, adjudicator
+    created_at: Mapped[datetime] = mapped_column(default=now)
+
+
+class Label(Base):
+    """An accepted value. The newest label of an image and taxonomy name is the one in force."""
+
+    __tablename__ = "labels"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    image_id: Mapped[int] = mapped_column(ForeignKey("images.id"), index=True)
+    taxonomy_id: Mapped[int] = mapped_column(ForeignKey("taxonomies.id"))
+    verdict_id: Mapped[int] = mapped_column(ForeignKey("verdicts.id"), unique=True)
+    value: Mapped[str]
+    created_at: Mapped[datetime] = mapped_column(default=now)
+
+
+# --- versions ------------------------------------------------------------------------------------
+
+
+class Version(Base):
+    """An immutable training set; its id is the digest of its manifest."""
+
+    __tablename__ = "versions"
+
+    id: Mapped[str] = mapped_column(String(64), primary_key=True)
+    name: Mapped[str] = mapped_column(index=True)
+    number: Mapped[int]  # 1, 2, 3 … within the name
+    parent_id: Mapped[str | None] = mapped_column(ForeignKey("versions.id"))
+    manifest: Mapped[dict[str, Any]]  # classes, fractions, encoder, scan, batches, items' digest
+    gates: Mapped[list[Any]]
+    created_at: Mapped[datetime] = mapped_column(default=now)
+
+
+class VersionItem(Base):
+    """One labelled image of a version."""
+
+    __tablename__ = "version_items"
+
+    version_id: Mapped[str] = mapped_column(ForeignKey("versions.id"), primary_key=True)
+    image_id: Mapped[int] = mapped_column(ForeignKey("images.id"), primary_key=True, index=True)
+    label_id: Mapped[int] = mapped_column(ForeignKey("labels.id"))
+    split: Mapped[str] = mapped_column(String(8))  # train, val or test
+
+
+# --- schedules -----------------------------------------------------------------------------------
+
+
+class Schedule(Base):
+    """A recipe that is planned again and again by cron."""
+
+    __tablename__ = "schedules"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    name: Mapped[str] = mapped_column(unique=True)
+    cron: Mapped[str]
+    recipe: Mapped[dict[str, Any]]
+    paused: Mapped[bool] = mapped_column(default=False)
+    created_at: Mapped[datetime] = mapped_column(default=now)

@@ -1,0 +1,150 @@
+"""What every test may ask for: a workspace of its own, and rows to put into it."""
+
+import hashlib
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+from sqlalchemy import select
+
+from store import schema, vectors
+from store.schema import ImageId
+from store.workspace import Workspace, open_workspace
+
+
+@pytest.fixture
+def workspace(tmp_path: Path) -> Workspace:
+    return open_workspace(tmp_path / "home")
+
+
+class Builder:
+    """Puts rows into a workspace that a test starts from."""
+
+    def __init__(self, workspace: Workspace) -> None:
+        self.workspace = workspace
+
+    def images(self, count: int, *, scenes: Sequence[str | None] | None = None) -> list[ImageId]:
+        """`count` images that no file stands behind, sha256 of their number."""
+        ids = []
+        with self.workspace.database.write() as session:
+            for i in range(count):
+                sha256 = hashlib.sha256(str(i).encode()).hexdigest()
+                image = schema.Image(
+                    sha256=sha256, pixels_sha256=sha256, phash=sha256[:16], width=8, height=8, format="PNG", bytes=100
+                )
+                session.add(image)
+                session.flush()
+                session.add(
+                    schema.Sighting(
+                        image_id=image.id,
+                        uri=f"/photos/{i}.png",
+                        source="photos",
+                        scene=scenes[i] if scenes else None,
+                        details={},
+                        bytes=100,
+                        modified_ns=0,
+                    )
+                )
+                ids.append(ImageId(image.id))
+        return ids
+
+    def vectors(self, image_ids: Sequence[ImageId], values: np.ndarray, *, name: str = "test") -> schema.Encoder:
+        """`values` (N, D) as the embeddings of `image_ids` under an encoder called `name`."""
+        with self.workspace.database.write() as session:
+            encoder = session.scalar(select(schema.Encoder).where(schema.Encoder.name == name))
+            if encoder is None:
+                digest = hashlib.sha256(name.encode()).hexdigest()
+                encoder = schema.Encoder(name=name, digest=digest, dimensions=values.shape[1])
+                session.add(encoder)
+                session.flush()
+            session.expunge(encoder)
+        file = vectors.VectorFile(self.workspace.vectors_dir, encoder)
+        file.append(self.workspace.database, image_ids, values.astype(np.float32))
+        return encoder
+
+    def taxonomy(self, classes: Sequence[str] = ("cat", "dog")) -> int:
+        """A single-label taxonomy named "animals"."""
+        with self.workspace.database.write() as session:
+            taxonomy = schema.Taxonomy(
+                name="animals",
+                revision=1,
+                task_kind="classification",
+                classes=[{"name": name, "description": ""} for name in classes],
+                guideline="Say what it is.",
+            )
+            session.add(taxonomy)
+            session.flush()
+            return taxonomy.id
+
+    def batch(self, image_ids: Sequence[ImageId], *, arms: Sequence[str] | None = None) -> int:
+        """A batch of these images in this order."""
+        with self.workspace.database.write() as session:
+            count = len(session.scalars(select(schema.Batch.id)).all())
+            digest = hashlib.sha256(f"batch {count}".encode()).hexdigest()
+            batch = schema.Batch(digest=digest, recipe={}, state={}, report={})
+            session.add(batch)
+            session.flush()
+            for rank, image_id in enumerate(image_ids):
+                arm = arms[rank] if arms else "diverse"
+                session.add(
+                    schema.Pick(batch_id=batch.id, rank=rank, image_id=image_id, arm=arm, score=0.0, why="a test")
+                )
+            return batch.id
+
+    def campaign(self, batch_id: int, taxonomy_id: int, *, overlap: int = 2) -> int:
+        """A campaign over a batch, every task pushed, by a vendor nobody can reach."""
+        with self.workspace.database.write() as session:
+            vendor = session.scalar(select(schema.Vendor))
+            if vendor is None:
+                vendor = schema.Vendor(name="nobody", ls_url="http://127.0.0.1:1", ls_token_reference="env:NOTHING")
+                session.add(vendor)
+                session.flush()
+            campaign = schema.Campaign(
+                name=f"campaign-{batch_id}",
+                purpose="labelling",
+                batch_id=batch_id,
+                taxonomy_id=taxonomy_id,
+                vendor_id=vendor.id,
+                overlap=overlap,
+                ls_project_id=1,
+            )
+            session.add(campaign)
+            session.flush()
+            picks = session.scalars(select(schema.Pick).where(schema.Pick.batch_id == batch_id)).all()
+            for pick in picks:
+                uid = hashlib.sha256(f"{campaign.id}/{pick.image_id}".encode()).hexdigest()[:32]
+                session.add(
+                    schema.Task(
+                        uid=uid,
+                        campaign_id=campaign.id,
+                        image_id=pick.image_id,
+                        rank=pick.rank,
+                        state="pushed",
+                        ls_task_id=pick.rank + 1,
+                    )
+                )
+            return campaign.id
+
+    def labels(self, values: dict[ImageId, str]) -> None:
+        """Accepted labels, each through a verdict of a campaign over just these images."""
+        with self.workspace.database.read() as session:
+            taxonomy_id = session.scalar(select(schema.Taxonomy.id).order_by(schema.Taxonomy.id.desc()))
+        taxonomy_id = taxonomy_id or self.taxonomy(sorted(set(values.values())))
+        campaign_id = self.campaign(self.batch(list(values)), taxonomy_id)
+        with self.workspace.database.write() as session:
+            for task in session.scalars(select(schema.Task).where(schema.Task.campaign_id == campaign_id)).all():
+                value = values[ImageId(task.image_id)]
+                verdict = schema.Verdict(
+                    task_id=task.id, outcome="accepted", answer=value, posterior=0.99, evidence={"annotations": []}
+                )
+                session.add(verdict)
+                session.flush()
+                session.add(
+                    schema.Label(image_id=task.image_id, taxonomy_id=taxonomy_id, verdict_id=verdict.id, value=value)
+                )
+
+
+@pytest.fixture
+def build(workspace: Workspace) -> Builder:
+    return Builder(workspace)
