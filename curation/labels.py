@@ -1,0 +1,65 @@
+"""The labels in force: for each image the newest accepted value under one taxonomy name."""
+
+from dataclasses import dataclass
+
+from sqlalchemy import Select, func, select
+from sqlalchemy.orm import Session
+
+from store.errors import InvalidInputError, NotFoundError
+from store.schema import Image, ImageId, Label, Taxonomy, Verdict
+
+
+@dataclass(frozen=True)
+class LabelInForce:
+    """An accepted value and where it came from."""
+
+    label_id: int
+    image_id: ImageId
+    sha256: str
+    value: str
+    posterior: float | None  # the chance that it is right; none when an adjudicator said so
+    verdict_id: int
+
+
+def in_force(session: Session, taxonomy: str) -> list[LabelInForce]:
+    """The labels of a taxonomy name, ordered by sha256."""
+    rows = session.execute(
+        select(Label.id, Label.image_id, Image.sha256, Label.value, Verdict.posterior, Verdict.id)
+        .join(Image, Image.id == Label.image_id)
+        .join(Verdict, Verdict.id == Label.verdict_id)
+        .where(Label.id.in_(newest_ids(taxonomy)))
+        .order_by(Image.sha256)
+    )
+    return [LabelInForce(*row) for row in rows]
+
+
+def newest_ids(taxonomy: str) -> Select[tuple[int]]:
+    """A query for the ids of the labels in force, to build others on."""
+    return (
+        select(func.max(Label.id))
+        .join(Taxonomy, Taxonomy.id == Label.taxonomy_id)
+        .where(Taxonomy.name == taxonomy)
+        .group_by(Label.image_id)
+    )
+
+
+def the_taxonomy(session: Session, name: str | None) -> Taxonomy:
+    """The newest revision of the taxonomy called `name`; without a name, of the only one that has labels.
+
+    Raises:
+        NotFoundError: there is none.
+        InvalidInputError: without a name, there are several.
+    """
+    if name is None:
+        labelled = select(Taxonomy.name).join(Label, Label.taxonomy_id == Taxonomy.id).distinct()
+        names = sorted(session.scalars(labelled))
+        if not names:
+            raise NotFoundError("No image has a label yet. Label a campaign, then run: winnow qa review CAMPAIGN.")
+        if len(names) > 1:
+            raise InvalidInputError(f"{len(names)} taxonomies have labels: say --taxonomy {' or '.join(names)}.")
+        name = names[0]
+    newest = select(Taxonomy).where(Taxonomy.name == name).order_by(Taxonomy.revision.desc()).limit(1)
+    taxonomy = session.scalar(newest)
+    if taxonomy is None:
+        raise NotFoundError(f"There is no taxonomy called {name!r}. See: winnow taxonomy list.")
+    return taxonomy
