@@ -30,10 +30,10 @@ def in_force(session: Session, taxonomy: str) -> list[LabelInForce]:
         .where(Label.id.in_(newest_ids(taxonomy)))
         .order_by(Image.sha256)
     )
-    return [LabelInForce(*row) for row in rows]
+    return [LabelInForce(row[0], ImageId(row[1]), *row[2:]) for row in rows]
 
 
-def newest_ids(taxonomy: str) -> Select[tuple[int]]:
+def newest_ids(taxonomy: str) -> Select[int]:
     """A query for the ids of the labels in force, to build others on."""
     return (
         select(func.max(Label.id))

@@ -126,6 +126,39 @@ class Builder:
                 )
             return campaign.id
 
+    def answers(self, campaign_id: int, answers: dict[str, Sequence[str | None]]) -> None:
+        """What each person answered to the items in order of rank; `None` where they did not."""
+        with self.workspace.database.write() as session:
+            campaign = session.get_one(schema.Campaign, campaign_id)
+            tasks = session.scalars(
+                select(schema.Task).where(schema.Task.campaign_id == campaign_id).order_by(schema.Task.rank)
+            ).all()
+            for name, values in answers.items():
+                annotator = session.scalar(select(schema.Annotator).where(schema.Annotator.name == name))
+                if annotator is None:
+                    number = len(session.scalars(select(schema.Annotator)).all()) + 1
+                    annotator = schema.Annotator(vendor_id=campaign.vendor_id, ls_user_id=number, name=name)
+                    session.add(annotator)
+                    session.flush()
+                for task, value in zip(tasks, values, strict=True):
+                    if value is None:
+                        continue
+                    number = len(session.scalars(select(schema.Annotation.id)).all()) + 1
+                    session.add(
+                        schema.Annotation(
+                            task_id=task.id,
+                            annotator_id=annotator.id,
+                            ls_annotation_id=number,
+                            revision=0,
+                            answer=value,
+                            result=[],
+                            skipped=False,
+                            deleted=False,
+                            ls_updated_at=f"2026-01-01T00:00:00.{number:06}Z",
+                        )
+                    )
+                    session.flush()
+
     def labels(self, values: dict[ImageId, str]) -> None:
         """Accepted labels, each through a verdict of a campaign over just these images."""
         with self.workspace.database.read() as session:
