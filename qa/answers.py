@@ -1,0 +1,129 @@
+"""What annotators answered, as it stands now: the newest revision of everything, deletions gone."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from sqlalchemy import select
+from sqlalchemy.orm import Session, aliased
+
+from store.arrays import Ints
+from store.errors import InvalidInputError, NotFoundError
+from store.schema import Annotation, Annotator, Campaign, Task, Taxonomy
+
+
+@dataclass(frozen=True)
+class Answer:
+    """One annotator's answer to one item."""
+
+    task_id: int
+    annotation_id: int
+    annotator_id: int
+    annotator: str
+    value: str | None  # none when skipped, or when it is no class of the taxonomy
+    order: tuple[str, int]  # a later answer has a larger one
+
+
+@dataclass(frozen=True)
+class Answers:
+    """Every answer under one taxonomy, in its labelling campaigns and their adjudications."""
+
+    classes: list[str]
+    task_ids: list[int]  # the items of all labelling campaigns, ascending
+    annotator_ids: list[int]  # who answered any of them, ascending
+    given: list[Answer]  # one per item and annotator, ordered by these
+    adjudicated: dict[int, Answer]  # the newest answer of an adjudicator, by the item it settles
+
+    @property
+    def table(self) -> Ints:
+        """`(M, 3)` int64: item, annotator and class as positions in the lists above; skips left out."""
+        item, annotator, number = (
+            {value: i for i, value in enumerate(values)} for values in (self.task_ids, self.annotator_ids, self.classes)
+        )
+        rows = [
+            (item[answer.task_id], annotator[answer.annotator_id], number[answer.value])
+            for answer in self.given
+            if answer.value is not None
+        ]
+        return np.array(rows, dtype=np.int64).reshape(-1, 3)
+
+    @property
+    def known(self) -> Ints:
+        """`(N,)` int64: the class an adjudicator gave to each item, -1 where none did."""
+        number = {name: i for i, name in enumerate(self.classes)}
+        settled = [self.adjudicated.get(task_id) for task_id in self.task_ids]
+        return np.array([-1 if answer is None else number[answer.value or ""] for answer in settled], dtype=np.int64)
+
+
+def labelling_campaign(session: Session, name: str) -> Campaign:
+    """The campaign called `name`.
+
+    Raises:
+        NotFoundError: there is none.
+        InvalidInputError: it is an adjudication, which is decided with its parent.
+    """
+    campaign = session.scalar(select(Campaign).where(Campaign.name == name))
+    if campaign is None:
+        raise NotFoundError(f"There is no campaign called {name!r}. See: winnow campaign list.")
+    if campaign.purpose == "adjudication":
+        parent = session.scalar(select(Campaign.name).where(Campaign.id == campaign.parent_id))
+        raise InvalidInputError(f"{name!r} is the adjudication of {parent!r}: name that campaign instead.")
+    return campaign
+
+
+def read(session: Session, taxonomy: Taxonomy) -> Answers:
+    """Everything answered under one revision of a taxonomy."""
+    classes = [str(each["name"]) for each in taxonomy.classes]
+    of_taxonomy = select(Task.id).join(Campaign).where(Campaign.taxonomy_id == taxonomy.id).order_by(Task.id)
+    task_ids = list(session.scalars(of_taxonomy.where(Campaign.purpose == "labelling")))
+    settles = _settled_tasks(session, taxonomy)
+    given: list[Answer] = []
+    adjudicated: dict[int, Answer] = {}
+    for answer in _current(session, taxonomy, set(classes)):
+        if answer.task_id not in settles:
+            given.append(answer)
+        elif answer.value is not None:
+            task_id = settles[answer.task_id]
+            adjudicated[task_id] = max(answer, adjudicated.get(task_id, answer), key=lambda each: each.order)
+    annotator_ids = sorted({answer.annotator_id for answer in given})
+    return Answers(classes, task_ids, annotator_ids, given, adjudicated)
+
+
+def _settled_tasks(session: Session, taxonomy: Taxonomy) -> dict[int, int]:
+    """The item that each item of an adjudication settles."""
+    disputed = aliased(Task)
+    rows = session.execute(
+        select(Task.id, disputed.id)
+        .join(Campaign, Campaign.id == Task.campaign_id)
+        .join(disputed, (disputed.campaign_id == Campaign.parent_id) & (disputed.image_id == Task.image_id))
+        .where(Campaign.taxonomy_id == taxonomy.id, Campaign.purpose == "adjudication")
+    )
+    return dict(rows.all())
+
+
+def _current(session: Session, taxonomy: Taxonomy, classes: set[str]) -> list[Answer]:
+    """One answer per item and annotator: of all they did not delete, the one they touched last."""
+    rows = session.execute(
+        select(Annotation, Annotator.name)
+        .join(Annotator, Annotator.id == Annotation.annotator_id)
+        .join(Task, Task.id == Annotation.task_id)
+        .join(Campaign, Campaign.id == Task.campaign_id)
+        .where(Campaign.taxonomy_id == taxonomy.id)
+        .order_by(Annotation.task_id, Annotation.ls_annotation_id, Annotation.revision)
+    )
+    newest = {(annotation.task_id, annotation.ls_annotation_id): (annotation, name) for annotation, name in rows}
+    current: dict[tuple[int, int], Answer] = {}
+    for annotation, name in newest.values():
+        if annotation.deleted:
+            continue
+        said_a_class = not annotation.skipped and annotation.answer in classes
+        answer = Answer(
+            task_id=annotation.task_id,
+            annotation_id=annotation.id,
+            annotator_id=annotation.annotator_id,
+            annotator=name,
+            value=annotation.answer if said_a_class else None,
+            order=(annotation.ls_updated_at, annotation.ls_annotation_id),
+        )
+        place = (answer.task_id, answer.annotator_id)
+        current[place] = max(answer, current.get(place, answer), key=lambda each: each.order)
+    return [current[place] for place in sorted(current)]

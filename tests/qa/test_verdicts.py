@@ -1,0 +1,242 @@
+from typing import Any
+
+import pytest
+from sqlalchemy import func, select
+
+from qa import verdicts
+from store import schema
+from store.errors import InvalidInputError, NotFoundError
+from store.schema import Annotation, Campaign, Label, Task, Verdict
+from store.workspace import Workspace
+
+AGREE = ["cat"] * 8 + ["dog"] * 8
+
+
+class Bench:
+    """A campaign of eighteen items; two people agree on the first sixteen, so both are believed."""
+
+    def __init__(self, workspace: Workspace, build: Any) -> None:
+        self.workspace = workspace
+        self.build = build
+        self.images = build.images(18)
+        self.taxonomy = build.taxonomy()
+        self.campaign = build.campaign(build.batch(self.images), self.taxonomy)
+        self.name = "campaign-1"
+
+    def answer(self, ann: list[str | None], bob: list[str | None]) -> None:
+        self.build.answers(self.campaign, {"ann": [*AGREE, *ann], "bob": [*AGREE, *bob]})
+
+    def review(self, **options: float) -> verdicts.QaSummary:
+        return verdicts.review(self.workspace, self.name, **options)
+
+    def newest(self, rank: int) -> Verdict:
+        with self.workspace.database.read() as session:
+            campaign = session.get_one(Campaign, self.campaign)
+            task_id = session.scalar(select(Task.id).where(Task.campaign_id == campaign.id, Task.rank == rank))
+            return verdicts.newest(session, campaign)[task_id or 0]
+
+    def label(self, rank: int) -> str | None:
+        with self.workspace.database.read() as session:
+            newest = select(Label.value).where(Label.image_id == self.images[rank]).order_by(Label.id.desc())
+            return session.scalar(newest)
+
+    def revise(self, rank: int, annotator: str, **changes: Any) -> None:
+        """A further revision of what somebody answered."""
+        with self.workspace.database.write() as session:
+            old = session.scalars(
+                select(Annotation)
+                .join(schema.Task)
+                .join(schema.Annotator, schema.Annotator.id == Annotation.annotator_id)
+                .where(Task.campaign_id == self.campaign, Task.rank == rank, schema.Annotator.name == annotator)
+                .order_by(Annotation.revision.desc())
+            ).first()
+            assert old is not None
+            columns = {column.key: getattr(old, column.key) for column in Annotation.__table__.columns}
+            changes = {"id": None, "revision": old.revision + 1, "ls_updated_at": "2026-02-01", **changes}
+            session.add(Annotation(**{**columns, **changes}))
+
+    def adjudicate(self, answers: dict[int, str], *, by: str = "eve", name: str = "campaign-1-adjudication") -> None:
+        """Answers of an expert, by rank in the parent."""
+        with self.workspace.database.write() as session:
+            parent = session.get_one(Campaign, self.campaign)
+            campaign = Campaign(
+                name=name,
+                purpose="adjudication",
+                parent_id=parent.id,
+                batch_id=parent.batch_id,
+                taxonomy_id=parent.taxonomy_id,
+                vendor_id=parent.vendor_id,
+                overlap=1,
+            )
+            session.add(campaign)
+            session.flush()
+            for rank in answers:
+                session.add(
+                    Task(
+                        uid=f"{name}/{rank}"[-32:],
+                        campaign_id=campaign.id,
+                        image_id=self.images[rank],
+                        rank=rank,
+                        state="pushed",
+                    )
+                )
+            campaign_id = campaign.id
+        self.build.answers(campaign_id, {by: [answers[rank] for rank in sorted(answers)]})
+
+
+@pytest.fixture
+def bench(workspace: Workspace, build: Any) -> Bench:
+    return Bench(workspace, build)
+
+
+def test_agreement_is_accepted_dispute_adjudicated_and_one_answer_waits(bench: Bench) -> None:
+    bench.answer(["cat", "cat"], ["dog", None])
+    summary = bench.review()
+    assert summary.outcomes == {"accepted": 16, "adjudication": 1, "another-opinion": 1}
+    assert (summary.items, summary.new_verdicts, summary.new_labels) == (18, 18, 16)
+    assert [bench.label(rank) for rank in range(18)] == [*AGREE, None, None]
+
+
+def test_a_verdict_says_what_it_rests_on(bench: Bench) -> None:
+    bench.answer(["cat", "cat"], ["cat", "cat"])
+    bench.review()
+    verdict = bench.newest(0)
+    assert (verdict.outcome, verdict.answer) == ("accepted", "cat")
+    assert verdict.posterior is not None
+    assert verdict.posterior > 0.9
+    assert [(each["annotator"], each["answer"]) for each in verdict.evidence["answers"]] == [
+        ("ann", "cat"),
+        ("bob", "cat"),
+    ]
+    assert verdict.evidence["annotations"] == [each["annotation"] for each in verdict.evidence["answers"]]
+    assert verdict.evidence["policy"] == {"method": "one-coin Dawid-Skene", "overlap": 2, "accept_at": 0.9}
+    accuracies = [each["accuracy"] for each in verdict.evidence["answers"]]
+    right = accuracies[0] * accuracies[1]
+    wrong = (1 - accuracies[0]) * (1 - accuracies[1])
+    assert verdict.posterior == pytest.approx(right / (right + wrong))
+
+
+def test_reviewing_twice_adds_nothing(bench: Bench) -> None:
+    bench.answer(["cat", "cat"], ["dog", None])
+    bench.review()
+    bench.adjudicate({16: "dog"})
+    bench.review()
+    again = bench.review()
+    assert (again.new_verdicts, again.new_labels) == (0, 0)
+
+
+def test_an_adjudicator_has_the_last_word(bench: Bench) -> None:
+    bench.answer(["cat", "cat"], ["dog", "cat"])
+    bench.review()
+    bench.adjudicate({16: "dog"})
+    assert bench.review().new_labels == 1
+    verdict = bench.newest(16)
+    assert (verdict.outcome, verdict.answer, verdict.posterior) == ("accepted", "dog", None)
+    assert verdict.evidence["adjudicator"] == {"annotator": "eve", "answer": "dog"}
+    assert [each["answer"] for each in verdict.evidence["answers"]] == ["cat", "dog"]
+
+    bench.revise(16, "bob", answer="cat")  # now everybody else agrees, and it changes nothing
+    assert bench.review().new_verdicts == 0
+    assert bench.label(16) == "dog"
+
+    bench.adjudicate({16: "cat"}, by="kim", name="second")
+    assert bench.review().new_labels == 1
+    assert bench.label(16) == "cat"
+
+
+def test_an_adjudicated_item_teaches_who_was_right(bench: Bench) -> None:
+    bench.answer(["cat", "cat"], ["dog", "dog"])
+    bench.adjudicate({16: "dog", 17: "dog"})
+    bench.review()
+    accuracy = {each["annotator"]: each["accuracy"] for each in bench.newest(0).evidence["answers"]}
+    assert accuracy["bob"] > accuracy["ann"]
+
+
+def test_a_changed_answer_reopens_an_accepted_item(bench: Bench) -> None:
+    bench.answer(["cat", "cat"], ["cat", "cat"])
+    bench.review()
+    bench.revise(0, "bob", answer="dog")
+    assert bench.review().outcomes == {"accepted": 17, "adjudication": 1}
+    assert bench.newest(0).outcome == "adjudication"
+
+
+def test_an_accepted_item_is_not_argued_again_because_of_others(bench: Bench) -> None:
+    bench.answer(["cat", "cat"], ["cat", "cat"])
+    bench.review()
+    other = bench.build.campaign(bench.build.batch(bench.images), bench.taxonomy)
+    flipped = ["dog" if value == "cat" else "cat" for value in [*AGREE, "cat", "cat"]]
+    bench.build.answers(other, {"ann": [*AGREE, "cat", "cat"], "bob": flipped})
+    again = bench.review()
+    assert (again.outcomes, again.new_verdicts) == ({"accepted": 18}, 0)
+
+
+def test_all_campaigns_of_a_taxonomy_tell_who_is_good(bench: Bench) -> None:
+    """The same single item is disputed; who it is with decides, and only the other campaign knows them."""
+    images = bench.images
+    bench.build.answers(
+        bench.campaign,
+        {"ann": ["cat"] * 18, "bob": ["cat"] * 18, "mal": ["dog"] * 18},
+    )
+    small = bench.build.campaign(bench.build.batch(images[:1]), bench.taxonomy)
+    bench.build.answers(small, {"ann": ["dog"], "mal": ["cat"]})
+    with bench.workspace.database.read() as session:
+        name = session.get_one(Campaign, small).name
+    assert verdicts.review(bench.workspace, name).outcomes == {"accepted": 1}
+    assert bench.label(0) == "dog"
+
+
+def test_a_stricter_policy_decides_anew(bench: Bench) -> None:
+    bench.answer(["cat", "cat"], ["cat", "cat"])
+    assert bench.review().outcomes == {"accepted": 18}
+    assert bench.review(accept_at=0.9999).outcomes == {"adjudication": 18}
+
+
+def test_a_skip_counts_as_asked_and_favours_nobody(bench: Bench) -> None:
+    bench.answer(["cat", "cat"], ["cat", "cat"])
+    for name in ("ann", "bob"):
+        bench.revise(17, name, answer=None, skipped=True)
+    bench.review()
+    verdict = bench.newest(17)
+    assert (verdict.outcome, verdict.posterior) == ("adjudication", 0.5)
+    assert [each["answer"] for each in verdict.evidence["answers"]] == [None, None]
+
+
+def test_a_deleted_answer_is_gone(bench: Bench) -> None:
+    bench.answer(["cat", "cat"], ["cat", "cat"])
+    bench.revise(17, "bob", answer=None, deleted=True)
+    bench.review()
+    assert bench.newest(17).outcome == "another-opinion"
+
+
+def test_of_two_annotations_by_one_person_the_later_counts(bench: Bench) -> None:
+    bench.answer(["cat", "cat"], ["cat", "cat"])
+    bench.revise(0, "ann", answer="dog", ls_annotation_id=1000, revision=0)  # a second annotation
+    bench.review()
+    assert {each["annotator"]: each["answer"] for each in bench.newest(0).evidence["answers"]} == {
+        "ann": "dog",
+        "bob": "cat",
+    }
+
+
+def test_a_class_the_taxonomy_lacks_is_no_answer(bench: Bench) -> None:
+    bench.answer(["cat", "bird"], ["cat", "cat"])
+    bench.review()
+    assert bench.newest(17).evidence["answers"][0]["answer"] is None
+
+
+def test_a_campaign_nobody_answered_waits(bench: Bench) -> None:
+    assert bench.review().outcomes == {"another-opinion": 18}
+    assert bench.review().new_verdicts == 0
+    with bench.workspace.database.read() as session:
+        assert session.scalar(select(func.count(Label.id))) == 0
+
+
+def test_wrong_requests_are_sentences(bench: Bench) -> None:
+    with pytest.raises(NotFoundError, match="no campaign called 'x'"):
+        verdicts.review(bench.workspace, "x")
+    with pytest.raises(InvalidInputError, match="not 90"):
+        bench.review(accept_at=90)
+    bench.answer(["cat", "cat"], ["dog", "cat"])
+    bench.adjudicate({16: "dog"})
+    with pytest.raises(InvalidInputError, match="adjudication of 'campaign-1'"):
+        verdicts.review(bench.workspace, "campaign-1-adjudication")
