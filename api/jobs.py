@@ -29,7 +29,13 @@ _WORKFLOW = "run-tick"
 _QUEUE = "ticks"
 _POLL_S = 1.0
 _FINISH_S = 20  # what a running job is given when the service stops
-_STATES = {"ENQUEUED": "waiting", "DELAYED": "waiting", "PENDING": "running", "SUCCESS": "done", "CANCELLED": "cancelled"}
+_STATES = {
+    "ENQUEUED": "waiting",
+    "DELAYED": "waiting",
+    "PENDING": "running",
+    "SUCCESS": "done",
+    "CANCELLED": "cancelled",
+}
 
 
 @dataclass(frozen=True)
@@ -44,6 +50,11 @@ class Job:
     error: str | None  # a sentence
     created_at: datetime
     finished_at: datetime | None
+
+    @property
+    def outcome(self) -> str:
+        """The summary or the error on one line; nothing while it is under way."""
+        return self.error or ", ".join(f"{name} {value}" for name, value in (self.summary or {}).items())
 
 
 @contextmanager
@@ -116,7 +127,7 @@ def apply_schedules(workspace: Workspace, crons: dict[str, str], *, paused: Sequ
 def enqueue(workspace: Workspace, schedule: str, tick: datetime) -> str:
     """Ask for one tick of a schedule, now; returns the job's id. The same tick asked twice is one job."""
     with _client(workspace) as client:
-        handle = client.enqueue(
+        handle: Any = client.enqueue(
             {
                 "workflow_name": _WORKFLOW,
                 "queue_name": _QUEUE,

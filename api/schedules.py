@@ -22,14 +22,16 @@ def add(workspace: Workspace, name: str, *, cron: str, recipe: dict[str, Any]) -
         InvalidInputError: the name, the cron expression or the recipe cannot be used.
         ConflictError: there is a schedule of this name.
     """
-    from croniter import croniter
+    from croniter import croniter  # type: ignore[import-untyped]
 
     from sampling import recipes
 
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", name):
         raise InvalidInputError(f"{name!r} cannot name a schedule: use up to 64 letters, digits, dots and dashes.")
     if not croniter.is_valid(cron, second_at_beginning=True):
-        raise InvalidInputError(f"{cron!r} is not a cron expression. Five fields, such as '0 6 * * 1' for Mondays at 6.")
+        raise InvalidInputError(
+            f"{cron!r} is not a cron expression. Five fields, such as '0 6 * * 1' for Mondays at 6."
+        )
     recipes.parse(recipe)
     schedule = Schedule(name=name, cron=cron, recipe=recipe)
     try:

@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from api.cli import jobs, schedule, serve
 from store.errors import RequestError, WinnowError
 
 app = typer.Typer(
@@ -32,6 +33,11 @@ def main(
         from store import fail_points
 
         fail_points.arm(specification)
+
+
+app.add_typer(serve.app)
+app.add_typer(schedule.app, name="schedule")
+app.add_typer(jobs.app, name="jobs")
 
 
 def hoist_home(arguments: Sequence[str]) -> list[str]:

@@ -1,0 +1,121 @@
+"""The service: signed images for Label Studio, the dashboard, and the catalog as JSON under /v1."""
+
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import select
+
+from api import dashboard, documents, image_files, image_urls, jobs, pages
+from store.errors import ConflictError, InvalidInputError, NotFoundError, RemoteError, RequestError, WinnowError
+from store.schema import ImageId, now
+from store.workspace import Workspace
+
+if TYPE_CHECKING:
+    from fastapi import FastAPI
+
+LOOPBACK_HOSTS: Sequence[str] = ("127.0.0.1", "localhost")
+
+_STATUS: dict[type, int] = {
+    NotFoundError: 404,
+    ConflictError: 409,
+    RequestError: 422,
+    RemoteError: 502,
+    WinnowError: 500,
+}
+_HEADERS = {
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",  # an image's address is a secret
+    "Content-Security-Policy": "default-src 'none'; img-src 'self'; style-src 'self'; script-src 'self'; "
+    "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+}
+
+
+def create_app(workspace: Workspace, *, hosts: Sequence[str] = LOOPBACK_HOSTS) -> "FastAPI":
+    """The web application over one workspace, answering only requests that name one of `hosts`."""
+    from fastapi import FastAPI, Request, Response
+    from fastapi.responses import FileResponse, HTMLResponse, JSONResponse
+    from fastapi.staticfiles import StaticFiles
+    from starlette.middleware.trustedhost import TrustedHostMiddleware
+
+    app = FastAPI(title="Winnow", docs_url=None, redoc_url=None)  # those pages load scripts from elsewhere
+    app.add_middleware(TrustedHostMiddleware, allowed_hosts=list(hosts), www_redirect=False)
+    app.mount("/static", StaticFiles(directory=Path(__file__).parent / "static"))
+
+    @app.middleware("http")
+    async def add_headers(request: Request, call_next: Callable[[Request], Awaitable[Response]]) -> Response:
+        response = await call_next(request)
+        response.headers.update(_HEADERS)
+        return response
+
+    @app.exception_handler(WinnowError)
+    def refuse(_request: Request, error: WinnowError) -> JSONResponse:
+        status = next(_STATUS[kind] for kind in type(error).__mro__ if kind in _STATUS)
+        return JSONResponse({"error": str(error)}, status)
+
+    @app.get("/", response_class=HTMLResponse)
+    def show_dashboard() -> str:
+        with workspace.database.read() as session:
+            model = dashboard.read(session)
+        return pages.dashboard(model, jobs.recent(workspace, limit=8), home=workspace.home)
+
+    @app.get("/images/{token}")
+    def show_image(token: str) -> Response:
+        headers = {"Access-Control-Allow-Origin": "*"}  # Label Studio's pages come from another origin
+        try:
+            image_id = image_urls.verify(workspace.key, token, now=now())
+            original = image_files.original(workspace, image_id)
+        except InvalidInputError as error:
+            return JSONResponse({"error": str(error)}, 403, headers)
+        except NotFoundError as error:
+            return JSONResponse({"error": str(error)}, 404, headers)
+        headers["Cache-Control"] = "private, max-age=3600"
+        return Response(original.data, media_type=original.media_type, headers=headers)
+
+    @app.get("/thumbnails/{image_id}.jpg")
+    def show_thumbnail(image_id: int, size: int = 192) -> FileResponse:
+        path = image_files.thumbnail(workspace, ImageId(image_id), size=size)
+        return FileResponse(path, media_type="image/jpeg", headers={"Cache-Control": "private, max-age=300"})
+
+    @app.get("/health")
+    def say_health() -> dict[str, str]:
+        with workspace.database.read() as session:
+            session.execute(select(1))
+        return {"status": "up"}
+
+    @app.get("/v1/status")
+    def show_status() -> dict[str, Any]:
+        with workspace.database.read() as session:
+            return documents.status(session)
+
+    @app.get("/v1/images")
+    def list_images(after: int = 0, limit: int = 100) -> dict[str, Any]:
+        with workspace.database.read() as session:
+            return documents.images(session, after=after, limit=limit)
+
+    @app.get("/v1/duplicates")
+    def list_duplicates(after: int = 0, limit: int = 100) -> dict[str, Any]:
+        with workspace.database.read() as session:
+            return documents.duplicates(session, after=after, limit=limit)
+
+    @app.get("/v1/batches/{batch_id}")
+    def show_batch(batch_id: int) -> dict[str, Any]:
+        with workspace.database.read() as session:
+            return documents.batch(session, batch_id)
+
+    @app.get("/v1/campaigns")
+    def list_campaigns() -> dict[str, Any]:
+        with workspace.database.read() as session:
+            return {"campaigns": [asdict(campaign) for campaign in dashboard.campaigns(session)]}
+
+    @app.get("/v1/versions/{version_id}")
+    def show_version(version_id: str) -> dict[str, Any]:
+        with workspace.database.read() as session:
+            return documents.version(session, version_id)
+
+    @app.get("/v1/jobs")
+    def list_jobs(limit: int = 50) -> dict[str, Any]:
+        return {"jobs": [asdict(job) for job in jobs.recent(workspace, limit=limit)]}
+
+    return app

@@ -1,0 +1,56 @@
+"""`winnow serve`: the dashboard, the API, the images for Label Studio, and the worker for scheduled jobs."""
+
+import signal
+import sys
+from functools import partial
+from typing import Annotated, NoReturn
+
+import typer
+
+from api.cli import console
+from api.cli.console import AsJson
+
+app = typer.Typer()
+
+
+@app.command()
+def serve(
+    context: typer.Context,
+    host: Annotated[str, typer.Option(help="The address to listen on; other machines cannot reach the default.")] = (
+        "127.0.0.1"
+    ),
+    port: Annotated[int, typer.Option(min=0, max=65535, help="If it is busy, another is chosen and said.")] = 8765,
+    as_json: AsJson = False,
+) -> None:
+    """Serve the dashboard, the API and images, and run scheduled jobs, until stopped."""
+    import uvicorn
+
+    from api import jobs, ports, schedules
+    from api.app import LOOPBACK_HOSTS, create_app
+
+    for stop in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(stop, _leave)
+    workspace = console.workspace(context)
+    with ports.listen(host, port) as listening:
+        chosen = listening.getsockname()[1]
+        if port not in (0, chosen):
+            print(f"Port {port} is busy: using {chosen}.", file=sys.stderr)
+        if host not in LOOPBACK_HOSTS:
+            print("Anyone who can reach this address can see the catalog: there is no login.", file=sys.stderr)
+        hosts = LOOPBACK_HOSTS if host in LOOPBACK_HOSTS else ["*"]
+        schedules.synchronise(workspace)
+        with jobs.worker(workspace, partial(schedules.run_tick, workspace)):
+            url = f"http://{host}:{chosen}"
+            console.emit({"url": url}, [f"Winnow is at {url}"], as_json=as_json)
+            sys.stdout.flush()
+            config = uvicorn.Config(
+                create_app(workspace, hosts=hosts),
+                log_level="warning",
+                access_log=False,  # the path of an image is a secret
+            )
+            uvicorn.Server(config).run(sockets=[listening])
+
+
+def _leave(_signal: int, _frame: object) -> NoReturn:
+    """Stop with exit code 0; what is interrupted continues with the next `winnow serve`."""
+    sys.exit(0)

@@ -1,0 +1,45 @@
+"""The dashboard as HTML."""
+
+from datetime import UTC, datetime
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from api import learning_curve
+from api.dashboard import Dashboard
+from api.jobs import Job
+
+if TYPE_CHECKING:
+    from jinja2 import Environment
+
+
+def dashboard(model: Dashboard, jobs: list[Job], *, home: Path) -> str:
+    """The page; whatever a user, a file name or an annotator brought is shown as text."""
+    plot = learning_curve.lay_out(model.curve) if model.curve else None
+    name = "empty.html" if model.is_empty else "dashboard.html"
+    return _templates().get_template(name).render(model=model, plot=plot, jobs=jobs, home=home)
+
+
+@cache
+def _templates() -> "Environment":
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+    templates = Environment(
+        loader=FileSystemLoader(Path(__file__).parent / "templates"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    templates.filters.update(number="{:,}".format, percent="{:.1%}".format, moment=_moment, duration=_duration)
+    return templates
+
+
+def _moment(value: datetime) -> str:
+    return f"{value.astimezone(UTC):%-d %b %H:%M:%S}"
+
+
+def _duration(seconds: float | None) -> str:
+    if seconds is None:
+        return "–"
+    return f"{seconds:.1f} s" if seconds < 60 else f"{seconds / 60:.1f} min"
