@@ -42,8 +42,8 @@ from store.schema import (
 
 _PICKS = 12
 _GROUPS = 6
-_MEMBERS = 5
-_DISPUTED = 8
+_MEMBERS = 4
+_DISPUTED = 9
 _VERSIONS = 6
 _CAMPAIGNS = 6
 _MEDOIDS = 6
@@ -272,7 +272,8 @@ def stages(session: Session) -> list[Stage]:
     opened, settled = _adjudication(session)
     newest = session.scalar(select(Version).order_by(Version.created_at.desc(), Version.number.desc()).limit(1))
     run = session.scalar(select(PredictionRun).order_by(PredictionRun.id.desc()).limit(1))
-    scan = select(func.max(FailureScan.id)).scalar_subquery()
+    of_scan = FailureCluster.scan_id == select(func.max(FailureScan.id)).scalar_subquery()
+    highest = session.scalar(select(func.max(FailureCluster.lift)).where(of_scan))
     return [
         Stage("Images", images, f"{sightings:,} sightings · {quarantined:,} quarantined", "quarantine"),
         Stage("Embedded", embedded, f"by {encoder.name}" if encoder else "", "batch"),
@@ -293,7 +294,12 @@ def stages(session: Session) -> list[Stage]:
             f"by {run.model}" if run else "",
             "curve",
         ),
-        Stage("Failure clusters", _count(session, FailureCluster, FailureCluster.scan_id == scan), "", "failures"),
+        Stage(
+            "Failure clusters",
+            _count(session, FailureCluster, of_scan),
+            f"up to {highest:.1f}× the failures" if highest else "",
+            "failures",
+        ),
     ]
 
 
@@ -333,7 +339,7 @@ def _batch(session: Session) -> BatchCard | None:
         id=batch.id,
         digest=batch.digest,
         created_at=batch.created_at,
-        arms=list(arms.tuples()),
+        arms=list(arms),
         picks=[PickRow(tiles[pick.image_id], pick.rank, pick.arm, pick.score, pick.why) for pick in picks],
     )
 
@@ -348,7 +354,7 @@ def _groups(session: Session) -> list[GroupRow]:
         .group_by(DuplicateGroup.id)
         .order_by(size.desc(), DuplicateGroup.id)
         .limit(_GROUPS)
-    ).tuples()
+    )
     sizes = dict(largest.all())
     members = session.scalars(
         select(DuplicateMember)
@@ -393,7 +399,7 @@ def _annotators(session: Session) -> list[AnnotatorRow]:
         .join(Vendor, Vendor.id == Annotator.vendor_id)
         .group_by(Annotator.id, Annotator.name, Vendor.name)
         .order_by(total.desc(), Annotator.name)
-    ).tuples()
+    )
     medians = _median_lead_times(session, answers)
     return [AnnotatorRow(*row[1:], medians.get(row[0])) for row in rows]
 
@@ -410,8 +416,8 @@ def _median_lead_times(session: Session, answers: Subquery) -> dict[int, float]:
         .where(answers.c.lead_time_s.is_not(None))
         .subquery()
     )
-    middle = select(ranked.c.annotator_id, ranked.c.lead_time_s).where(ranked.c.place == (ranked.c.total + 1) / 2)
-    return dict(session.execute(middle).tuples().all())
+    middle = select(ranked.c.annotator_id, ranked.c.lead_time_s).where(ranked.c.place == (ranked.c.total + 1) // 2)
+    return dict(session.execute(middle).all())
 
 
 def _disputes() -> Subquery:
@@ -474,7 +480,7 @@ def campaigns(session: Session, *, limit: int | None = None) -> list[CampaignRow
         .group_by(Campaign.id, Vendor.id)
         .order_by(Campaign.id.desc())
         .limit(limit)
-    ).tuples()
+    )
     return [
         CampaignRow(
             name=campaign.name,
@@ -514,7 +520,7 @@ def _clusters(session: Session) -> tuple[str | None, list[ClusterRow]]:
         select(FailureMember.cluster_id, func.count())
         .where(FailureMember.cluster_id.in_(ids))
         .group_by(FailureMember.cluster_id)
-    ).tuples()
+    )
     size = dict(sizes.all())
     members = session.scalars(
         select(FailureMember)

@@ -104,7 +104,7 @@ def version(session: Session, version_id: str) -> dict[str, Any]:
         "name": row.name,
         "number": row.number,
         "parent": row.parent_id,
-        "counts": dict(counts.tuples().all()),
+        "counts": dict(counts.all()),
         "gates": row.gates,
     }
 

@@ -58,7 +58,7 @@ def read(session: Session) -> list[Point]:
         .join(PredictionRun, PredictionRun.version_id == Version.id)
         .where(Version.name == newest.name)
         .order_by(Version.number, PredictionRun.id)
-    ).tuples()
+    )
     newest_runs = {version.number: (version, run) for version, run in runs}
     points = []
     for version, run in newest_runs.values():

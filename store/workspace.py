@@ -25,6 +25,11 @@ class Workspace:
         return self.home / "vectors"
 
     @property
+    def models_dir(self) -> Path:
+        """Networks in the form they run fastest, named by their encoder's digest."""
+        return self.home / "models"
+
+    @property
     def projections_dir(self) -> Path:
         """Two-dimensional layouts of the collection, for plots."""
         return self.home / "projections"
