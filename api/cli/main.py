@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from api.cli import jobs, schedule, serve
+from api.cli import campaign, jobs, schedule, serve, taxonomy, vendor
 from store.errors import RequestError, WinnowError
 
 app = typer.Typer(
@@ -38,6 +38,9 @@ def main(
 app.add_typer(serve.app)
 app.add_typer(schedule.app, name="schedule")
 app.add_typer(jobs.app, name="jobs")
+app.add_typer(taxonomy.app, name="taxonomy")
+app.add_typer(vendor.app, name="vendor")
+app.add_typer(campaign.app, name="campaign")
 
 
 def hoist_home(arguments: Sequence[str]) -> list[str]:

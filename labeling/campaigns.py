@@ -1,0 +1,294 @@
+"""Campaigns: batches under a taxonomy at a vendor, their items, and how far they got."""
+
+import fcntl
+import hashlib
+import hmac
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from sqlalchemy import func, insert, select
+from sqlalchemy.orm import Session
+
+from labeling import taxonomy, vendors
+from labeling.label_studio import LabelStudio
+from labeling.taxonomy import TaxonomyRevision
+from store.errors import ConflictError, InvalidInputError, NotFoundError, RemoteError
+from store.schema import Annotation, Batch, Campaign, Image, ImageId, Pick, Task, Vendor, now
+from store.workspace import Workspace
+
+_UID_DIGITS = 32
+
+
+@dataclass(frozen=True)
+class Status:
+    """How far a campaign got, as the catalog knows since the last push and pull."""
+
+    name: str
+    purpose: str
+    batch: int
+    taxonomy: str
+    taxonomy_revision: int
+    vendor: str
+    overlap: int
+    closed: bool
+    items: int
+    planned: int
+    intended: int
+    pushed: int
+    answers: int  # that stand now, skips among them
+    answered: int  # items that have all the answers they want
+    ls_url: str
+    ls_project_id: int | None
+
+
+@dataclass(frozen=True)
+class Terms:
+    """What push and pull need to know of a campaign."""
+
+    id: int
+    name: str
+    overlap: int
+    closed: bool
+    vendor_id: int
+    ls_url: str
+    ls_token_reference: str
+    ls_project_id: int | None
+    marker: str  # what the description of its Label Studio project holds
+    taxonomy: TaxonomyRevision
+
+
+def create(
+    workspace: Workspace, name: str, *, batch_id: int, taxonomy_name: str, vendor_name: str, overlap: int = 2
+) -> int:
+    """Plan a campaign over all images of a batch under the newest revision of a taxonomy.
+
+    Returns:
+        Its id. The same request again changes nothing.
+
+    Raises:
+        NotFoundError: there is no such batch, taxonomy or vendor.
+        ConflictError: another campaign has this name.
+        InvalidInputError: the overlap is below 1, the name or the batch is empty.
+    """
+    if overlap < 1:
+        raise InvalidInputError(f"Every item needs one answer or more, not {overlap}.")
+    with workspace.database.write() as session:
+        if session.get(Batch, batch_id) is None:
+            raise NotFoundError(f"There is no batch {batch_id}.")
+        campaign = Campaign(
+            name=name,
+            purpose="labelling",
+            batch_id=batch_id,
+            taxonomy_id=taxonomy.newest(session, taxonomy_name).id,
+            vendor_id=vendors.get(session, vendor_name).id,
+            overlap=overlap,
+        )
+        in_rank_order = select(Pick.image_id).where(Pick.batch_id == batch_id).order_by(Pick.rank)
+        return _plan(session, workspace.key, campaign, session.scalars(in_rank_order).all())
+
+
+def create_adjudication(workspace: Workspace, name: str, *, parent: str, image_ids: Sequence[ImageId]) -> int:
+    """Plan a campaign in which an expert settles some items of another, `parent`: one answer each.
+
+    Returns:
+        Its id. The same request again changes nothing.
+
+    Raises:
+        NotFoundError: there is no such campaign.
+        ConflictError: another campaign has this name.
+        InvalidInputError: there is no image, or one that is not in the parent.
+    """
+    with workspace.database.write() as session:
+        disputed = get(session, parent)
+        campaign = Campaign(
+            name=name,
+            purpose="adjudication",
+            parent_id=disputed.id,
+            batch_id=disputed.batch_id,
+            taxonomy_id=disputed.taxonomy_id,
+            vendor_id=disputed.vendor_id,
+            overlap=1,
+        )
+        in_rank_order = select(Task.image_id).where(Task.campaign_id == disputed.id).order_by(Task.rank)
+        chosen = [image_id for image_id in session.scalars(in_rank_order) if image_id in set(image_ids)]
+        if len(chosen) != len(set(image_ids)):
+            strangers = len(set(image_ids)) - len(chosen)
+            raise InvalidInputError(f"{strangers} of {len(set(image_ids))} images are not in the campaign {parent!r}.")
+        return _plan(session, workspace.key, campaign, chosen)
+
+
+def get(session: Session, name: str) -> Campaign:
+    """The campaign of this name.
+
+    Raises:
+        NotFoundError: there is none.
+    """
+    campaign = session.scalar(select(Campaign).where(Campaign.name == name))
+    if campaign is None:
+        raise NotFoundError(f"There is no campaign called {name!r}. See: winnow campaign list.")
+    return campaign
+
+
+def list_names(session: Session) -> list[str]:
+    """Every campaign, the oldest first."""
+    return list(session.scalars(select(Campaign.name).order_by(Campaign.id)))
+
+
+def close(workspace: Workspace, name: str) -> None:
+    """End a campaign: it is pushed no more; late answers may still be pulled. Closing twice is a no-op."""
+    with workspace.database.write() as session:
+        campaign = get(session, name)
+        campaign.closed_at = campaign.closed_at or now()
+
+
+def status(session: Session, name: str) -> Status:
+    """How far a campaign got; asks only the catalog."""
+    campaign = get(session, name)
+    revision = taxonomy.get(session, campaign.taxonomy_id)
+    vendor = session.get_one(Vendor, campaign.vendor_id)
+    states = count(session, campaign.id)
+    answerers = _answerers(session, campaign.id)
+    return Status(
+        name=campaign.name,
+        purpose=campaign.purpose,
+        batch=campaign.batch_id,
+        taxonomy=revision.name,
+        taxonomy_revision=revision.revision,
+        vendor=vendor.name,
+        overlap=campaign.overlap,
+        closed=campaign.closed_at is not None,
+        items=states.total(),
+        planned=states["planned"],
+        intended=states["intended"],
+        pushed=states["pushed"],
+        answers=sum(answerers.values()),
+        answered=sum(count >= campaign.overlap for count in answerers.values()),
+        ls_url=vendor.ls_url,
+        ls_project_id=campaign.ls_project_id,
+    )
+
+
+def count(session: Session, campaign_id: int) -> Counter[str]:
+    """How many items of a campaign are in each state."""
+    states = select(Task.state, func.count()).where(Task.campaign_id == campaign_id).group_by(Task.state)
+    return Counter(dict(session.execute(states).tuples().all()))
+
+
+def terms(session: Session, name: str) -> Terms:
+    """What push and pull need to know of a campaign."""
+    campaign = get(session, name)
+    vendor = session.get_one(Vendor, campaign.vendor_id)
+    first_uid = session.scalars(select(Task.uid).where(Task.campaign_id == campaign.id).order_by(Task.rank)).first()
+    return Terms(
+        id=campaign.id,
+        name=campaign.name,
+        overlap=campaign.overlap,
+        closed=campaign.closed_at is not None,
+        vendor_id=vendor.id,
+        ls_url=vendor.ls_url,
+        ls_token_reference=vendor.ls_token_reference,
+        ls_project_id=campaign.ls_project_id,
+        marker=f"winnow:{first_uid}",
+        taxonomy=taxonomy.get(session, campaign.taxonomy_id),
+    )
+
+
+def pushed_project(server: LabelStudio, terms: Terms) -> int:
+    """The Label Studio project of a campaign that was pushed before.
+
+    It is looked up by its marker, never by its number alone: behind the same address there may
+    be another server by now, whose project of that number is somebody else's.
+
+    Raises:
+        InvalidInputError: the campaign was never pushed.
+        RemoteError: the project is not there any more.
+    """
+    if terms.ls_project_id is None:
+        raise InvalidInputError(f"The campaign {terms.name!r} has not been pushed. Run: winnow campaign push.")
+    project = server.find_project(terms.marker)
+    if project != terms.ls_project_id:
+        raise RemoteError(
+            f"Label Studio at {terms.ls_url} has no project {terms.ls_project_id} with {terms.marker} in its "
+            f"description, which is the campaign {terms.name!r}. Restore it, or plan a new campaign."
+        )
+    return project
+
+
+@contextmanager
+def exclusive(workspace: Workspace, campaign_id: int) -> Iterator[None]:
+    """Let one process at a time push or pull a campaign; others wait."""
+    folder = workspace.home / "locks"
+    folder.mkdir(exist_ok=True)
+    with (folder / f"campaign-{campaign_id}").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def _plan(session: Session, key: bytes, campaign: Campaign, image_ids: Sequence[int]) -> int:
+    if not campaign.name.strip() or not image_ids:
+        raise InvalidInputError("A campaign needs a name and at least one image.")
+    if existing := session.scalar(select(Campaign).where(Campaign.name == campaign.name)):
+        if _essence(existing) != _essence(campaign) or set(_image_ids(session, existing.id)) != set(image_ids):
+            raise ConflictError(f"There is another campaign called {campaign.name!r}. Choose another name.")
+        return existing.id
+    session.add(campaign)
+    session.flush()
+    of_batch = select(Image.id, Image.sha256).join(Pick, Pick.image_id == Image.id)
+    sha256 = dict(session.execute(of_batch.where(Pick.batch_id == campaign.batch_id)).tuples().all())
+    rows = [
+        {
+            "uid": _uid(key, campaign.name, sha256[image_id]),
+            "campaign_id": campaign.id,
+            "image_id": image_id,
+            "rank": rank,
+            "state": "planned",
+        }
+        for rank, image_id in enumerate(image_ids)
+    ]
+    session.execute(insert(Task), rows)
+    return campaign.id
+
+
+def _essence(campaign: Campaign) -> tuple[object, ...]:
+    return (
+        campaign.purpose,
+        campaign.parent_id,
+        campaign.batch_id,
+        campaign.taxonomy_id,
+        campaign.vendor_id,
+        campaign.overlap,
+    )
+
+
+def _image_ids(session: Session, campaign_id: int) -> Sequence[int]:
+    return session.scalars(select(Task.image_id).where(Task.campaign_id == campaign_id)).all()
+
+
+def _uid(key: bytes, campaign: str, sha256: str) -> str:
+    """A task's name, the same whenever it is planned, and another one in every workspace."""
+    return hmac.digest(key, f"{campaign}/{sha256}".encode(), hashlib.sha256).hex()[:_UID_DIGITS]
+
+
+def _answerers(session: Session, campaign_id: int) -> dict[int, int]:
+    """How many people have an answer that stands, by task; tasks without any are left out."""
+    newest = (
+        select(Annotation.task_id, Annotation.ls_annotation_id, func.max(Annotation.revision).label("revision"))
+        .join(Task, Task.id == Annotation.task_id)
+        .where(Task.campaign_id == campaign_id)
+        .group_by(Annotation.task_id, Annotation.ls_annotation_id)
+        .subquery()
+    )
+    same = (
+        (Annotation.task_id == newest.c.task_id)
+        & (Annotation.ls_annotation_id == newest.c.ls_annotation_id)
+        & (Annotation.revision == newest.c.revision)
+    )
+    counts = (
+        select(Annotation.task_id, func.count(Annotation.annotator_id.distinct()))
+        .join(newest, same)
+        .where(Annotation.deleted.is_(False))
+        .group_by(Annotation.task_id)
+    )
+    return dict(session.execute(counts).tuples().all())

@@ -1,0 +1,78 @@
+"""Vendors: whoever labels, the Label Studio they do it in, and where its token is kept."""
+
+import os
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from store.errors import InvalidInputError, NotFoundError
+from store.schema import Vendor
+from store.workspace import Workspace
+
+
+def add(workspace: Workspace, name: str, *, url: str, token: str) -> None:
+    """Add a vendor, or note that the one of this name moved to another address or token.
+
+    Args:
+        url: of their Label Studio.
+        token: a reference, `env:NAME` or `file:PATH`; the token itself is read when it is needed.
+
+    Raises:
+        InvalidInputError: the name, address or reference cannot be used.
+    """
+    if not name.strip():
+        raise InvalidInputError("A vendor needs a name.")
+    if urlsplit(url).scheme not in ("http", "https") or not urlsplit(url).hostname:
+        raise InvalidInputError(f"{url!r} is not the address of a Label Studio, such as http://127.0.0.1:8080.")
+    kind, _, place = token.partition(":")
+    if kind not in ("env", "file") or not place:
+        raise InvalidInputError("Say where the token is kept, not the token: env:NAME or file:PATH.")
+    reference = f"file:{Path(place).expanduser().absolute()}" if kind == "file" else token
+    with workspace.database.write() as session:
+        vendor = session.scalar(select(Vendor).where(Vendor.name == name))
+        if vendor is None:
+            vendor = Vendor(name=name)
+            session.add(vendor)
+        vendor.ls_url = url.rstrip("/")
+        vendor.ls_token_reference = reference
+
+
+def get(session: Session, name: str) -> Vendor:
+    """The vendor of this name.
+
+    Raises:
+        NotFoundError: there is none.
+    """
+    vendor = session.scalar(select(Vendor).where(Vendor.name == name))
+    if vendor is None:
+        raise NotFoundError(f"There is no vendor called {name!r}. See: winnow vendor list.")
+    return vendor
+
+
+def list_all(session: Session) -> list[Vendor]:
+    """Every vendor, by name."""
+    return list(session.scalars(select(Vendor).order_by(Vendor.name)))
+
+
+def token(reference: str) -> str:
+    """The token behind a reference, read now.
+
+    Raises:
+        InvalidInputError: it is not there, or is no token; the message holds the reference alone.
+    """
+    kind, _, place = reference.partition(":")
+    if kind == "env":
+        text = os.environ.get(place)
+        if text is None:
+            raise InvalidInputError(f"The Label Studio token should be in the environment variable {place}: set it.")
+    else:
+        try:
+            text = Path(place).read_text()
+        except OSError as error:
+            raise InvalidInputError(f"The Label Studio token in {place} cannot be read: {error.strerror}.") from error
+    text = text.strip()
+    if not text or not text.isascii() or not text.isprintable() or " " in text:
+        raise InvalidInputError(f"What {reference} holds is not a Label Studio token.")
+    return text
