@@ -6,8 +6,9 @@ import numpy as np
 from sqlalchemy import select
 from sqlalchemy.orm import Session, aliased
 
+from labeling import campaigns
 from store.arrays import Ints
-from store.errors import InvalidInputError, NotFoundError
+from store.errors import InvalidInputError
 from store.schema import Annotation, Annotator, Campaign, Task, Taxonomy
 
 
@@ -61,9 +62,7 @@ def labelling_campaign(session: Session, name: str) -> Campaign:
         NotFoundError: there is none.
         InvalidInputError: it is an adjudication, which is decided with its parent.
     """
-    campaign = session.scalar(select(Campaign).where(Campaign.name == name))
-    if campaign is None:
-        raise NotFoundError(f"There is no campaign called {name!r}. See: winnow campaign list.")
+    campaign = campaigns.get(session, name)
     if campaign.purpose == "adjudication":
         parent = session.scalar(select(Campaign.name).where(Campaign.id == campaign.parent_id))
         raise InvalidInputError(f"{name!r} is the adjudication of {parent!r}: name that campaign instead.")
