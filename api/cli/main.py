@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from api.cli import campaign, jobs, schedule, serve, taxonomy, vendor
+from api.cli import campaign, jobs, labels, qa, schedule, serve, taxonomy, vendor, version
 from store.errors import RequestError, WinnowError
 
 app = typer.Typer(
@@ -41,6 +41,9 @@ app.add_typer(jobs.app, name="jobs")
 app.add_typer(taxonomy.app, name="taxonomy")
 app.add_typer(vendor.app, name="vendor")
 app.add_typer(campaign.app, name="campaign")
+app.add_typer(qa.app, name="qa")
+app.add_typer(labels.app, name="labels")
+app.add_typer(version.app, name="version")
 
 
 def hoist_home(arguments: Sequence[str]) -> list[str]:
