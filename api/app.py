@@ -66,12 +66,13 @@ def create_app(workspace: Workspace, *, hosts: Sequence[str] = LOOPBACK_HOSTS) -
         try:
             image_id = image_urls.verify(workspace.key, token, now=now())
             original = image_files.original(workspace, image_id)
+            data = original.read()
         except InvalidInputError as error:
             return JSONResponse({"error": str(error)}, 403, headers)
         except NotFoundError as error:
             return JSONResponse({"error": str(error)}, 404, headers)
         headers["Cache-Control"] = "private, max-age=3600"
-        return Response(original.data, media_type=original.media_type, headers=headers)
+        return Response(data, media_type=image_files.media_type(original), headers=headers)
 
     @app.get("/thumbnails/{image_id}.jpg")
     def show_thumbnail(image_id: int, size: int = 192) -> FileResponse:
