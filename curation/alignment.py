@@ -45,7 +45,7 @@ def sketch(picture: "Image") -> Sketch:
     width, height = (max(1, round(size * scale)) for size in (grey.shape[1], grey.shape[0]))
     grey = cv2.resize(grey, (width, height), interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC)
     detector = cv2.SIFT.create(nfeatures=MAX_KEYPOINTS, contrastThreshold=0.01)
-    keypoints, descriptors = detector.detectAndCompute(grey, None)
+    keypoints, descriptors = detector.detectAndCompute(grey, None)  # type: ignore[call-overload]
     if descriptors is None:
         return Sketch(grey, np.empty((0, 2), np.float32), np.empty((0, 128), np.uint8))
     order = np.argsort([-keypoint.response for keypoint in keypoints], kind="stable")[:MAX_KEYPOINTS]

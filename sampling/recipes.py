@@ -1,0 +1,66 @@
+"""A recipe says completely how to choose a batch; the same catalog and recipe give the same batch."""
+
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from store.errors import InvalidInputError, NotFoundError
+
+Strategy = Literal["auto", "coverage", "uncertainty", "random"]
+
+
+class Recipe(BaseModel):
+    """How to choose a batch."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    budget: int = Field(gt=0, description="Images to choose.")
+    strategy: Strategy = Field(
+        default="auto",
+        description="auto: coverage while there are no predictions, uncertainty with diversity after that.",
+    )
+    random_share: float = Field(
+        default=0.1, gt=0, le=1, description="Share of the budget drawn at random from the val and test reserve."
+    )
+    slice_share: float = Field(
+        default=0.25, ge=0, le=1, description="Share of the budget for the newest failure clusters, if there are any."
+    )
+    model: str = Field(default="probe", description="Whose newest predictions say what is uncertain.")
+    seed: int = Field(default=0, ge=0, description="Of everything drawn at random.")
+
+
+def parse(values: dict[str, Any]) -> Recipe:
+    """A recipe from plain values.
+
+    Raises:
+        InvalidInputError: a value is missing, unknown or out of range.
+    """
+    try:
+        return Recipe.model_validate(values)
+    except ValidationError as error:
+        complaints = "; ".join(
+            f"{'.'.join(map(str, complaint['loc'])) or 'recipe'}: {complaint['msg'].lower()}"
+            for complaint in error.errors()
+        )
+        raise InvalidInputError(f"The recipe cannot be used: {complaints}.") from error
+
+
+def read(path: Path) -> dict[str, Any]:
+    """The plain values in a YAML file; `parse` checks them.
+
+    Raises:
+        NotFoundError: there is no such file.
+        InvalidInputError: it is not a YAML mapping.
+    """
+    import yaml
+
+    try:
+        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise NotFoundError(f"There is no recipe {path}.") from error
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise InvalidInputError(f"The recipe {path} cannot be read: {' '.join(str(error).split())}.") from error
+    if not isinstance(values, dict):
+        raise InvalidInputError(f"The recipe {path} is not a mapping of names to values.")
+    return values
