@@ -14,8 +14,11 @@ from store.schema import (
     DuplicateGroup,
     DuplicateMember,
     DuplicateScan,
+    Embedding,
+    Encoder,
     Image,
     Pick,
+    Quarantined,
     Sighting,
     Version,
     VersionItem,
@@ -41,6 +44,45 @@ def images(session: Session, *, after: int = 0, limit: int = 100) -> dict[str, A
         "images": [_image(image, sightings[image.id]) for image in shown],
         "next": shown[-1].id if len(page) > limit else None,
     }
+
+
+def image(session: Session, image_id: int) -> dict[str, Any]:
+    """One image and every place it was seen, current ones first.
+
+    Raises:
+        NotFoundError: there is no such image.
+    """
+    row = session.get(Image, image_id)
+    if row is None:
+        raise NotFoundError(f"There is no image {image_id}. See: winnow images list.")
+    order = (Sighting.current.desc(), Sighting.uri)
+    sightings = list(session.scalars(select(Sighting).where(Sighting.image_id == image_id).order_by(*order)))
+    seen = [
+        {"uri": one.uri, "source": one.source, "scene": one.scene, "details": one.details, "current": one.current}
+        for one in sightings
+    ]
+    return {**_image(row, sightings), "sightings": seen}
+
+
+def quarantine(session: Session) -> dict[str, Any]:
+    """Every file that could not be taken in, by uri."""
+    rows = session.scalars(select(Quarantined).order_by(Quarantined.uri))
+    return {"quarantined": [{"uri": row.uri, "source": row.source, "reason": row.reason} for row in rows]}
+
+
+def encoders(session: Session, *, shipped: list[str]) -> dict[str, Any]:
+    """Encoders that have vectors, and those that could have."""
+    embedded = select(Embedding.encoder_id, func.count()).group_by(Embedding.encoder_id)
+    counts = dict(session.execute(embedded).tuples().all())
+    used = [
+        {"name": row.name, "digest": row.digest, "dimensions": row.dimensions, "embedded": counts.get(row.id, 0)}
+        for row in session.scalars(select(Encoder).order_by(Encoder.id))
+    ]
+    names = {row["name"] for row in used}
+    unused = [
+        {"name": name, "digest": None, "dimensions": None, "embedded": 0} for name in shipped if name not in names
+    ]
+    return {"encoders": used + unused}
 
 
 def duplicates(session: Session, *, after: int = 0, limit: int = 100) -> dict[str, Any]:
@@ -118,6 +160,7 @@ def _image(image: Image, sightings: list[Sighting]) -> dict[str, Any]:
         "source": sightings[0].source if sightings else None,
         "width": image.width,
         "height": image.height,
+        "format": image.format,
         "status": "present" if current else "gone",
     }
 

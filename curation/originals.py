@@ -22,6 +22,10 @@ class Original:
     format: str
     uris: tuple[str, ...]
 
+    def exists(self) -> bool:
+        """Whether any of its files is there; `read` also looks inside."""
+        return any(Path(uri).is_file() for uri in self.uris)
+
     def read(self) -> bytes:
         """The bytes with this sha256.
 

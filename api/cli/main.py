@@ -8,7 +8,22 @@ from typing import Annotated
 
 import typer
 
-from api.cli import campaign, jobs, labels, qa, schedule, serve, taxonomy, vendor, version
+from api.cli import (
+    batch,
+    campaign,
+    catalog,
+    duplicates,
+    health,
+    jobs,
+    labels,
+    predictions,
+    qa,
+    schedule,
+    serve,
+    taxonomy,
+    vendor,
+    version,
+)
 from store.errors import RequestError, WinnowError
 
 app = typer.Typer(
@@ -35,6 +50,11 @@ def main(
         fail_points.arm(specification)
 
 
+app.add_typer(catalog.app)
+app.add_typer(duplicates.app, name="duplicates")
+app.add_typer(predictions.app, name="predictions")
+app.add_typer(batch.app, name="batch")
+app.add_typer(health.app)
 app.add_typer(serve.app)
 app.add_typer(schedule.app, name="schedule")
 app.add_typer(jobs.app, name="jobs")
