@@ -12,6 +12,8 @@ from store import schema, vectors
 from store.schema import ImageId
 from store.workspace import Workspace, open_workspace
 
+pytest_plugins = ["tests.browser"]
+
 
 @pytest.fixture
 def workspace(tmp_path: Path) -> Workspace:
