@@ -372,18 +372,12 @@ def _annotators(session: Session) -> list[AnnotatorRow]:
     """Everyone who answered, those with most answers first."""
     standing = _standing_annotations()
     answers = (
-        select(Annotation.annotator_id, Annotation.lead_time_s, Annotation.answer, Verdict.answer.label("verdict"))
-        .join(standing, standing.c.id == Annotation.id)
-        .join(
-            Verdict,
-            (Verdict.task_id == Annotation.task_id)
-            & (Verdict.outcome == "accepted")
-            & Verdict.id.in_(_standing_verdicts()),
-            isouter=True,
-        )
-        .where(*_is_answer())
+        select(Annotation.task_id, Annotation.annotator_id, Annotation.answer, Annotation.lead_time_s)
+        .where(Annotation.id.in_(select(standing.c.id)), *_is_answer())
         .subquery()
     )
+    newest = select(Verdict.task_id, func.max(Verdict.id).label("id")).group_by(Verdict.task_id).subquery()
+    is_accepted = (Verdict.id == newest.c.id) & (Verdict.outcome == "accepted")
     total = func.count().label("answers")
     rows = session.execute(
         select(
@@ -391,10 +385,12 @@ def _annotators(session: Session) -> list[AnnotatorRow]:
             Annotator.name,
             Vendor.name,
             total,
-            func.count(answers.c.verdict),
-            func.count().filter(answers.c.answer == answers.c.verdict),
+            func.count(Verdict.answer),
+            func.count().filter(answers.c.answer == Verdict.answer),
         )
         .select_from(answers)
+        .join(newest, newest.c.task_id == answers.c.task_id, isouter=True)
+        .join(Verdict, is_accepted, isouter=True)
         .join(Annotator, Annotator.id == answers.c.annotator_id)
         .join(Vendor, Vendor.id == Annotator.vendor_id)
         .group_by(Annotator.id, Annotator.name, Vendor.name)
