@@ -13,6 +13,7 @@ from api.cli import (
     campaign,
     catalog,
     duplicates,
+    failures,
     health,
     jobs,
     labels,
@@ -64,6 +65,8 @@ app.add_typer(campaign.app, name="campaign")
 app.add_typer(qa.app, name="qa")
 app.add_typer(labels.app, name="labels")
 app.add_typer(version.app, name="version")
+app.add_typer(failures.app, name="failures")
+app.command()(failures.evaluate)
 
 
 def hoist_home(arguments: Sequence[str]) -> list[str]:
