@@ -173,7 +173,7 @@ def status(session: Session, name: str) -> Status:
 def count(session: Session, campaign_id: int) -> Counter[str]:
     """How many items of a campaign are in each state."""
     states = select(Task.state, func.count()).where(Task.campaign_id == campaign_id).group_by(Task.state)
-    return Counter(dict(session.execute(states).tuples().all()))
+    return Counter(dict(session.execute(states).all()))
 
 
 def terms(session: Session, name: str) -> Terms:
@@ -236,7 +236,7 @@ def _plan(session: Session, key: bytes, campaign: Campaign, image_ids: Sequence[
     session.add(campaign)
     session.flush()
     of_batch = select(Image.id, Image.sha256).join(Pick, Pick.image_id == Image.id)
-    sha256 = dict(session.execute(of_batch.where(Pick.batch_id == campaign.batch_id)).tuples().all())
+    sha256 = dict(session.execute(of_batch.where(Pick.batch_id == campaign.batch_id)).all())
     rows = [
         {
             "uid": _uid(key, campaign.name, sha256[image_id]),
@@ -291,4 +291,4 @@ def _answerers(session: Session, campaign_id: int) -> dict[int, int]:
         .where(Annotation.deleted.is_(False))
         .group_by(Annotation.task_id)
     )
-    return dict(session.execute(counts).tuples().all())
+    return dict(session.execute(counts).all())

@@ -65,12 +65,11 @@ def render(classes: Sequence[ClassDefinition], guideline: str) -> str:
 
 def answer(result: Sequence[Any], classes: Sequence[str]) -> str | None:
     """The one class an annotation's `result` names; none when it names no class of ours, or several."""
-    chosen = [
-        name
-        for part in result
-        if isinstance(part, dict) and part.get("from_name") == _CHOICES and part.get("type") == "choices"
-        for name in part.get("value", {}).get("choices", [])
-    ]
+    chosen = []
+    for part in result:
+        match part:
+            case {"from_name": str(control), "value": {"choices": [*names]}} if control == _CHOICES:
+                chosen += names
     return chosen[0] if len(chosen) == 1 and chosen[0] in classes else None
 
 

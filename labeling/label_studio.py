@@ -68,12 +68,10 @@ class LabelStudio:
 
     def import_tasks(self, project: int, tasks: Sequence[dict[str, Any]]) -> None:
         """Create all of `tasks` or none; asks once, even if the answer is lost."""
-        from label_studio_sdk import ImportApiRequest
-
         with self._errors():
             self._sdk.projects.import_tasks(
                 project,
-                request=[ImportApiRequest(**task) for task in tasks],
+                request=tasks,
                 request_options={"max_retries": _ONCE, "timeout": _IMPORT_TIMEOUT_S},
             )
 

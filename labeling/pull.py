@@ -68,7 +68,7 @@ def pull(workspace: Workspace, campaign_name: str) -> Pulled:
             there = server.annotations(campaigns.pushed_project(server, terms))
             emails = server.emails()
         with workspace.database.write() as session:
-            tasks = dict(session.execute(select(Task.uid, Task.id).where(Task.campaign_id == terms.id)).tuples().all())
+            tasks = dict(session.execute(select(Task.uid, Task.id).where(Task.campaign_id == terms.id)).all())
             pushed = campaigns.count(session, terms.id)["pushed"]
             remote = {tasks[uid]: annotations for uid, annotations in there.items() if uid in tasks}
             known = _known(session, terms.id)

@@ -1,13 +1,15 @@
 """What every test may ask for: a workspace of its own, and rows to put into it."""
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 import pytest
 from sqlalchemy import select
 
+from api.demo import label_studio_server
+from api.demo.label_studio_server import LabelStudioServer
 from store import schema, vectors
 from store.schema import ImageId
 from store.workspace import Workspace, open_workspace
@@ -183,3 +185,12 @@ class Builder:
 @pytest.fixture
 def build(workspace: Workspace) -> Builder:
     return Builder(workspace)
+
+
+@pytest.fixture(scope="session")
+def label_studio(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LabelStudioServer]:
+    """A real Label Studio for the whole run; mark what needs it `label_studio`."""
+    folder = tmp_path_factory.mktemp("label-studio")
+    server = label_studio_server.start(folder / "server", log=folder / "label-studio.log", port=0)
+    yield server
+    server.stop()

@@ -1,0 +1,105 @@
+"""A campaign at a real vendor, and a look at Label Studio past our own code."""
+
+import os
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from api.demo.label_studio_server import LabelStudioServer
+from labeling import campaigns, label_config, vendors
+from store.schema import ImageId
+from store.workspace import Workspace
+from tests.conftest import Builder
+
+WINNOW = Path(sys.executable).with_name("winnow")
+
+
+class Site:
+    """Label Studio's HTTP API as its administrator uses it."""
+
+    def __init__(self, http: httpx.Client) -> None:
+        self.http = http
+
+    def call(self, method: str, path: str, **request: Any) -> Any:
+        answer = self.http.request(method, path, **request)
+        answer.raise_for_status()
+        return answer.json() if answer.content else None
+
+    def projects(self, campaign: str) -> list[dict[str, Any]]:
+        found = self.call("GET", "/api/projects/", params={"page_size": 1000})["results"]
+        return [each for each in found if f"campaign {campaign}." in each["description"]]
+
+    def tasks(self, campaign: str) -> list[dict[str, Any]]:
+        """The tasks of the campaign's one project, in the order of their ids."""
+        [project] = self.projects(campaign)
+        page = {"project": project["id"], "page_size": 5000, "fields": "all"}
+        return sorted(self.call("GET", "/api/tasks", params=page)["tasks"], key=lambda task: task["id"])
+
+    def uids(self, campaign: str) -> Counter[str]:
+        return Counter(task["data"]["uid"] for task in self.tasks(campaign))
+
+    def answer(self, task: int, name: str, **more: Any) -> int:
+        body = {"result": label_config.result(name), "lead_time": 2.5} | more
+        return int(self.call("POST", f"/api/tasks/{task}/annotations/", json=body)["id"])
+
+
+def administrator(server: LabelStudioServer) -> httpx.Client:
+    headers = {"Authorization": f"Token {server.token_file.read_text()}"}
+    return httpx.Client(base_url=server.url, headers=headers, timeout=60)
+
+
+@pytest.fixture
+def site(label_studio: LabelStudioServer) -> Iterator[Site]:
+    with administrator(label_studio) as http:
+        yield Site(http)
+
+
+class Catalog:
+    """A workspace with a vendor, a taxonomy and campaigns at the real server."""
+
+    def __init__(self, build: Builder, server: LabelStudioServer) -> None:
+        self.build = build
+        self.workspace: Workspace = build.workspace
+        self.name = self.workspace.home.parent.name  # of the test: no other campaign is called so
+        build.taxonomy()
+        vendors.add(self.workspace, "acme", url=server.url, token=f"file:{server.token_file}")
+
+    def campaign(self, items: int) -> list[ImageId]:
+        images = self.build.images(items)
+        batch = self.build.batch(images)
+        campaigns.create(self.workspace, self.name, batch_id=batch, taxonomy_name="animals", vendor_name="acme")
+        return images
+
+    def status(self) -> campaigns.Status:
+        with self.workspace.database.read() as session:
+            return campaigns.status(session, self.name)
+
+    def command(self, *arguments: str, fail_point: str = "") -> "subprocess.Popen[str]":
+        """`winnow campaign …` in a process of its own."""
+        return subprocess.Popen(
+            [WINNOW, "--home", self.workspace.home, "campaign", *arguments],
+            env=os.environ | {"WINNOW_FAIL_POINT": fail_point, "OMP_NUM_THREADS": "1"},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    def run(self, *arguments: str, fail_point: str = "") -> tuple[int, str, str]:
+        """Exit code, stdout and stderr of `winnow campaign …`."""
+        process = self.command(*arguments, fail_point=fail_point)
+        stdout, stderr = process.communicate(timeout=120)
+        return process.returncode, stdout, stderr
+
+    def push(self, *, fail_point: str = "") -> tuple[int, str, str]:
+        return self.run("push", self.name, "--image-base-url", "http://127.0.0.1:1", fail_point=fail_point)
+
+
+@pytest.fixture
+def catalog(build: Builder, label_studio: LabelStudioServer) -> Catalog:
+    return Catalog(build, label_studio)

@@ -1,0 +1,138 @@
+import signal
+
+import pytest
+from sqlalchemy import select
+
+from labeling import label_config, pull, push
+from labeling.label_studio import RemoteAnnotation
+from labeling.pull import Change, Known, Pulled
+from store.errors import InvalidInputError
+from store.schema import Annotation, Annotator, Task
+from tests.labeling.conftest import Catalog, Site
+
+CAT, DOG = label_config.result("cat"), label_config.result("dog")
+
+
+def remote(number: int, *, updated_at: str = "t1") -> RemoteAnnotation:
+    return RemoteAnnotation(number, 7, CAT, skipped=False, lead_time_s=None, updated_at=updated_at)
+
+
+def known(revision: int = 0, *, updated_at: str = "t1", deleted: bool = False) -> Known:
+    return Known(revision, 1, updated_at, [] if deleted else CAT, deleted)
+
+
+def test_only_differences_become_revisions() -> None:
+    before = {(1, 10): known(), (1, 11): known(2), (2, 20): known(), (3, 30): known(1, deleted=True)}
+    there = {1: [remote(10), remote(11, updated_at="t2")], 2: [], 4: [remote(40)]}
+    assert pull.compare(before, there) == [
+        Change(1, 11, 3, remote(11, updated_at="t2")),
+        Change(2, 20, 1, None),
+        Change(4, 40, 0, remote(40)),
+    ]
+
+
+def test_a_task_that_is_gone_takes_its_answers_along() -> None:
+    assert pull.compare({(1, 10): known()}, {}) == [Change(1, 10, 1, None)]
+
+
+def test_an_answer_that_comes_back_is_a_revision() -> None:
+    assert pull.compare({(1, 10): known(1, deleted=True)}, {1: [remote(10)]}) == [Change(1, 10, 2, remote(10))]
+
+
+def revisions(catalog: Catalog) -> list[tuple[int, int, str | None, bool, bool]]:
+    """Rank, revision, answer, skipped, deleted: in the order seen."""
+    columns = (Task.rank, Annotation.revision, Annotation.answer, Annotation.skipped, Annotation.deleted)
+    with catalog.workspace.database.read() as session:
+        rows = session.execute(select(*columns).join(Task, Task.id == Annotation.task_id).order_by(Annotation.id))
+        return [tuple(row) for row in rows]
+
+
+@pytest.fixture
+def pushed(catalog: Catalog, site: Site) -> list[int]:
+    """Label Studio's ids of three tasks, by rank."""
+    catalog.campaign(3)
+    push.push(catalog.workspace, catalog.name, image_url=lambda image_id: f"http://127.0.0.1:1/{image_id}")
+    return [task["id"] for task in site.tasks(catalog.name)]
+
+
+@pytest.mark.label_studio
+def test_answers_are_pulled_once_with_who_gave_them(catalog: Catalog, site: Site, pushed: list[int]) -> None:
+    site.answer(pushed[0], "cat")
+    site.answer(pushed[0], "dog")
+    site.answer(pushed[1], "dog", was_cancelled=True)
+    assert pull.pull(catalog.workspace, catalog.name) == Pulled(answers=3, new=3, edited=0, deleted=0, missing=0)
+    assert pull.pull(catalog.workspace, catalog.name) == Pulled(answers=3, new=0, edited=0, deleted=0, missing=0)
+    assert revisions(catalog) == [
+        (0, 0, "cat", False, False),
+        (0, 0, "dog", False, False),
+        (1, 0, None, True, False),
+    ]
+    with catalog.workspace.database.read() as session:
+        [annotator] = session.scalars(select(Annotator)).all()
+        assert annotator.name == "admin@winnow.example"
+        assert {row.lead_time_s for row in session.scalars(select(Annotation))} == {2.5}
+
+
+@pytest.mark.label_studio
+def test_edits_and_deletions_are_revisions(catalog: Catalog, site: Site, pushed: list[int]) -> None:
+    edited, deleted, _ = (site.answer(task, "cat") for task in pushed)
+    pull.pull(catalog.workspace, catalog.name)
+    site.call("PATCH", f"/api/annotations/{edited}/", json={"result": DOG})
+    site.call("DELETE", f"/api/annotations/{deleted}/")
+    assert pull.pull(catalog.workspace, catalog.name) == Pulled(answers=2, new=0, edited=1, deleted=1, missing=0)
+    assert pull.pull(catalog.workspace, catalog.name) == Pulled(answers=2, new=0, edited=0, deleted=0, missing=0)
+    assert sorted(revisions(catalog)) == [
+        (0, 0, "cat", False, False),
+        (0, 1, "dog", False, False),
+        (1, 0, "cat", False, False),
+        (1, 1, None, False, True),
+        (2, 0, "cat", False, False),
+    ]
+
+
+@pytest.mark.label_studio
+def test_a_task_deleted_by_hand_does_not_stop_a_pull(catalog: Catalog, site: Site, pushed: list[int]) -> None:
+    site.answer(pushed[0], "cat")
+    site.answer(pushed[1], "dog")
+    pull.pull(catalog.workspace, catalog.name)
+    site.call("DELETE", f"/api/tasks/{pushed[0]}/")
+    assert pull.pull(catalog.workspace, catalog.name) == Pulled(answers=1, new=0, edited=0, deleted=1, missing=1)
+
+
+@pytest.mark.label_studio
+def test_tasks_that_others_put_into_the_project_are_left_alone(catalog: Catalog, site: Site, pushed: list[int]) -> None:
+    [project] = site.projects(catalog.name)
+    site.call("POST", f"/api/projects/{project['id']}/import", json=[{"data": {"image": "x"}}])
+    site.answer(site.tasks(catalog.name)[-1]["id"], "cat")
+    assert pull.pull(catalog.workspace, catalog.name).answers == 0
+
+
+@pytest.mark.label_studio
+def test_a_killed_pull_is_repeated_whole(catalog: Catalog, site: Site, pushed: list[int]) -> None:
+    for task in pushed:
+        site.answer(task, "cat")
+    assert catalog.run("pull", catalog.name, fail_point="pull.before_commit")[0] == -signal.SIGKILL
+    assert revisions(catalog) == []
+    code, stdout, _ = catalog.run("pull", catalog.name)
+    assert (code, stdout) == (0, f"{catalog.name}: 3 answers, 3 new, 0 edited, 0 deleted\n")
+    assert len(revisions(catalog)) == 3
+
+
+@pytest.mark.label_studio
+def test_a_campaign_must_be_pushed_before_it_is_pulled(catalog: Catalog) -> None:
+    catalog.campaign(1)
+    with pytest.raises(InvalidInputError, match="not been pushed"):
+        pull.pull(catalog.workspace, catalog.name)
+
+
+@pytest.mark.label_studio
+def test_another_server_at_the_same_address_empties_nothing(catalog: Catalog, site: Site, pushed: list[int]) -> None:
+    from store.errors import RemoteError
+
+    site.answer(pushed[0], "cat")
+    pull.pull(catalog.workspace, catalog.name)
+    [project] = site.projects(catalog.name)
+    site.call("PATCH", f"/api/projects/{project['id']}/", json={"description": "somebody else's"})
+    with pytest.raises(RemoteError, match="no project"):
+        pull.pull(catalog.workspace, catalog.name)
+    assert len(revisions(catalog)) == 1

@@ -1,0 +1,51 @@
+from pathlib import Path
+
+import pytest
+
+from labeling import vendors
+from store.errors import InvalidInputError, NotFoundError
+from store.workspace import Workspace
+
+
+def test_a_vendor_that_moves_keeps_its_row(workspace: Workspace) -> None:
+    vendors.add(workspace, "acme", url="http://one:8080/", token="env:ONE")
+    vendors.add(workspace, "acme", url="http://two:8080", token="env:TWO")
+    with workspace.database.read() as session:
+        [vendor] = vendors.list_all(session)
+    assert (vendor.ls_url, vendor.ls_token_reference) == ("http://two:8080", "env:TWO")
+
+
+@pytest.mark.parametrize("url", ["", "localhost:8080", "ftp://x", "http://"])
+def test_an_address_that_is_none_is_refused(workspace: Workspace, url: str) -> None:
+    with pytest.raises(InvalidInputError):
+        vendors.add(workspace, "acme", url=url, token="env:TOKEN")
+
+
+def test_a_token_given_in_place_of_its_place_is_refused_and_not_repeated(workspace: Workspace) -> None:
+    with pytest.raises(InvalidInputError) as caught:
+        vendors.add(workspace, "acme", url="http://x", token="0123456789abcdef")
+    assert "0123456789abcdef" not in str(caught.value)
+
+
+def test_tokens_are_read_where_they_are_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "token").write_text("abc\n")
+    monkeypatch.setenv("WINNOW_TEST_TOKEN", "def")
+    assert vendors.token(f"file:{tmp_path / 'token'}") == "abc"
+    assert vendors.token("env:WINNOW_TEST_TOKEN") == "def"
+
+
+@pytest.mark.parametrize("content", ["", "two words", "sécret", "two\nlines"])
+def test_what_is_no_token_is_a_sentence_without_it(tmp_path: Path, content: str) -> None:
+    (tmp_path / "token").write_text(content)
+    with pytest.raises(InvalidInputError) as caught:
+        vendors.token(f"file:{tmp_path / 'token'}")
+    assert not content or content not in str(caught.value)
+
+
+def test_missing_tokens_and_vendors_are_named(workspace: Workspace) -> None:
+    with pytest.raises(InvalidInputError, match="WINNOW_NO_SUCH_TOKEN"):
+        vendors.token("env:WINNOW_NO_SUCH_TOKEN")
+    with pytest.raises(InvalidInputError, match="/no/such/token"):
+        vendors.token("file:/no/such/token")
+    with workspace.database.read() as session, pytest.raises(NotFoundError, match="nobody"):
+        vendors.get(session, "nobody")
