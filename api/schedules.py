@@ -5,13 +5,13 @@ import re
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import select
+from sqlalchemy import func, select
 from sqlalchemy.exc import IntegrityError
 
 from api import jobs
 from store import fail_points
 from store.errors import ConflictError, InvalidInputError, NotFoundError
-from store.schema import Batch, Schedule, now
+from store.schema import Batch, Pick, Schedule, now
 from store.workspace import Workspace
 
 
@@ -90,7 +90,7 @@ def synchronise(workspace: Workspace) -> None:
 
 
 def run_tick(workspace: Workspace, name: str, tick: datetime) -> dict[str, Any]:
-    """The job: plan the batch of one tick. Its seed comes from schedule and tick, so one tick makes one batch."""
+    """The job: plan the batch of one tick, under a seed of its own, by which a second run finds it planned."""
     from sampling import batch, recipes
 
     seed = _seed(name, tick)
@@ -100,7 +100,9 @@ def run_tick(workspace: Workspace, name: str, tick: datetime) -> dict[str, Any]:
         recipe = recipes.parse({**find(workspace, name).recipe, "seed": seed})
         planned = batch.plan(workspace, recipe).batch_id
         fail_points.reach("jobs.planned")
-    return {"batch": planned}
+    with workspace.database.read() as session:
+        picks = session.scalar(select(func.count()).where(Pick.batch_id == planned))
+    return {"batch": planned, "picks": picks}
 
 
 def _seed(name: str, tick: datetime) -> int:

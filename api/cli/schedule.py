@@ -27,8 +27,9 @@ def add(
 ) -> None:
     """Plan a batch by a recipe at every tick of a cron expression."""
     from api import schedules
+    from sampling import recipes
 
-    schedule = schedules.add(console.workspace(context), name, cron=cron, recipe=_read_recipe(recipe))
+    schedule = schedules.add(console.workspace(context), name, cron=cron, recipe=recipes.read(recipe))
     console.emit(_document(schedule), [f"{name} ticks at {cron} (UTC) while `winnow serve` runs."], as_json=as_json)
 
 
@@ -78,19 +79,3 @@ def resume(context: typer.Context, name: Name, as_json: AsJson = False) -> None:
 
 def _document(schedule: "Schedule") -> dict[str, Any]:
     return {"name": schedule.name, "cron": schedule.cron, "recipe": schedule.recipe, "paused": schedule.paused}
-
-
-def _read_recipe(path: Path) -> dict[str, Any]:
-    import yaml
-
-    from store.errors import InvalidInputError, NotFoundError
-
-    try:
-        recipe = yaml.safe_load(path.read_text())
-    except FileNotFoundError:
-        raise NotFoundError(f"There is no recipe file {path}.") from None
-    except (OSError, ValueError, yaml.YAMLError) as error:
-        raise InvalidInputError(f"The recipe {path} cannot be read: {' '.join(str(error).split())}.") from error
-    if not isinstance(recipe, dict):
-        raise InvalidInputError(f"The recipe {path} must be a mapping of settings, not {type(recipe).__name__}.")
-    return recipe
