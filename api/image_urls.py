@@ -5,12 +5,14 @@ import binascii
 import hashlib
 import hmac
 import struct
-from datetime import UTC, datetime
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 
 from store.errors import InvalidInputError
 from store.schema import ImageId
 
 _BODY = struct.Struct(">QQ")  # image id, seconds since 1970 at which the token ends
+_LINKS_LAST = timedelta(days=30)
 _MAC_BYTES = hashlib.sha256().digest_size
 
 
@@ -21,6 +23,12 @@ def sign(key: bytes, image_id: ImageId, *, expires: datetime) -> str:
     """
     body = _BODY.pack(image_id, int(expires.timestamp()))
     return base64.urlsafe_b64encode(body + _mac(key, body)).rstrip(b"=").decode()
+
+
+def signer(key: bytes, base_url: str) -> Callable[[ImageId], str]:
+    """Makes the address at which a `winnow serve` reached at `base_url` shows an image for the next 30 days."""
+    expires = datetime.now(UTC) + _LINKS_LAST
+    return lambda image_id: f"{base_url.rstrip('/')}/images/{sign(key, image_id, expires=expires)}"
 
 
 def verify(key: bytes, token: str, *, now: datetime) -> ImageId:

@@ -224,6 +224,11 @@ def group(
     return groups
 
 
+def newest_report(session: Session) -> dict[str, Any] | None:
+    """What the newest scan reported; none before the first."""
+    return session.scalar(select(DuplicateScan.report).order_by(DuplicateScan.id.desc()).limit(1))
+
+
 def newest_groups(session: Session) -> list[tuple[int, ImageId, list[DuplicateMember]]]:
     """The newest scan's groups as (id, representative, members with the representative first).
 

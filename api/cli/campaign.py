@@ -1,7 +1,6 @@
 """`winnow campaign`: batches on their way through Label Studio."""
 
 from dataclasses import asdict
-from datetime import timedelta
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -13,8 +12,6 @@ if TYPE_CHECKING:
     from labeling.campaigns import Status
 
 app = typer.Typer(no_args_is_help=True, help="Batches being labelled, one Label Studio project each.")
-
-_LINKS_LAST = timedelta(days=30)
 
 
 @app.command()
@@ -51,14 +48,9 @@ def push(
     """Create the campaign's tasks in Label Studio; again, nothing twice."""
     from api import image_urls
     from labeling import push
-    from store.schema import ImageId, now
 
     workspace = console.workspace(context)
-    key, expires = workspace.key, now() + _LINKS_LAST
-
-    def image_url(image_id: ImageId) -> str:
-        return f"{image_base_url.rstrip('/')}/images/{image_urls.sign(key, image_id, expires=expires)}"
-
+    image_url = image_urls.signer(workspace.key, image_base_url)
     with console.progress_bar("push") as on_progress:
         pushed = push.push(workspace, name, image_url=image_url, predictions_model=predictions, on_progress=on_progress)
     found = f", {pushed.found} found from an interrupted push" if pushed.found else ""

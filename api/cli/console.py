@@ -4,6 +4,7 @@ import json
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -15,11 +16,16 @@ AsJson = Annotated[bool, typer.Option("--json", help="One JSON document on stdou
 Progress = Callable[[int, int], None]  # (done, total)
 
 
+def home(context: typer.Context) -> Path:
+    """The folder the command line named."""
+    return Path(context.find_root().obj).expanduser().absolute()
+
+
 def workspace(context: typer.Context) -> "Workspace":
     """The workspace the command line named."""
     from store.workspace import open_workspace
 
-    return open_workspace(context.find_root().obj)
+    return open_workspace(home(context))
 
 
 def emit(document: dict[str, Any], lines: Iterable[str], *, as_json: bool) -> None:

@@ -12,6 +12,7 @@ from api.cli import (
     batch,
     campaign,
     catalog,
+    demo,
     duplicates,
     failures,
     health,
@@ -56,6 +57,7 @@ app.add_typer(duplicates.app, name="duplicates")
 app.add_typer(predictions.app, name="predictions")
 app.add_typer(batch.app, name="batch")
 app.add_typer(health.app)
+app.add_typer(demo.app)
 app.add_typer(serve.app)
 app.add_typer(schedule.app, name="schedule")
 app.add_typer(jobs.app, name="jobs")
@@ -92,3 +94,7 @@ def run() -> None:
     except KeyboardInterrupt:
         print("winnow: stopped. The same command continues where it was.", file=sys.stderr)
         sys.exit(130)
+
+
+if __name__ == "__main__":
+    run()

@@ -1,0 +1,126 @@
+"""What the demo measures with the experts' grading that the loop never saw."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from sqlalchemy import select
+
+from api.demo import people
+from api.demo.solar_cells import Collection
+from curation import duplicates, splits
+from curation.index import open_index
+from sampling.probe import fit_predict
+from store.arrays import Bools, Floats, Ints
+from store.schema import ImageId, Prediction, PredictionRun, Sighting
+from store.workspace import Workspace
+
+_SEEDS = 10
+
+
+@dataclass(frozen=True)
+class DuplicateScore:
+    """What the scan made of the planted copies."""
+
+    planted: int  # recompressed and cropped ones
+    found: int
+    wrong: int  # members that show another cell than their representative
+
+
+@dataclass(frozen=True)
+class Accuracy:
+    """Right answers on the held-out cells, by the experts' grading."""
+
+    value: float
+    held_out: int
+    random: list[float]  # of probes trained on as many images drawn at random, one per seed
+
+
+def score_duplicates(workspace: Workspace, collection: Collection) -> DuplicateScore:
+    """Compare the newest scan's groups with what was planted."""
+    shown = _cells_shown(workspace, collection)
+    found, wrong = set(), 0
+    with workspace.database.read() as session:
+        groups = duplicates.newest_groups(session)
+    for _, representative, members in groups:
+        for member in members:
+            wrong += shown[ImageId(member.image_id)] != shown[representative]
+        found |= {shown[representative]}
+    origins = {collection.origin[uri] for uri in collection.altered}
+    return DuplicateScore(len(origins), len(origins & found), wrong)
+
+
+def score_probe(workspace: Workspace, collection: Collection, *, run_id: int, trained_on: int) -> Accuracy:
+    """A prediction run on the whole test reserve, beside ten probes trained on random batches of the same size.
+
+    The random batches are labelled by the same simulated people: two of them, and the expert
+    where they disagree.
+    """
+    probability = by_image(workspace, collection)
+    with workspace.database.read() as session:
+        split_of = splits.load(session)
+        run = session.get_one(PredictionRun, run_id)
+        classes = list(run.classes)
+        rows = session.execute(select(Prediction.image_id, Prediction.probabilities).where(Prediction.run_id == run_id))
+        predicted = {image_id: int(np.frombuffer(data, dtype="<f4").argmax()) for image_id, data in rows.tuples()}
+        copies = {
+            member.image_id
+            for _, representative, members in duplicates.newest_groups(session)
+            for member in members
+            if member.image_id != representative
+        }
+    _, index = open_index(workspace)
+    ids = [ImageId(image_id) for image_id in index.image_ids.tolist()]
+    held_out = np.array([split_of[image_id] == "test" and image_id not in copies for image_id in ids])
+    trainable = np.flatnonzero([split_of[image_id] == "train" and image_id not in copies for image_id in ids])
+    truth = np.array([classes.index("defective" if probability[i] > 0.5 else "functional") for i in ids])
+    answers = np.array([predicted[image_id] for image_id in ids])
+    bought = _bought_labels(ids, probability, classes)
+    random = [
+        _accuracy(index.directions, bought, truth, held_out, chosen) for chosen in _draws(trainable, bought, trained_on)
+    ]
+    return Accuracy(float((answers == truth)[held_out].mean()), int(held_out.sum()), random)
+
+
+def by_image(workspace: Workspace, collection: Collection) -> dict[ImageId, float]:
+    """The experts' probability of being defective, by image."""
+    with workspace.database.read() as session:
+        sightings = session.execute(select(Sighting.image_id, Sighting.uri).where(Sighting.current)).tuples().all()
+    return {
+        ImageId(image_id): collection.probability[uri] for image_id, uri in sightings if uri in collection.probability
+    }
+
+
+def _cells_shown(workspace: Workspace, collection: Collection) -> dict[ImageId, str]:
+    with workspace.database.read() as session:
+        sightings = session.execute(select(Sighting.image_id, Sighting.uri).where(Sighting.current)).tuples().all()
+    return {ImageId(image_id): collection.origin.get(uri, uri) for image_id, uri in sightings}
+
+
+def _bought_labels(ids: Sequence[ImageId], probability: Mapping[ImageId, float], classes: Sequence[str]) -> Ints:
+    labels = []
+    for image_id in ids:
+        uid = f"random/{image_id}"
+        asked = people.assigned(uid, people.ANNOTATORS, overlap=2, seed=0)
+        said = {people.judge(one, uid, probability=probability[image_id], seed=0) for one in asked}
+        if len(said) > 1:
+            said = {people.judge(people.EXPERT, uid, probability=probability[image_id], seed=0)}
+        labels.append(classes.index(("functional", "defective")[said.pop()]))
+    return np.array(labels, dtype=np.int64)
+
+
+def _draws(trainable: Ints, labels: Ints, size: int) -> list[Ints]:
+    """As many random batches as seeds; one that drew a single class is drawn again."""
+    draws = []
+    for seed in range(_SEEDS):
+        generator = np.random.default_rng(seed)
+        chosen = generator.choice(trainable, size, replace=False)
+        while len(np.unique(labels[chosen])) < 2:
+            chosen = generator.choice(trainable, size, replace=False)
+        draws.append(chosen)
+    return draws
+
+
+def _accuracy(directions: Floats, labels: Ints, truth: Ints, held_out: Bools, chosen: Ints) -> float:
+    probabilities = fit_predict(directions[chosen], labels[chosen], directions[held_out], classes=2)
+    return float((probabilities.argmax(axis=1) == truth[held_out]).mean())
