@@ -1,0 +1,108 @@
+"""`qa`, `labels`, `version`, `failures` and `evaluate`: what they print for programs and for people."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from sqlalchemy import select
+from typer.testing import CliRunner
+
+from api.cli.main import app
+from store import schema
+from store.workspace import Workspace
+
+Winnow = Callable[..., Any]
+
+
+@pytest.fixture
+def winnow(workspace: Workspace) -> Winnow:
+    """Run a command twice: for people, then for programs; gives the document."""
+
+    def run(*arguments: str) -> Any:
+        for command in (arguments, (*arguments, "--json")):
+            result = CliRunner().invoke(app, ["--home", str(workspace.home), *command], catch_exceptions=False)
+            assert result.exit_code == 0, result.output
+            assert result.stdout.strip()
+        return json.loads(result.stdout)
+
+    return run
+
+
+@pytest.fixture
+def campaign(workspace: Workspace, build: Any) -> str:
+    """Sixty images of which all but two are agreed on, and a model that fails on half of the agreed."""
+    images = build.images(60)
+    generator = np.random.default_rng(0)
+    build.vectors(images, 0.3 * generator.normal(size=(60, 8)) + 2 * np.eye(8)[[i % 2 for i in range(60)]])
+    agreed = ["cat", "dog"] * 29
+    answers = {"ann": [*agreed, "cat", "cat"], "bob": [*agreed, "dog", None]}
+    build.answers(build.campaign(build.batch(images), build.taxonomy()), answers)
+    with workspace.database.write() as session:
+        run = schema.PredictionRun(model="model", digest="p" * 64, classes=["cat", "dog"], report={})
+        session.add(run)
+        session.flush()
+        always_cat = np.array([1, 0], dtype="<f4").tobytes()
+        session.add_all(schema.Prediction(run_id=run.id, image_id=image, probabilities=always_cat) for image in images)
+    return "campaign-1"
+
+
+def test_qa_and_labels(winnow: Winnow, campaign: str) -> None:
+    assert winnow("qa", "review", campaign)["outcomes"] == {"accepted": 58, "adjudication": 1, "another-opinion": 1}
+    report = winnow("qa", "report", campaign)
+    assert (report["items"], report["waiting"], len(report["annotators"])) == (60, 1, 2)
+    assert [each["annotator"] for each in winnow("qa", "annotators")["annotators"]] == ["ann", "bob"]
+    assert winnow("qa", "adjudicate", campaign) == {"campaign": campaign, "opened": None, "items": 0, "already": 1}
+    labels = winnow("labels", "list")
+    assert (labels["taxonomy"], len(labels["labels"]), labels["labels"][0]["value"] in {"cat", "dog"}) == (
+        "animals",
+        58,
+        True,
+    )
+
+
+def test_versions(winnow: Winnow, campaign: str, workspace: Workspace, build: Any, tmp_path: Path) -> None:
+    winnow("qa", "review", campaign)
+    first = winnow("version", "cut", "pets")
+    assert first.keys() >= {"id", "name", "parent", "counts", "gates"}
+    assert first["gates"][0].keys() == {"gate", "outcome", "detail"}
+    assert winnow("version", "show", "pets") == first
+    assert winnow("version", "verify", first["id"][:8])["verified"]
+    with workspace.database.read() as session:
+        relabelled = session.scalars(select(schema.VersionItem.image_id)).first()
+        was = session.scalar(select(schema.Label.value).where(schema.Label.image_id == relabelled))
+    build.labels({relabelled: "dog" if was == "cat" else "cat"})
+    second = winnow("version", "cut", "pets")
+    assert [version["id"] for version in winnow("version", "list")["versions"]] == [second["id"], first["id"]]
+    difference = winnow("version", "diff", first["id"], second["id"])
+    assert {name: len(changes) for name, changes in difference.items()} == {
+        "added": 0,
+        "removed": 0,
+        "relabelled": 1,
+        "moved": 0,
+    }
+    assert winnow("version", "lineage", "pets")["parents"] == [first["id"]]
+    runner = CliRunner()
+    for format in ("parquet", "image-folder"):
+        command = ["--home", str(workspace.home), "version", "export", "pets", "--format", format]
+        result = runner.invoke(app, [*command, str(tmp_path / format), "--json"])
+        if format == "parquet":
+            assert json.loads(result.stdout)["images"] == 58
+        else:
+            assert "58 of 58 images are not where they were" in str(result.exception)
+
+
+def test_failures_and_evaluation(winnow: Winnow, campaign: str) -> None:
+    winnow("qa", "review", campaign)
+    document = winnow("failures", "scan", "--model", "model")
+    assert winnow("failures", "list") == document == winnow("failures", "list", "--model", "model")
+    cluster = document["clusters"][0]
+    assert cluster.keys() >= {"id", "size", "failure_rate", "lift", "interval", "name", "medoids"}
+    assert cluster["name"] == "dog → cat"
+    shown = winnow("failures", "show", str(cluster["id"]))
+    assert len(shown["members"]) == cluster["size"]
+    found = winnow("evaluate", "--model", "model")
+    assert found["split"] == "test"
+    assert found["correct"] == found["confusion"]["cat"]["cat"]
