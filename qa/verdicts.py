@@ -6,11 +6,11 @@ except that an adjudicator has the last word: only another answer of an adjudica
 """
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import func, select
+from sqlalchemy import func, insert, select
 from sqlalchemy.orm import Session
 
 from qa import answers, consensus
@@ -62,22 +62,22 @@ def review(workspace: Workspace, campaign_name: str, *, accept_at: float = ACCEP
     with workspace.database.read() as session:
         campaign = answers.labelling_campaign(session, campaign_name)
         said = answers.read(session, session.get_one(Taxonomy, campaign.taxonomy_id))
-        task_ids = session.scalars(select(Task.id).where(Task.campaign_id == campaign.id).order_by(Task.rank)).all()
+        tasks = select(Task.id, Task.image_id).where(Task.campaign_id == campaign.id).order_by(Task.rank)
+        image_of = dict(session.execute(tasks).all())
     belief = consensus.fit(said.table, said.known, annotators=len(said.annotator_ids), classes=len(said.classes))
     policy = {"method": "one-coin Dawid-Skene", "overlap": campaign.overlap, "accept_at": accept_at}
-    decisions = _decide(said, belief, policy, task_ids)
+    decisions = _decide(said, belief, policy, list(image_of))
     with workspace.database.write() as session:
         standing = newest(session, campaign)
         fresh = [decision for decision in decisions if not _stands(standing.get(decision.task_id), decision)]
-        for decision in fresh:
-            _write(session, campaign, decision)
+        new_labels = _write(session, campaign, image_of, fresh)
         outcomes = Counter(verdict.outcome for verdict in newest(session, campaign).values())
     return QaSummary(
         campaign=campaign_name,
-        items=len(task_ids),
+        items=len(image_of),
         outcomes=dict(sorted(outcomes.items())),
         new_verdicts=len(fresh),
-        new_labels=sum(decision.outcome == "accepted" for decision in fresh),
+        new_labels=new_labels,
     )
 
 
@@ -147,18 +147,30 @@ def _stands(verdict: Verdict | None, decision: _Decision) -> bool:
     return verdict.outcome in ("accepted", decision.outcome)
 
 
-def _write(session: Session, campaign: Campaign, decision: _Decision) -> None:
-    verdict = Verdict(
-        task_id=decision.task_id,
-        outcome=decision.outcome,
-        answer=decision.answer,
-        posterior=decision.posterior,
-        evidence=decision.evidence,
-    )
-    session.add(verdict)
-    if decision.outcome == "accepted":
-        session.flush()  # gives the verdict its id
-        image_id = session.get_one(Task, decision.task_id).image_id
-        session.add(
-            Label(image_id=image_id, taxonomy_id=campaign.taxonomy_id, verdict_id=verdict.id, value=decision.answer)
+def _write(session: Session, campaign: Campaign, image_of: Mapping[int, int], decisions: Sequence[_Decision]) -> int:
+    """Add the verdicts, and a label for each that accepts; says how many labels."""
+    verdicts = [
+        Verdict(
+            task_id=decision.task_id,
+            outcome=decision.outcome,
+            answer=decision.answer,
+            posterior=decision.posterior,
+            evidence=decision.evidence,
         )
+        for decision in decisions
+    ]
+    session.add_all(verdicts)
+    session.flush()  # gives them their ids
+    labels = [
+        {
+            "image_id": image_of[verdict.task_id],
+            "taxonomy_id": campaign.taxonomy_id,
+            "verdict_id": verdict.id,
+            "value": verdict.answer,
+        }
+        for verdict in verdicts
+        if verdict.outcome == "accepted"
+    ]
+    if labels:
+        session.execute(insert(Label), labels)
+    return len(labels)
