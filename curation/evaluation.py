@@ -116,8 +116,9 @@ def evaluate(workspace: Workspace, model: str, *, split: str = "test", taxonomy:
 def judge(session: Session, model: str, *, taxonomy: str | None = None) -> Judgements:
     """Set the newest run of `model` beside the labels in force.
 
-    Images the run was trained on, and what is tied to them, say nothing about it and are left out,
-    unless the run reports `out_of_fold`: then each was predicted by a model that had not seen it.
+    Images the run was trained on, and what is tied to them, say nothing about it and are left out.
+    The former count all the same if the run reports `out_of_fold`: a model that had not seen it
+    predicted each.
 
     Args:
         session: a read session.
@@ -140,7 +141,7 @@ def judge(session: Session, model: str, *, taxonomy: str | None = None) -> Judge
     split_of = dict(
         zip(catalog.image_ids, splits.assign(catalog.sha256s, catalog.components, catalog.kept), strict=True)
     )
-    seen = set() if run.report.get("out_of_fold") else _learnt_from(session, run, catalog)
+    seen = _learnt_from(session, run, catalog)
     rows = session.execute(
         select(Label.image_id, Label.value, Prediction.probabilities)
         .join(Image, Image.id == Label.image_id)
@@ -162,7 +163,7 @@ def judge(session: Session, model: str, *, taxonomy: str | None = None) -> Judge
 
 
 def _learnt_from(session: Session, run: PredictionRun, catalog: Catalog) -> set[int]:
-    """The images in the train split the run was trained on, and all that are tied to one."""
+    """The images in the train split the run was trained on, unless predicted out of fold, and all tied to one."""
     trained_on = set(
         session.scalars(
             select(VersionItem.image_id).where(VersionItem.version_id == run.version_id, VersionItem.split == "train")
@@ -170,7 +171,8 @@ def _learnt_from(session: Session, run: PredictionRun, catalog: Catalog) -> set[
     )
     tied = list(zip(catalog.image_ids, catalog.components.tolist(), strict=True))
     roots = {root for image_id, root in tied if image_id in trained_on}
-    return {image_id for image_id, root in tied if root in roots}
+    spared = trained_on if run.report.get("out_of_fold") else set()
+    return {image_id for image_id, root in tied if root in roots and image_id not in spared}
 
 
 def _metrics(name: str, confusion: dict[str, dict[str, int]]) -> ClassMetrics:
