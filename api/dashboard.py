@@ -11,7 +11,8 @@ from sqlalchemy import ColumnElement, Select, Subquery, func, select
 from sqlalchemy.orm import InstrumentedAttribute, Session
 
 from api import learning_curve
-from api.learning_curve import Point, wilson
+from api.learning_curve import Point
+from curation.evaluation import wilson
 from store.schema import (
     Annotation,
     Annotator,

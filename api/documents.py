@@ -73,7 +73,7 @@ def quarantine(session: Session) -> dict[str, Any]:
 def encoders(session: Session, *, shipped: list[str]) -> dict[str, Any]:
     """Encoders that have vectors, and those that could have."""
     embedded = select(Embedding.encoder_id, func.count()).group_by(Embedding.encoder_id)
-    counts = dict(session.execute(embedded).tuples().all())
+    counts = dict(session.execute(embedded).all())
     used = [
         {"name": row.name, "digest": row.digest, "dimensions": row.dimensions, "embedded": counts.get(row.id, 0)}
         for row in session.scalars(select(Encoder).order_by(Encoder.id))

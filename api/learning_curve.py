@@ -7,6 +7,7 @@ import numpy as np
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
+from curation.evaluation import wilson
 from store.schema import Label, Prediction, PredictionRun, Version, VersionItem
 
 
@@ -30,18 +31,6 @@ class Point:
     def interval(self) -> tuple[float, float]:
         """Wilson's 95 % interval of the accuracy."""
         return wilson(self.correct, self.total)
-
-
-def wilson(successes: int, total: int) -> tuple[float, float]:
-    """Wilson's 95 % score interval of a share; (0, 1) of nothing. E. B. Wilson, JASA 22 (1927)."""
-    if total == 0:
-        return 0.0, 1.0
-    z = 1.959964
-    share = successes / total
-    centre = share + z * z / (2 * total)
-    margin = z * math.sqrt(share * (1 - share) / total + z * z / (4 * total * total))
-    scale = 1 + z * z / total
-    return max(0.0, (centre - margin) / scale), min(1.0, (centre + margin) / scale)
 
 
 def read(session: Session) -> list[Point]:

@@ -102,7 +102,7 @@ def scan(
         found = originals.find(session, [ImageId(i) for i in index.image_ids.tolist()])
         pixels, hashes = _fingerprints(session, found)
         labelled = set(session.scalars(select(Label.image_id)))
-        sizes = dict(session.execute(select(Image.id, Image.width * Image.height)).tuples().all())
+        sizes = dict(session.execute(select(Image.id, Image.width * Image.height)).all())
         exact_copies = _exact_copies(session)
     sketches, unreadable = _sketches(found, on_progress)
     proposals = propose(hashes, index, sketches)
@@ -253,7 +253,7 @@ def newest_groups(session: Session) -> list[tuple[int, ImageId, list[DuplicateMe
 def _fingerprints(session: Session, found: Sequence[originals.Original]) -> tuple[list[str], Any]:
     rows = {
         image_id: (pixels, phash)
-        for image_id, pixels, phash in session.execute(select(Image.id, Image.pixels_sha256, Image.phash)).tuples()
+        for image_id, pixels, phash in session.execute(select(Image.id, Image.pixels_sha256, Image.phash))
     }
     pixels = [rows[original.image_id][0] for original in found]
     hashes = [np.frombuffer(bytes.fromhex(rows[original.image_id][1]), dtype=np.uint8) for original in found]

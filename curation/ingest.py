@@ -69,8 +69,12 @@ def ingest(
     name = source or Path(locations[0]).name
     with workspace.database.read() as session:
         known = _known_files(session)
-    fresh = [candidate for candidate in candidates if known.get(candidate.uri) != _stamp(candidate.path)]
-    unchanged = len(candidates) - len(fresh)
+    fresh: list[sources.Candidate] = []
+    unchanged: list[sources.Candidate] = []
+    for candidate in candidates:
+        same = known.get(candidate.uri) == _stamp(candidate.path)
+        (unchanged if same else fresh).append(candidate)
+    _describe(workspace, unchanged)
     new_images = new_sightings = 0
     quarantined: list[tuple[str, str]] = []
     with ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:
@@ -83,8 +87,8 @@ def ingest(
             new_images += images
             new_sightings += sightings
             quarantined += [(read.candidate.uri, read.outcome) for read in reads if isinstance(read.outcome, str)]
-            on_progress(unchanged + new_sightings + len(quarantined), len(candidates))
-    return IngestSummary(len(candidates), new_images, new_sightings, unchanged, quarantined)
+            on_progress(len(unchanged) + min(start + _CHUNK, len(fresh)), len(candidates))
+    return IngestSummary(len(candidates), new_images, new_sightings, len(unchanged), quarantined)
 
 
 def _read(candidate: sources.Candidate) -> _Read:
@@ -113,8 +117,21 @@ def _stamp(path: Path) -> tuple[int, int] | None:
 
 
 def _known_files(session: Session) -> dict[str, tuple[int, int]]:
-    rows = session.execute(select(Sighting.uri, Sighting.bytes, Sighting.modified_ns).where(Sighting.current)).tuples()
+    rows = session.execute(select(Sighting.uri, Sighting.bytes, Sighting.modified_ns).where(Sighting.current))
     return {uri: (size, modified_ns) for uri, size, modified_ns in rows}
+
+
+def _describe(workspace: Workspace, unchanged: Sequence[sources.Candidate]) -> None:
+    """Take over what is newly said of files that did not change themselves; what is not said stays."""
+    said = {candidate.uri: candidate for candidate in unchanged if candidate.details or candidate.scene}
+    if not said:
+        return
+    with workspace.database.write() as session:
+        for sighting in session.scalars(select(Sighting).where(Sighting.current)):
+            candidate = said.get(sighting.uri)
+            if candidate is not None:
+                sighting.details = dict(candidate.details) or sighting.details
+                sighting.scene = candidate.scene or sighting.scene
 
 
 def _save(session: Session, reads: Iterable[_Read], *, source: str) -> tuple[int, int]:

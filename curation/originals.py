@@ -58,10 +58,10 @@ def find(session: Session, image_ids: Collection[ImageId] | None = None) -> list
         sightings = sightings.where(Sighting.image_id.in_(image_ids))
     wanted = None if image_ids is None else set(image_ids)
     uris: defaultdict[int, list[str]] = defaultdict(list)
-    for image_id, uri in session.execute(sightings).tuples():
+    for image_id, uri in session.execute(sightings):
         uris[image_id].append(uri)
     return [
         Original(ImageId(image_id), sha256, file_format, tuple(uris[image_id]))
-        for image_id, sha256, file_format in session.execute(images).tuples()
+        for image_id, sha256, file_format in session.execute(images)
         if wanted is None or image_id in wanted
     ]

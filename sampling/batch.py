@@ -155,7 +155,7 @@ def _load(workspace: Workspace, state: State) -> Pool:
     _, index = open_index(workspace)
     ids: list[int] = index.image_ids.tolist()
     with workspace.database.read() as session:
-        sha256s = dict(session.execute(select(Image.id, Image.sha256)).tuples().all())
+        sha256s = dict(session.execute(select(Image.id, Image.sha256)).all())
         used = set(session.scalars(select(Label.image_id).where(Label.id <= state.labels)))
         used |= set(
             session.scalars(
@@ -170,9 +170,7 @@ def _load(workspace: Workspace, state: State) -> Pool:
         predictions = dict(
             session.execute(
                 select(Prediction.image_id, Prediction.probabilities).where(Prediction.run_id == state.prediction_run)
-            )
-            .tuples()
-            .all()
+            ).all()
         )
         open_ = [
             i
@@ -208,7 +206,7 @@ def _copies(session: Session, scan_id: int | None, used: set[int]) -> set[int]:
         select(DuplicateGroup.id, DuplicateGroup.representative_id, DuplicateMember.image_id)
         .join(DuplicateMember, DuplicateMember.group_id == DuplicateGroup.id)
         .where(DuplicateGroup.scan_id == scan_id)
-    ).tuples():
+    ):
         representatives[group_id] = representative
         members.setdefault(group_id, []).append(image_id)
     copies: set[int] = set()

@@ -62,7 +62,7 @@ def score_probe(workspace: Workspace, collection: Collection, *, run_id: int, tr
         run = session.get_one(PredictionRun, run_id)
         classes = list(run.classes)
         rows = session.execute(select(Prediction.image_id, Prediction.probabilities).where(Prediction.run_id == run_id))
-        predicted = {image_id: int(np.frombuffer(data, dtype="<f4").argmax()) for image_id, data in rows.tuples()}
+        predicted = {image_id: int(np.frombuffer(data, dtype="<f4").argmax()) for image_id, data in rows}
         copies = {
             member.image_id
             for _, representative, members in duplicates.newest_groups(session)
@@ -85,7 +85,7 @@ def score_probe(workspace: Workspace, collection: Collection, *, run_id: int, tr
 def by_image(workspace: Workspace, collection: Collection) -> dict[ImageId, float]:
     """The experts' probability of being defective, by image."""
     with workspace.database.read() as session:
-        sightings = session.execute(select(Sighting.image_id, Sighting.uri).where(Sighting.current)).tuples().all()
+        sightings = session.execute(select(Sighting.image_id, Sighting.uri).where(Sighting.current)).all()
     return {
         ImageId(image_id): collection.probability[uri] for image_id, uri in sightings if uri in collection.probability
     }
@@ -93,7 +93,7 @@ def by_image(workspace: Workspace, collection: Collection) -> dict[ImageId, floa
 
 def _cells_shown(workspace: Workspace, collection: Collection) -> dict[ImageId, str]:
     with workspace.database.read() as session:
-        sightings = session.execute(select(Sighting.image_id, Sighting.uri).where(Sighting.current)).tuples().all()
+        sightings = session.execute(select(Sighting.image_id, Sighting.uri).where(Sighting.current)).all()
     return {ImageId(image_id): collection.origin.get(uri, uri) for image_id, uri in sightings}
 
 

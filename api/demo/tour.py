@@ -239,7 +239,7 @@ def _label(
     _say(f"  {pushed.tasks} tasks in Label Studio; a second push created {again.created}")
     probability = scoring.by_image(workspace, collection)
     with workspace.database.read() as session:
-        tasks = session.execute(select(Task.uid, Task.image_id)).tuples().all()
+        tasks = session.execute(select(Task.uid, Task.image_id)).all()
     graded = {uid: probability[image_id] for uid, image_id in tasks if image_id in probability}  # type: ignore[index]
     done = people.answer(
         running.label_studio.url,

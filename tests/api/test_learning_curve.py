@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from scipy.stats import binomtest
 from sqlalchemy import select
 
 from api import learning_curve
@@ -12,17 +11,6 @@ from api.learning_curve import Point
 from store import schema
 from store.schema import ImageId
 from store.workspace import Workspace
-
-
-@given(st.integers(1, 10**6), st.data())
-def test_the_interval_is_that_of_wilson(total: int, data: st.DataObject) -> None:
-    successes = data.draw(st.integers(0, total))
-    expected = binomtest(successes, total).proportion_ci(method="wilson")
-    assert learning_curve.wilson(successes, total) == pytest.approx((expected.low, expected.high), abs=1e-6)
-
-
-def test_nothing_at_all_says_nothing() -> None:
-    assert learning_curve.wilson(0, 0) == (0, 1)
 
 
 def cut(workspace: Workspace, number: int, splits: dict[ImageId, str]) -> str:
@@ -33,9 +21,7 @@ def cut(workspace: Workspace, number: int, splits: dict[ImageId, str]) -> str:
         session.flush()
         for image_id, split in splits.items():
             label = session.scalars(select(schema.Label).where(schema.Label.image_id == image_id)).one()
-            session.add(
-                schema.VersionItem(version_id=version.id, image_id=image_id, label_id=label.id, split=split)
-            )
+            session.add(schema.VersionItem(version_id=version.id, image_id=image_id, label_id=label.id, split=split))
         return version.id
 
 

@@ -1,0 +1,182 @@
+"""Duplicates: stars that never chain, proven by pixels, the same whatever the order."""
+
+import io
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image, ImageEnhance
+
+from curation import alignment, duplicates
+from curation.duplicates import MAX_RESIDUAL, Match
+from curation.ingest import ingest
+from store.schema import ImageId
+from store.workspace import Workspace
+
+
+def photo(seed: int, *, side: int = 160) -> Image.Image:
+    """A picture with structure at several scales, like a photo and unlike any other seed's."""
+    generator = np.random.default_rng(seed)
+    total = np.zeros((side, side, 3))
+    for cells in (4, 9, 20, 45):
+        coarse = Image.fromarray(generator.integers(0, 256, (cells, cells, 3), dtype=np.uint8))
+        total += np.asarray(coarse.resize((side, side), Image.Resampling.BICUBIC), dtype=float) / cells**0.4
+    total = (total - total.min()) / (total.max() - total.min())
+    return Image.fromarray((30 + total * 190).astype(np.uint8))
+
+
+def recompressed(image: Image.Image) -> Image.Image:
+    buffer = io.BytesIO()
+    image.save(buffer, "JPEG", quality=70)
+    return Image.open(io.BytesIO(buffer.getvalue())).convert("RGB")
+
+
+def cropped(image: Image.Image) -> Image.Image:
+    return image.crop((10, 16, 10 + int(image.width * 0.85), 16 + int(image.height * 0.85)))
+
+
+CHANGES: dict[str, Callable[[Image.Image], Image.Image]] = {
+    "recompressed": recompressed,
+    "half size": lambda image: image.resize((image.width // 2, image.height // 2), Image.Resampling.LANCZOS),
+    "brighter": lambda image: ImageEnhance.Brightness(image).enhance(1.15),
+}
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_a_changed_copy_leaves_nothing_in_place(change: str) -> None:
+    for seed in range(5):
+        first, second = alignment.sketch(photo(seed)), alignment.sketch(CHANGES[change](photo(seed)))
+        assert alignment.residual_in_place(first, second) < MAX_RESIDUAL
+
+
+def test_a_crop_leaves_nothing_once_it_is_aligned() -> None:
+    for seed in range(5):
+        whole, part = alignment.sketch(photo(seed)), alignment.sketch(cropped(photo(seed)))
+        assert alignment.residual_in_place(part, whole) > MAX_RESIDUAL
+        assert alignment.residual_aligned(part, whole) < MAX_RESIDUAL
+
+
+def test_other_pictures_leave_structure() -> None:
+    sketches = [alignment.sketch(photo(seed)) for seed in range(6)]
+    for i in range(6):
+        for j in range(i):
+            assert alignment.residual_in_place(sketches[i], sketches[j]) > 2 * MAX_RESIDUAL
+            assert alignment.residual_aligned(sketches[i], sketches[j]) > 2 * MAX_RESIDUAL
+
+
+def test_flat_pictures_are_never_alike() -> None:
+    white, grey = (alignment.sketch(Image.new("RGB", (40, 40), shade)) for shade in ("white", "grey"))
+    assert alignment.residual_in_place(white, grey) == float("inf")
+    assert alignment.residual_aligned(white, white) == float("inf")
+
+
+def near(a: int, b: int) -> Match | None:
+    """Positions on a line: neighbours match, and nothing further apart does."""
+    return Match("perceptual", abs(a - b) / 100) if abs(a - b) <= 1 else None
+
+
+def test_groups_do_not_chain() -> None:
+    """0–1–2–3 in a row: 1 is preferred, takes 0 and 2; 3 was only like 2 and stays alone."""
+    matches = {(i, i + 1): near(i, i + 1) for i in range(3)}
+    (found,) = duplicates.group([1, 0, 2, 3], matches, near)  # type: ignore[arg-type]
+    assert (found.representative, sorted(found.members)) == (1, [0, 2])
+
+
+def test_a_pair_nobody_proposed_is_compared_when_a_third_ties_it() -> None:
+    everything_matches = Match("perceptual", 0.01)
+    matches = {(0, 1): everything_matches, (1, 2): everything_matches}
+    (found,) = duplicates.group([0, 1, 2], matches, lambda a, b: everything_matches)
+    assert sorted(found.members) == [1, 2]
+
+
+@given(st.sets(st.tuples(st.integers(0, 9), st.integers(0, 9)).filter(lambda pair: pair[0] < pair[1])), st.randoms())
+def test_groups_are_stars_of_matches_and_do_not_overlap(pairs: set[tuple[int, int]], random: Any) -> None:
+    matches = dict.fromkeys(pairs, Match("perceptual", 0.05))
+    preference = list(range(10))
+    random.shuffle(preference)
+    groups = duplicates.group(preference, matches, lambda a, b: matches.get((a, b)))
+    members = [member for group in groups for member in (group.representative, *group.members)]
+    assert len(members) == len(set(members))
+    for group in groups:
+        for member in group.members:
+            assert tuple(sorted((group.representative, member))) in pairs
+    tied = {position for pair in pairs for position in pair}
+    for position in tied - set(members):  # whoever stayed alone is like no representative
+        assert all(tuple(sorted((group.representative, position))) not in pairs for group in groups)
+
+
+def fill(workspace: Workspace, folder: Path, build: Any, order: list[str]) -> None:
+    """Save the pictures, ingest them one by one in `order`, and embed them by their mean colours."""
+    pictures = {f"photo-{seed}.png": photo(seed) for seed in range(4)}
+    pictures |= {"copy-0.png": recompressed(photo(0)), "small-1.png": CHANGES["half size"](photo(1))}
+    pictures |= {"crop-2.png": cropped(photo(2)), "same-3.bmp": photo(3)}
+    folder.mkdir(parents=True, exist_ok=True)
+    for name in order:
+        pictures[name].save(folder / name)
+        ingest(workspace, [str(folder / name)])
+    values = [np.asarray(pictures[name].resize((4, 4)), dtype=np.float32).ravel() for name in order]
+    build.vectors([ImageId(i + 1) for i in range(len(order))], np.stack(values))
+
+
+NAMES = ["photo-0.png", "photo-1.png", "photo-2.png", "photo-3.png", "copy-0.png", "small-1.png", "crop-2.png"]
+NAMES += ["same-3.bmp"]
+
+
+def test_a_scan_finds_every_kind_and_nothing_else(workspace: Workspace, tmp_path: Path, build: Any) -> None:
+    fill(workspace, tmp_path, build, NAMES)
+    summary = duplicates.scan(workspace)
+    assert (summary.images, summary.groups, summary.duplicates) == (8, 4, 4)
+    with workspace.database.read() as session:
+        groups = duplicates.newest_groups(session)
+    found = {
+        tuple(sorted(NAMES[member.image_id - 1] for member in members)): members[1].kind for _, _, members in groups
+    }
+    assert found.pop(("crop-2.png", "photo-2.png")) == "crop"
+    assert found.pop(("photo-3.png", "same-3.bmp")) == "pixels"
+    assert set(found) == {("copy-0.png", "photo-0.png"), ("photo-1.png", "small-1.png")}
+    assert set(found.values()) <= {"perceptual", "embedding"}
+    for _, representative, members in groups:
+        assert members[0].image_id == representative
+        assert all(member.distance <= MAX_RESIDUAL for member in members)
+
+
+def test_order_and_repetition_do_not_matter(workspace: Workspace, tmp_path: Path, build: Any) -> None:
+    from store.workspace import open_workspace
+
+    fill(workspace, tmp_path / "a", build, NAMES)
+    digest = duplicates.scan(workspace).digest
+    assert duplicates.scan(workspace).digest == digest
+    other = open_workspace(tmp_path / "other")
+    fill(other, tmp_path / "a", type(build)(other), NAMES[::-1])
+    assert duplicates.scan(other).digest == digest
+
+
+def test_the_larger_picture_speaks_for_the_smaller_unless_that_is_labelled(
+    workspace: Workspace, tmp_path: Path, build: Any
+) -> None:
+    fill(workspace, tmp_path, build, NAMES)
+
+    def representative_of(name: str) -> str:
+        duplicates.scan(workspace)
+        with workspace.database.read() as session:
+            for _, representative, members in duplicates.newest_groups(session):
+                if NAMES.index(name) + 1 in [member.image_id for member in members]:
+                    return NAMES[representative - 1]
+        raise AssertionError
+
+    assert representative_of("small-1.png") == "photo-1.png"
+    build.labels({ImageId(NAMES.index("small-1.png") + 1): "cat"})
+    assert representative_of("small-1.png") == "small-1.png"
+
+
+def test_a_file_that_went_away_is_said_and_the_rest_goes_on(workspace: Workspace, tmp_path: Path, build: Any) -> None:
+    fill(workspace, tmp_path, build, NAMES)
+    (tmp_path / "photo-0.png").unlink()
+    summary = duplicates.scan(workspace)
+    assert len(summary.unreadable) == 1
+    assert "gone or has changed" in summary.unreadable[0]
+    assert summary.groups == 3

@@ -1,0 +1,178 @@
+"""Files into the catalog, by way of the sources a user may name."""
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+from PIL import Image as Pillow
+from sqlalchemy import select
+
+from curation.ingest import ingest
+from curation.originals import find
+from store.errors import InvalidInputError, NotFoundError
+from store.schema import Image, Quarantined, Sighting
+from store.workspace import Workspace
+
+
+def draw(path: Path, shade: int = 0) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Pillow.new("RGB", (8, 8), (shade, 0, 0)).save(path)
+    return path
+
+
+def sightings(workspace: Workspace) -> list[Sighting]:
+    with workspace.database.read() as session:
+        return list(session.scalars(select(Sighting).order_by(Sighting.uri)))
+
+
+def quarantined(workspace: Workspace) -> dict[str, str]:
+    with workspace.database.read() as session:
+        return {Path(row.uri).name: row.reason for row in session.scalars(select(Quarantined))}
+
+
+def test_one_content_is_one_image_with_two_sightings(workspace: Workspace, tmp_path: Path) -> None:
+    draw(tmp_path / "photos" / "a.png")
+    draw(tmp_path / "photos" / "deep" / "b.png")
+    draw(tmp_path / "photos" / "c.png", shade=9)
+    summary = ingest(workspace, [str(tmp_path / "photos")])
+    assert (summary.files, summary.new_images, summary.new_sightings) == (3, 2, 3)
+    again = ingest(workspace, [str(tmp_path / "photos")])
+    assert (again.new_images, again.new_sightings, again.unchanged) == (0, 0, 3)
+
+
+def test_a_changed_file_is_another_image(workspace: Workspace, tmp_path: Path) -> None:
+    path = draw(tmp_path / "photos" / "a.png", shade=1)
+    ingest(workspace, [str(tmp_path / "photos")])
+    draw(path, shade=2)
+    os.utime(path, ns=(1, 1))
+    assert ingest(workspace, [str(tmp_path / "photos")]).new_images == 1
+    assert [row.current for row in sightings(workspace)] == [False, True]
+    with workspace.database.read() as session:
+        assert [len(original.uris) for original in find(session)] in ([0, 1], [1, 0])
+
+
+def test_broken_files_are_quarantined_until_they_are_mended(workspace: Workspace, tmp_path: Path) -> None:
+    folder = tmp_path / "photos"
+    whole = draw(folder / "whole.png")
+    (folder / "empty.png").write_bytes(b"")
+    (folder / "cut.png").write_bytes(whole.read_bytes()[:40])
+    (folder / "text.jpg").write_text("hello")
+    (folder / "gone.png").symlink_to(folder / "nowhere")
+    os.mkfifo(folder / "pipe.png")
+    os.symlink(folder, folder / "loop")
+    (folder / "notes.txt").write_text("not meant to be an image")
+    summary = ingest(workspace, [str(folder)])
+    assert summary.new_images == 1
+    reasons = quarantined(workspace)
+    assert reasons == {
+        "empty.png": "the file is empty",
+        "cut.png": reasons["cut.png"],
+        "text.jpg": "the file is not an image in a known format",
+        "gone.png": "the file cannot be read: No such file or directory",
+        "pipe.png": "not a regular file",
+    }
+    assert "damaged" in reasons["cut.png"]
+    draw(folder / "empty.png", shade=5)
+    ingest(workspace, [str(folder)])
+    assert "empty.png" not in quarantined(workspace)
+
+
+def test_an_image_without_its_suffix_is_found(workspace: Workspace, tmp_path: Path) -> None:
+    draw(tmp_path / "photos" / "a.png").rename(tmp_path / "photos" / "a.dat")
+    assert ingest(workspace, [str(tmp_path / "photos")]).new_images == 1
+
+
+@pytest.mark.parametrize("name", ["new\nline.png", "spaß 画.png", "<b>'\";--.png", "-rf.png"])
+def test_hostile_names_are_names(workspace: Workspace, tmp_path: Path, name: str) -> None:
+    path = draw(tmp_path / "photos" / name)
+    assert ingest(workspace, [str(tmp_path / "photos")]).new_images == 1
+    assert [row.uri for row in sightings(workspace)] == [str(path)]
+
+
+def test_a_name_that_is_no_utf8_is_quarantined(workspace: Workspace, tmp_path: Path) -> None:
+    path = draw(tmp_path / "photos" / "a.png")
+    os.rename(os.fsencode(path), os.fsencode(path.parent) + b"/\xff.png")
+    summary = ingest(workspace, [str(tmp_path / "photos")])
+    assert summary.quarantined == [(str(path.parent) + "/\\xff.png", "the file name is not UTF-8: rename it")]
+
+
+def test_globs_and_single_files(workspace: Workspace, tmp_path: Path) -> None:
+    draw(tmp_path / "a1.png", shade=1)
+    draw(tmp_path / "a2.png", shade=2)
+    draw(tmp_path / "b.png", shade=3)
+    assert ingest(workspace, [str(tmp_path / "a*.png")]).new_images == 2
+    assert ingest(workspace, [str(tmp_path / "b.png")]).new_images == 1
+
+
+@pytest.mark.parametrize("suffix", ["csv", "jsonl", "parquet"])
+def test_a_manifest_gives_typed_details(workspace: Workspace, tmp_path: Path, suffix: str) -> None:
+    import pandas
+
+    path = draw(tmp_path / "a.png")
+    rows = pandas.DataFrame([{"uri": "a.png", "line": 3, "ok": True, "site": "north", "empty": None, "scene": "s1"}])
+    manifest = tmp_path / f"photos.{suffix}"
+    if suffix == "csv":
+        rows.to_csv(manifest, index=False)
+    elif suffix == "jsonl":
+        rows.to_json(manifest, lines=True, orient="records")
+    else:
+        rows.to_parquet(manifest)
+    ingest(workspace, [str(manifest)], source="factory")
+    (found,) = sightings(workspace)
+    assert (found.uri, found.source, found.scene) == (str(path), "factory", "s1")
+    assert found.details == {"line": 3, "ok": True, "site": "north"}
+
+
+def test_metadata_describes_what_a_folder_brings_in_even_later(workspace: Workspace, tmp_path: Path) -> None:
+    draw(tmp_path / "photos" / "a.png")
+    ingest(workspace, [str(tmp_path / "photos")])
+    metadata = tmp_path / "metadata.jsonl"
+    metadata.write_text(json.dumps({"uri": "photos/a.png", "shift": 2}) + "\n")
+    summary = ingest(workspace, [str(tmp_path / "photos")], metadata=metadata)
+    assert (summary.unchanged, sightings(workspace)[0].details) == (1, {"shift": 2})
+
+
+def test_a_pattern_finds_scenes(workspace: Workspace, tmp_path: Path) -> None:
+    draw(tmp_path / "burst-7" / "a.png", shade=1)
+    draw(tmp_path / "burst-8" / "a.png", shade=2)
+    ingest(workspace, [str(tmp_path)], scene=r"(burst-\d+)")
+    assert [row.scene for row in sightings(workspace)] == ["burst-7", "burst-8"]
+
+
+@pytest.mark.parametrize(
+    ("content", "complaint"),
+    [("path\na.png\n", "needs a column `uri`; it has: path"), ("", "cannot be read"), ("uri,x\n,1\n", "1 of 1 rows")],
+)
+def test_a_wrong_manifest_is_one_sentence(workspace: Workspace, tmp_path: Path, content: str, complaint: str) -> None:
+    (tmp_path / "photos.csv").write_text(content)
+    with pytest.raises(InvalidInputError, match=complaint):
+        ingest(workspace, [str(tmp_path / "photos.csv")])
+
+
+def test_a_folder_without_images_and_one_that_is_not_there(workspace: Workspace, tmp_path: Path) -> None:
+    (tmp_path / "notes.txt").write_text("hello")
+    with pytest.raises(NotFoundError, match="No image files in .*Nothing was ingested"):
+        ingest(workspace, [str(tmp_path)])
+    with pytest.raises(NotFoundError, match="does not exist"):
+        ingest(workspace, [str(tmp_path / "nowhere")])
+    with pytest.raises(InvalidInputError, match="not a regular expression"):
+        ingest(workspace, [str(tmp_path)], scene="(")
+
+
+def test_nothing_is_half_written(workspace: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from curation import ingest as module
+
+    monkeypatch.setattr(module, "_CHUNK", 1)
+    for shade in range(3):
+        draw(tmp_path / f"{shade}.png", shade=shade)
+
+    def stop(done: int, total: int) -> None:
+        if done == 2:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        ingest(workspace, [str(tmp_path)], on_progress=stop)
+    with workspace.database.read() as session:
+        assert len(session.scalars(select(Image)).all()) == 2
+    assert ingest(workspace, [str(tmp_path)]).new_images == 1

@@ -1,0 +1,136 @@
+"""Choosing: hand-checkable pools, and what holds for every pool."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from sampling import diversity, scores
+from sampling.planner import Choice, Pool, Slice, choose, rank
+from sampling.recipes import parse
+from store.errors import InvalidInputError
+
+
+def pool(count: int, *, reserved: int = 0, seed: int = 0, **changes: Any) -> Pool:
+    """`count` images in random directions, the last `reserved` of them for val and test."""
+    directions = np.random.default_rng(seed).normal(size=(count, 5)).astype(np.float32)
+    values: dict[str, Any] = {
+        "sha256s": [f"{i:064d}" for i in range(count)],
+        "image_ids": list(range(1, count + 1)),
+        "directions": directions / np.linalg.norm(directions, axis=1, keepdims=True),
+        "reserved": (np.arange(count) >= count - reserved).astype(np.int64),
+        "probabilities": None,
+        "classes": ["cat", "dog"],
+        "labelled": np.empty((0, 5), dtype=np.float32),
+    }
+    return Pool(**(values | changes))
+
+
+def test_margin_by_hand() -> None:
+    probabilities = np.array([[0.5, 0.5, 0.0], [1.0, 0.0, 0.0], [0.2, 0.1, 0.7]])
+    assert scores.margin(probabilities) == pytest.approx([1.0, 0.0, 0.5])
+
+
+def test_one_class_is_never_uncertain() -> None:
+    assert scores.margin(np.ones((2, 1))).tolist() == [0, 0]
+
+
+def test_coverage_takes_one_of_each_heap() -> None:
+    heaps = np.eye(3, dtype=np.float32).repeat([5, 4, 3], axis=0)
+    jitter = np.random.default_rng(0).normal(scale=0.01, size=heaps.shape).astype(np.float32)
+    choices = choose(
+        pool(13, reserved=1, directions=np.concatenate([heaps + jitter, [[1, 1, 1]]])), parse({"budget": 4, "random_share": 0.25})
+    )
+    diverse = [choice.position for choice in choices if choice.arm == "diverse"]
+    assert sorted(np.searchsorted([5, 9, 12], diverse, side="right").tolist()) == [0, 1, 2]
+
+
+def test_coverage_leaves_what_is_labelled_for_last() -> None:
+    heaps = np.eye(3, dtype=np.float32).repeat(4, axis=0)
+    found = choose(
+        pool(13, reserved=1, directions=np.concatenate([heaps, heaps[:1]]), labelled=heaps[:2]),
+        parse({"budget": 3, "random_share": 0.34}),
+    )
+    diverse = [choice.position for choice in found if choice.arm == "diverse"]
+    assert {position // 4 for position in diverse} == {1, 2}
+
+
+def test_uncertainty_takes_the_torn_ones_and_says_between_what() -> None:
+    probabilities = np.tile([0.99, 0.01], (40, 1))
+    probabilities[[3, 8]] = [0.52, 0.48]
+    choices = choose(pool(40, reserved=5, probabilities=probabilities), parse({"budget": 3, "random_share": 0.33}))
+    picked = {choice.position: choice for choice in choices if choice.arm == "uncertain"}
+    assert set(picked) == {3, 8}
+    assert "torn between cat (0.52) and dog (0.48)" in picked[3].why
+
+
+def test_slices_get_their_share_the_worst_first() -> None:
+    slices = [Slice("mild", 1.5, np.array([0, 1, 2])), Slice("bad", 3.0, np.array([4, 5, 39]))]
+    probabilities = np.tile([0.9, 0.1], (40, 1))
+    probabilities[5] = [0.6, 0.4]
+    found = choose(
+        pool(40, reserved=5, probabilities=probabilities, slices=slices),
+        parse({"budget": 8, "slice_share": 0.375, "random_share": 0.125}),
+    )
+    sliced = [choice for choice in found if choice.arm == "slice"]
+    assert [choice.position for choice in sliced] == [5, 0, 4]  # in turn; 39 is reserved
+    assert "“bad”, where the model fails 3.0 times as often" in sliced[0].why
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.integers(0, 30),
+    st.integers(1, 15),
+    st.sampled_from(["auto", "coverage", "uncertainty", "random"]),
+    st.booleans(),
+    st.integers(0, 3),
+)
+def test_every_batch(count: int, budget: int, strategy: str, predicted: bool, seed: int) -> None:
+    generator = np.random.default_rng(seed)
+    probabilities = generator.dirichlet([1, 1], size=count) if predicted else None
+    recipe = parse({"budget": budget, "strategy": strategy, "seed": seed, "random_share": 0.2})
+    where = pool(count, reserved=count // 3, seed=seed, probabilities=probabilities)
+    drawn = budget if strategy == "random" else max(1, round(budget * 0.2))
+    feasible = count >= budget if strategy == "random" else count // 3 >= drawn and count - count // 3 >= budget - drawn
+    needs_predictions = strategy == "uncertainty" and not predicted and budget > drawn
+    if not feasible or needs_predictions:
+        with pytest.raises(InvalidInputError, match="available / .* requested|needs predictions"):
+            choose(where, recipe)
+        return
+    choices = choose(where, recipe)
+    positions = [choice.position for choice in choices]
+    assert len(positions) == len(set(positions)) == budget
+    assert choose(where, recipe) == choices
+    assert all(choice.why.endswith(".") for choice in choices)
+    for choice in choices:
+        if strategy != "random":
+            assert where.reserved[choice.position] == (choice.arm == "random")
+    assert sorted(rank(choices), key=str) == sorted(choices, key=str)
+
+
+def test_a_half_finished_batch_has_every_arm_in_proportion() -> None:
+    choices = [Choice(i, "diverse", 1 - i / 10, "d") for i in range(8)] + [Choice(9, "random", 0, "r"), Choice(10, "random", 0, "r")]
+    ranked = rank(choices)
+    assert [choice.arm for choice in ranked[:5]].count("random") == 1
+    assert [choice.position for choice in ranked if choice.arm == "diverse"] == list(range(8))
+
+
+def test_partition_copes_with_repeated_vectors() -> None:
+    clusters = diversity.partition(np.ones((6, 2), dtype=np.float32), 3, seed=0)
+    assert clusters.sizes.tolist() == [6]
+
+
+@pytest.mark.parametrize(
+    ("values", "complaint"),
+    [
+        ({}, "budget: field required"),
+        ({"budget": 0}, "budget: input should be greater than 0"),
+        ({"budget": 5, "random_share": 0}, "random_share"),
+        ({"budget": 5, "stratgy": "auto"}, "stratgy: extra inputs are not permitted"),
+    ],
+)
+def test_a_wrong_recipe_is_one_sentence(values: dict[str, Any], complaint: str) -> None:
+    with pytest.raises(InvalidInputError, match=complaint):
+        parse(values)

@@ -1,0 +1,80 @@
+"""The catalog's tables, their migrations, and what a killed process leaves."""
+
+import sqlite3
+import threading
+from pathlib import Path
+
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+from sqlalchemy import select
+
+from store import schema
+from store.errors import InvalidInputError
+from store.workspace import Workspace, open_workspace
+
+
+def test_migrations_end_at_the_schema(workspace: Workspace) -> None:
+    with workspace.database.engine.connect() as connection:
+        context = MigrationContext.configure(connection, opts={"compare_type": True})
+        assert compare_metadata(context, schema.Base.metadata) == []
+
+
+def test_the_catalog_is_in_wal_mode(workspace: Workspace) -> None:
+    connection = sqlite3.connect(workspace.home / "winnow.db")
+    assert connection.execute("PRAGMA journal_mode").fetchone() == ("wal",)
+    connection.close()
+
+
+def test_a_write_that_raises_leaves_nothing(workspace: Workspace) -> None:
+    with pytest.raises(RuntimeError), workspace.database.write() as session:
+        session.add(schema.Vendor(name="a", ls_url="u", ls_token_reference="env:T"))
+        session.flush()
+        raise RuntimeError
+    with workspace.database.read() as session:
+        assert session.scalars(select(schema.Vendor)).all() == []
+
+
+def test_writers_wait_for_each_other(workspace: Workspace) -> None:
+    """Both read before they write: without the lock at the beginning one of them would fail or be lost."""
+
+    def add(name: str) -> None:
+        for i in range(20):
+            with workspace.database.write() as session:
+                count = len(session.scalars(select(schema.Vendor)).all())
+                session.add(schema.Vendor(name=f"{name}{i}", ls_url=str(count), ls_token_reference="env:T"))
+
+    threads = [threading.Thread(target=add, args=(name,)) for name in "ab"]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    with workspace.database.read() as session:
+        counts = session.scalars(select(schema.Vendor.ls_url)).all()
+    assert sorted(map(int, counts)) == list(range(40))
+
+
+def test_moments_keep_their_zone(workspace: Workspace) -> None:
+    moment = schema.now()
+    with workspace.database.write() as session:
+        session.add(schema.Quarantined(uri="u", source="s", reason="r", seen_at=moment))
+    with workspace.database.read() as session:
+        assert session.scalars(select(schema.Quarantined.seen_at)).one() == moment
+
+
+def test_a_file_is_no_workspace(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(InvalidInputError, match="cannot be created"):
+        open_workspace(tmp_path / "file")
+
+
+def test_a_database_of_something_else_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "winnow.db").write_bytes(b"not a database" * 100)
+    with pytest.raises(InvalidInputError, match="not a Winnow catalog"):
+        open_workspace(tmp_path)
+
+
+def test_the_key_is_secret_and_stays(workspace: Workspace) -> None:
+    assert len(workspace.key) == 32
+    assert (workspace.home / "secret.key").stat().st_mode & 0o077 == 0
+    assert open_workspace(workspace.home).key == workspace.key
