@@ -14,6 +14,7 @@ from api.cli import (
     catalog,
     demo,
     duplicates,
+    explore,
     failures,
     health,
     jobs,
@@ -58,6 +59,7 @@ app.add_typer(predictions.app, name="predictions")
 app.add_typer(batch.app, name="batch")
 app.add_typer(health.app)
 app.add_typer(demo.app)
+app.add_typer(explore.app)
 app.add_typer(serve.app)
 app.add_typer(schedule.app, name="schedule")
 app.add_typer(jobs.app, name="jobs")

@@ -1,0 +1,142 @@
+"""The catalog as a FiftyOne dataset. It is a cache: rows go in, nothing comes back.
+
+`python -m curation.explore_dataset HOME` runs in a process of its own, see `curation.explore`:
+FiftyOne reads its settings once, when it is imported, and keeps threads and an exit hook that wait
+for MongoDB.
+"""
+
+import json
+import sys
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import func, select
+
+from curation import explore_fields, projection
+from curation.explore_fields import Answer, Item
+from store.schema import Embedding, Encoder
+from store.workspace import Workspace, open_workspace
+
+NAME = "winnow"
+MAP = "umap"  # the brain key, and the App's saved layout with a panel for it beside the images
+
+
+@dataclass(frozen=True)
+class DatasetSummary:
+    """What was put into the dataset."""
+
+    images: int
+    without_file: int
+    fields: list[str]
+    views: list[str]
+    on_the_map: int
+
+
+def replace(workspace: Workspace) -> DatasetSummary:
+    """Build the dataset from what the catalog holds now, then put it in the place of the one before."""
+    with workspace.database.read() as session:
+        catalog = explore_fields.read(session)
+        encoder = session.scalar(
+            select(Encoder.name).where(Encoder.id == select(func.max(Embedding.encoder_id)).scalar_subquery())
+        )
+
+    import fiftyone as fo
+
+    dataset = fo.Dataset(f"{NAME}-next", overwrite=True)
+    _declare(dataset, catalog.fields)
+    sample_ids = _add(dataset, catalog.items)
+    dataset.app_config.color_scheme = fo.ColorScheme(color_by="value")
+    views = _save_views(dataset, catalog)
+    on_the_map = 0
+    if encoder is not None:
+        on_the_map = _draw_map(dataset, workspace, encoder, sample_ids)
+    if fo.dataset_exists(NAME):
+        fo.delete_dataset(NAME)
+    dataset.name = NAME
+    dataset.persistent = True
+    return DatasetSummary(len(catalog.items), catalog.without_file, list(catalog.fields), views, on_the_map)
+
+
+def _declare(dataset: Any, fields: Mapping[str, type]) -> None:
+    """Add the fields, each with the type of its values."""
+    import fiftyone as fo
+
+    types: dict[type, type] = {
+        str: fo.StringField,
+        bool: fo.BooleanField,
+        int: fo.IntField,
+        float: fo.FloatField,
+        list: fo.ListField,
+    }
+    for name, kind in fields.items():
+        if kind is Answer:
+            dataset.add_sample_field(name, fo.EmbeddedDocumentField, embedded_doc_type=fo.Classification)
+        else:
+            dataset.add_sample_field(name, types[kind])
+
+
+def _add(dataset: Any, items: list[Item]) -> dict[int, str]:
+    """One sample for each image; returns their ids by image id."""
+    import fiftyone as fo
+
+    samples = [
+        fo.Sample(
+            filepath=item.path,
+            media_type="image",  # whatever the file's name ends in
+            metadata=fo.ImageMetadata(size_bytes=item.bytes, width=item.width, height=item.height),
+            **{
+                name: fo.Classification(label=value.value, confidence=value.confidence)
+                if isinstance(value, Answer)
+                else value
+                for name, value in item.values.items()
+            },
+        )
+        for item in items
+    ]
+    sample_ids = dataset.add_samples(samples, expand_schema=False, validate=False, progress=False)
+    return {item.image_id: sample_id for item, sample_id in zip(items, sample_ids, strict=True)}
+
+
+def _save_views(dataset: Any, catalog: explore_fields.Catalog) -> list[str]:
+    from fiftyone import ViewField as F
+
+    views = {}
+    if "duplicate_group" in catalog.fields:
+        views["duplicates"] = dataset.exists("duplicate_group").sort_by("duplicate_group")
+    if "failure_cluster" in catalog.fields:
+        views["failures"] = dataset.exists("failure_cluster").sort_by("failure_cluster")
+    if "disputed" in catalog.fields:
+        views["disputed"] = dataset.exists("disputed")
+    for batch in catalog.batches:
+        views[f"batch {batch}"] = dataset.match(F("batches").contains(batch))
+    for version in catalog.versions:
+        views[f"version {version}"] = dataset.match(F("versions").contains(version))
+    for name, view in views.items():
+        dataset.save_view(name, view)
+    return list(views)
+
+
+def _draw_map(dataset: Any, workspace: Workspace, encoder: str, sample_ids: dict[int, str]) -> int:
+    """The projection of the encoder's vectors as a brain run, and a layout with it; returns how many are on it."""
+    import fiftyone as fo
+    import fiftyone.brain as fob
+
+    image_ids, points = projection.load_or_compute(workspace, encoder)
+    placed = {
+        sample_ids[image_id]: point
+        for image_id, point in zip(image_ids.tolist(), points, strict=True)
+        if image_id in sample_ids
+    }
+    if not placed:
+        return 0
+    fob.compute_visualization(dataset, points=placed, brain_key=MAP, progress=False)
+    panels = [fo.Panel(type="Samples", pinned=True), fo.Panel(type="Embeddings")]
+    sides = [fo.Space(children=[panel], active_child=panel.component_id) for panel in panels]
+    dataset.save_workspace(MAP, fo.Space(children=sides, orientation="horizontal"))
+    return len(placed)
+
+
+if __name__ == "__main__":
+    print(json.dumps(asdict(replace(open_workspace(Path(sys.argv[1]))))))
