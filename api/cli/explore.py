@@ -29,12 +29,17 @@ def explore(
     from dataclasses import asdict
 
     from curation import explore as exploring
+    from curation import servers
     from store.errors import RemoteError
 
     for ending in _ENDINGS:
         signal.signal(ending, _leave)
     print("Building the dataset and starting the FiftyOne App …", file=sys.stderr)
-    view = exploring.start(console.workspace(context), port=port)
+    try:
+        view = exploring.start(console.workspace(context), port=port)
+    except BaseException:
+        servers.end_children()
+        raise
     try:
         if view.app.port != port:
             print(f"Port {port} is busy: using {view.app.port}.", file=sys.stderr)
