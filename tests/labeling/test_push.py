@@ -132,15 +132,17 @@ def test_two_pushes_at_once_make_one_of_everything(catalog: Catalog, site: Site)
 def test_a_request_that_arrives_after_its_sender_died_is_not_sent_again(
     catalog: Catalog, site: Site, label_studio: LabelStudioServer
 ) -> None:
-    catalog.campaign(150)
-    sender = catalog.command("push", catalog.name, "--image-base-url", "http://127.0.0.1:1")
+    catalog.campaign(500)
+    arguments = ("push", catalog.name, "--image-base-url", "http://127.0.0.1:1")
+    sender = catalog.command(*arguments)
     wait_until_intended(catalog)
     os.killpg(label_studio.server.process.pid, signal.SIGSTOP)
     try:
-        wait_until_delivered(label_studio.server.port)
+        wait_until_delivered(label_studio.server.port, requests=1)
         sender.kill()
         sender.communicate()
-        successor = catalog.command("push", catalog.name, "--image-base-url", "http://127.0.0.1:1")
+        successor = catalog.command(*arguments)  # asks what is there while the tasks still wait to be read
+        wait_until_delivered(label_studio.server.port, requests=2)
     finally:
         os.killpg(label_studio.server.process.pid, signal.SIGCONT)
     _, stderr = successor.communicate(timeout=120)
@@ -252,13 +254,13 @@ def wait_until_intended(catalog: Catalog, *, timeout_s: float = 60) -> None:
     pytest.fail("The push never got to sending its tasks.")
 
 
-def wait_until_delivered(port: int, *, timeout_s: float = 5) -> None:
-    """Return once the request waits in the stopped server's socket, or was read before it stopped."""
+def wait_until_delivered(port: int, *, requests: int, timeout_s: float = 60) -> None:
+    """Return once so many requests wait, unread, in the sockets of a stopped server."""
     deadline = time.monotonic() + timeout_s
     while time.monotonic() < deadline:
-        for line in Path("/proc/net/tcp").read_text().splitlines()[1:]:
-            fields = line.split()
-            waiting_bytes = int(fields[4].split(":")[1], 16)
-            if fields[1].endswith(f":{port:04X}") and waiting_bytes > 1000:
-                return
+        rows = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
+        unread = [int(row[4].split(":")[1], 16) for row in rows if row[1].endswith(f":{port:04X}")]
+        if sum(waiting > 100 for waiting in unread) >= requests:  # bytes; a listening socket counts connections
+            return
         time.sleep(0.01)
+    pytest.fail(f"{requests} requests were not sent within {timeout_s} s.")
