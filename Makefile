@@ -13,13 +13,14 @@ setup: ## prepare everything the other targets need
 	@scripts/setup
 
 label-studio: setup ## prepare the Label Studio server, in an environment of its own
-	@scripts/environment label-studio > /dev/null
+	@$(python) -m api.demo.label_studio_server
 
-demo: label-studio ## run the whole loop on real photos and leave the service up (IMAGES=DIR, FRESH=1)
-	@exec .venv/bin/winnow --home "$(or $(HOME_DIR),winnow-demo)" demo $(if $(FRESH),--fresh) $(if $(IMAGES),--images "$(IMAGES)")
+demo: label-studio ## run the whole loop on real photos and leave the service up (IMAGES=DIR CLASSES=a,b FRESH=1)
+	@exec .venv/bin/winnow --home winnow-demo demo $(if $(FRESH),--fresh) $(if $(IMAGES),--images "$(IMAGES)") \
+		$(if $(CLASSES),--classes "$(CLASSES)")
 
-demo-stop: ## stop a demo that was left in the background
-	@.venv/bin/winnow --home "$(or $(HOME_DIR),winnow-demo)" demo --stop
+demo-stop: setup ## stop the servers of a demo that was left running
+	@.venv/bin/winnow --home winnow-demo demo --stop
 
 format: setup ## put the code in its one format
 	@scripts/tool ruff format . && scripts/tool ruff check --fix .

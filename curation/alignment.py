@@ -117,7 +117,7 @@ def _warped_residual(first: Sketch, second: Sketch, transform: Any) -> float:
 
     height, width = second.grey.shape
     flags = cv2.WARP_INVERSE_MAP
-    warped = cv2.warpAffine(first.grey, transform, (width, height), flags=flags | cv2.INTER_LINEAR)
+    warped = cv2.warpAffine(first.grey, transform, (width, height), flags=flags | cv2.INTER_CUBIC)
     inside = cv2.warpAffine(np.ones_like(first.grey), transform, (width, height), flags=flags | cv2.INTER_NEAREST)
     inside = cv2.erode(inside, np.ones((7, 7), dtype=np.uint8)).astype(bool)
     if inside.mean() < _MIN_OVERLAP:

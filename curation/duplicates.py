@@ -244,7 +244,7 @@ def newest_groups(session: Session) -> list[tuple[int, ImageId, list[DuplicateMe
     for member in session.scalars(
         select(DuplicateMember)
         .where(DuplicateMember.group_id.in_(of_scan))
-        .order_by(DuplicateMember.distance, DuplicateMember.image_id)
+        .order_by(DuplicateMember.kind != "representative", DuplicateMember.distance, DuplicateMember.image_id)
     ):
         members[member.group_id].append(member)
     return [(row.id, ImageId(row.representative_id), members[row.id]) for row in rows]

@@ -72,8 +72,9 @@ def ingest(
     fresh: list[sources.Candidate] = []
     unchanged: list[sources.Candidate] = []
     for candidate in candidates:
-        same = known.get(candidate.uri) == _stamp(candidate.path)
-        (unchanged if same else fresh).append(candidate)
+        stamp = _stamp(candidate.path)
+        is_same = stamp is not None and known.get(candidate.uri) == stamp
+        (unchanged if is_same else fresh).append(candidate)
     _describe(workspace, unchanged)
     new_images = new_sightings = 0
     quarantined: list[tuple[str, str]] = []

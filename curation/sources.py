@@ -77,7 +77,7 @@ def read_manifest(manifest: Path) -> Iterator[tuple[Path, dict[str, Any]]]:
         if manifest.suffix.lower() == ".parquet":
             table = pandas.read_parquet(manifest)
         elif manifest.suffix.lower() == ".jsonl":
-            table = pandas.read_json(manifest, lines=True, convert_dates=False, dtype=False)
+            table = pandas.read_json(manifest, lines=True, dtype=False)
         else:
             table = pandas.read_csv(manifest)
     except (OSError, ValueError, ImportError) as error:

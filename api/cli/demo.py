@@ -17,6 +17,8 @@ def demo(
     *,
     images: Annotated[Path | None, typer.Option(help="Run on this folder instead, up to the push.")] = None,
     classes: Annotated[str, typer.Option(help="With --images: what people choose from, by commas.")] = "good,bad",
+    photos: Annotated[int | None, typer.Option(min=60, help="Take only this many of the demo's photos.")] = None,
+    budget: Annotated[int, typer.Option(min=5, help="Images a round.")] = 100,
     fresh: Annotated[bool, typer.Option("--fresh", help="Forget the workspace first.")] = False,
     stop: Annotated[bool, typer.Option("--stop", help="Only stop servers that an earlier demo left running.")] = False,
 ) -> None:
@@ -33,7 +35,7 @@ def demo(
         services.forget(home)
     stay = sys.stdin.isatty()
     if images is None:
-        tour.run(home, stay=stay)
+        tour.run(home, count=photos, budget=budget, stay=stay)
     else:
         names = [name.strip() for name in classes.split(",") if name.strip()]
-        tour.run_on_images(home, images, classes=names, stay=stay)
+        tour.run_on_images(home, images, classes=names, budget=budget, stay=stay)

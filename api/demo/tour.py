@@ -27,7 +27,6 @@ from store.errors import ConflictError, InvalidInputError, RemoteError
 from store.schema import Campaign, Task
 from store.workspace import Workspace, open_workspace
 
-_BUDGET = 100  # images a round
 _ROUNDS = 2
 _RANDOM_SHARE = 0.2
 _OVERLAP = 2
@@ -47,7 +46,7 @@ class Round:
     exported: int
 
 
-def run(home: Path, *, count: int | None = None, budget: int = _BUDGET, stay: bool) -> None:
+def run(home: Path, *, count: int | None = None, budget: int, stay: bool) -> None:
     """Run the loop in `home`, or continue it, and print what came out.
 
     Args:
@@ -101,7 +100,7 @@ def run(home: Path, *, count: int | None = None, budget: int = _BUDGET, stay: bo
         )
 
 
-def run_on_images(home: Path, images: Path, *, classes: Sequence[str], budget: int = _BUDGET, stay: bool) -> None:
+def run_on_images(home: Path, images: Path, *, classes: Sequence[str], budget: int, stay: bool) -> None:
     """Run the loop on the user's own folder up to the push: nobody here can label these images.
 
     Raises:

@@ -89,6 +89,7 @@ def test_mutated_files_decode_or_say_why(file_format: str, data: st.DataObject) 
         original[data.draw(st.integers(0, len(original) - 1))] = data.draw(st.integers(0, 255))
     cut = bytes(original[: data.draw(st.integers(0, len(original)))])
     try:
-        assert fingerprint(cut).width > 0
+        found: object = fingerprint(cut).width
     except UndecodableError as error:
-        assert str(error)
+        found = str(error)
+    assert found

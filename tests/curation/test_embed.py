@@ -48,7 +48,9 @@ def test_everything_is_embedded_once(workspace: Workspace, photos: Path) -> None
     assert (again.embedded, again.already) == (0, 5)
 
 
-def test_a_missing_file_is_said_and_embedded_when_it_is_back(workspace: Workspace, photos: Path, tmp_path: Path) -> None:
+def test_a_missing_file_is_said_and_embedded_once_it_is_back(
+    workspace: Workspace, photos: Path, tmp_path: Path
+) -> None:
     shutil.move(photos / "0.png", tmp_path / "0.png")
     summary = embed.embed(workspace)
     assert summary.embedded == 4

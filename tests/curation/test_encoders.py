@@ -52,5 +52,5 @@ def test_the_digest_names_weights_and_preprocessing(models_dir: Path) -> None:
 
 
 def test_an_unknown_encoder_is_one_sentence(models_dir: Path) -> None:
-    with pytest.raises(NotFoundError, match="no encoder called 'clip'. There is: efficientnet-lite0"):
+    with pytest.raises(NotFoundError, match="no encoder called 'clip'"):
         encoders.get("clip", models_dir)

@@ -152,7 +152,7 @@ def test_a_wrong_manifest_is_one_sentence(workspace: Workspace, tmp_path: Path, 
 
 def test_a_folder_without_images_and_one_that_is_not_there(workspace: Workspace, tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("hello")
-    with pytest.raises(NotFoundError, match="No image files in .*Nothing was ingested"):
+    with pytest.raises(NotFoundError, match=r"No image files in .*Nothing was ingested"):
         ingest(workspace, [str(tmp_path)])
     with pytest.raises(NotFoundError, match="does not exist"):
         ingest(workspace, [str(tmp_path / "nowhere")])

@@ -27,10 +27,14 @@ def test_the_catalog_is_in_wal_mode(workspace: Workspace) -> None:
 
 
 def test_a_write_that_raises_leaves_nothing(workspace: Workspace) -> None:
-    with pytest.raises(RuntimeError), workspace.database.write() as session:
-        session.add(schema.Vendor(name="a", ls_url="u", ls_token_reference="env:T"))
-        session.flush()
-        raise RuntimeError
+    def fail() -> None:
+        with workspace.database.write() as session:
+            session.add(schema.Vendor(name="a", ls_url="u", ls_token_reference="env:T"))
+            session.flush()
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        fail()
     with workspace.database.read() as session:
         assert session.scalars(select(schema.Vendor)).all() == []
 

@@ -1,0 +1,72 @@
+"""`kill -9` at named points of ingest and embed: the next run completes, and nothing is lost or doubled.
+
+Push and pull are killed against the real Label Studio in tests/labeling.
+"""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sklearn.datasets import load_sample_images
+
+WINNOW = Path(sys.executable).with_name("winnow")
+
+
+def winnow(home: Path, *arguments: str, fail_point: str = "") -> "subprocess.CompletedProcess[str]":
+    return subprocess.run(
+        [WINNOW, "--home", home, *arguments],
+        check=False,
+        capture_output=True,
+        text=True,
+        env=os.environ | {"WINNOW_FAIL_POINT": fail_point, "OMP_NUM_THREADS": "1"},
+    )
+
+
+def verified(home: Path) -> Any:
+    done = winnow(home, "verify", "--json")
+    assert done.returncode == 0, done.stdout
+    return json.loads(done.stdout)
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> Path:
+    """450 small pictures: three transactions of ingest, two chunks of embed."""
+    from PIL import Image
+
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    source = Image.fromarray(load_sample_images().images[0])
+    for i in range(450):
+        source.crop((i, i % 300, i + 32, i % 300 + 32)).save(folder / f"{i:03d}.png")
+    return folder
+
+
+@pytest.mark.parametrize("fail_point", ["ingest.before_commit:2", "ingest.after_commit:1", "ingest.after_commit:3"])
+def test_ingest(tmp_path: Path, photos: Path, fail_point: str) -> None:
+    home = tmp_path / "home"
+    assert winnow(home, "ingest", str(photos), fail_point=fail_point).returncode == -signal.SIGKILL
+    assert verified(home)["ok"]
+    assert winnow(home, "ingest", str(photos)).returncode == 0
+    listed = json.loads(winnow(home, "images", "list", "--limit", "1000", "--json").stdout)["images"]
+    assert sorted(Path(uri).name for image in listed for uri in image["uris"]) == sorted(os.listdir(photos))
+    assert len({image["sha256"] for image in listed}) == len(listed)
+    assert verified(home)["ok"]
+
+
+@pytest.mark.parametrize("fail_point", ["embed.before_sync:1", "embed.before_commit:1", "embed.before_commit:2"])
+def test_embed(tmp_path: Path, photos: Path, fail_point: str) -> None:
+    home = tmp_path / "home"
+    for extra in sorted(photos.iterdir())[300:]:
+        extra.unlink()
+    assert winnow(home, "ingest", str(photos)).returncode == 0
+    assert winnow(home, "embed", fail_point=fail_point).returncode == -signal.SIGKILL
+    assert verified(home)["ok"]
+    done = json.loads(winnow(home, "embed", "--json").stdout)
+    assert done["embedded"] + done["already"] == 300
+    checks = {check["name"]: check["detail"] for check in verified(home)["checks"]}
+    assert checks["vectors of efficientnet-lite0"].startswith("300 vectors")
