@@ -4,6 +4,7 @@ import hashlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+import hypothesis
 import numpy as np
 import pytest
 from sqlalchemy import select
@@ -15,6 +16,9 @@ from store.schema import ImageId
 from store.workspace import Workspace, open_workspace
 
 pytest_plugins = ["tests.browser"]
+
+hypothesis.settings.register_profile("winnow", deadline=None)  # a busy machine fails no test
+hypothesis.settings.load_profile("winnow")
 
 
 @pytest.fixture

@@ -61,7 +61,7 @@ def test_too_few_or_all_failures_have_no_region(count: int, failures: int) -> No
     assert regions.find(_directions(np.random.default_rng(0), count), failed) == []
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(st.integers(0, 1000), st.integers(6, 60), st.floats(0.1, 0.6))
 def test_regions_are_disjoint_and_fail_more_than_the_rest(seed: int, count: int, share: float) -> None:
     generator = np.random.default_rng(seed)

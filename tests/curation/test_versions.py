@@ -249,7 +249,7 @@ def test_a_version_is_found_by_name_id_and_beginning(workspace: Workspace, build
         versions.show(workspace, versions.show(workspace, f"other {number}").id[0])
 
 
-@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_no_version_moves_or_splits_what_is_tied(data: st.DataObject, tmp_path: Path, build: Any) -> None:
     """Rounds of labels and duplicate scans in any order: what is cut never moves, what is tied stays together."""

@@ -210,7 +210,7 @@ def test_a_deleted_answer_is_gone(bench: Bench) -> None:
 
 def test_of_two_annotations_by_one_person_the_later_counts(bench: Bench) -> None:
     bench.answer(["cat", "cat"], ["cat", "cat"])
-    bench.revise(0, "ann", answer="dog", ls_annotation_id=1000, revision=0)  # a second annotation
+    bench.revise(0, "ann", answer="dog", ls_annotation_id=0, revision=0)  # a second annotation, touched later
     bench.review()
     assert {each["annotator"]: each["answer"] for each in bench.newest(0).evidence["answers"]} == {
         "ann": "dog",
