@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import select
 
 from api import dashboard, documents, image_files, image_urls, jobs, pages
+from curation import versions
 from store.errors import ConflictError, InvalidInputError, NotFoundError, RemoteError, RequestError, WinnowError
 from store.schema import ImageId, now
 from store.workspace import Workspace
@@ -110,10 +111,9 @@ def create_app(workspace: Workspace, *, hosts: Sequence[str] = LOOPBACK_HOSTS) -
         with workspace.database.read() as session:
             return {"campaigns": [asdict(campaign) for campaign in dashboard.campaigns(session)]}
 
-    @app.get("/v1/versions/{version_id}")
-    def show_version(version_id: str) -> dict[str, Any]:
-        with workspace.database.read() as session:
-            return documents.version(session, version_id)
+    @app.get("/v1/versions/{reference}")
+    def show_version(reference: str) -> dict[str, Any]:
+        return asdict(versions.show(workspace, reference))
 
     @app.get("/v1/jobs")
     def list_jobs(limit: int = 50) -> dict[str, Any]:

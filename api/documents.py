@@ -20,8 +20,6 @@ from store.schema import (
     Pick,
     Quarantined,
     Sighting,
-    Version,
-    VersionItem,
 )
 
 _MOST = 1000  # rows in one document
@@ -126,28 +124,6 @@ def batch(session: Session, batch_id: int) -> dict[str, Any]:
             {"image": pick.image_id, "rank": pick.rank, "arm": pick.arm, "score": pick.score, "why": pick.why}
             for pick in picks
         ],
-    }
-
-
-def version(session: Session, version_id: str) -> dict[str, Any]:
-    """A training-set version, by its digest.
-
-    Raises:
-        NotFoundError: there is no such version.
-    """
-    row = session.get(Version, version_id)
-    if row is None:
-        raise NotFoundError(f"There is no version {version_id}.")
-    counts = session.execute(
-        select(VersionItem.split, func.count()).where(VersionItem.version_id == row.id).group_by(VersionItem.split)
-    )
-    return {
-        "id": row.id,
-        "name": row.name,
-        "number": row.number,
-        "parent": row.parent_id,
-        "counts": dict(counts.all()),
-        "gates": row.gates,
     }
 
 
