@@ -23,6 +23,7 @@ from store.workspace import Workspace
 _MEDOIDS = 3
 _TYPICAL = 0.7  # of a cluster's failures have what its name mentions
 _UNUSUAL = 0.1  # and that many more of them than of all labelled images
+_LEAST_DOUBT = 0.05  # the chance above which a cluster's name says that it may be none
 
 
 @dataclass(frozen=True)
@@ -49,7 +50,7 @@ class FailureSummary:
     model: str
     labelled: int  # images that were judged
     failures: int
-    note: str | None  # why there are no clusters, when there are none
+    note: str | None  # why there are no clusters, or why to doubt them all
     clusters: list[Cluster]
 
 
@@ -76,6 +77,7 @@ class _Draft:
 def scan(workspace: Workspace, model: str, *, taxonomy: str | None = None) -> FailureSummary:
     """Cluster the newest run's failures by look, and find the unlabelled images that look alike.
 
+    The most striking cluster is given even if chance might have made it; its name then says so.
     Only images the model was not trained on are judged, and none of the test split: what is found
     here steers what is labelled next, and a test that steers is none. Scanning again without
     new labels or predictions returns the scan that is there.
@@ -109,7 +111,7 @@ def scan(workspace: Workspace, model: str, *, taxonomy: str | None = None) -> Fa
                     "digest": digest,
                     "labelled": len(judged),
                     "failures": int(failed.sum()),
-                    "note": None if drafts else _why_none(len(judged), int(failed.sum())),
+                    "note": _note(len(judged), int(failed.sum()), drafts),
                     "chances": [draft.chance for draft in drafts],
                 },
             )
@@ -186,7 +188,9 @@ def _draft(
     )
     (label, predicted), _ = Counter((each.label, each.predicted) for each in failing).most_common(1)[0]
     return _Draft(
-        name=f"{label} → {predicted}" + (f", {typical[0]}={typical[1]}" if typical else ""),
+        name=f"{label} → {predicted}"
+        + (f", {typical[0]}={typical[1]}" if typical else "")
+        + (" (perhaps chance)" if region.chance > _LEAST_DOUBT else ""),
         members=[judged[i] for i in region.members],
         unlabelled=unlabelled,
         medoids=[failing[i].image_id for i in central],
@@ -281,13 +285,15 @@ def _summary(session: Session, found: FailureScan) -> FailureSummary:
     )
 
 
-def _why_none(labelled: int, failures: int) -> str:
+def _note(labelled: int, failures: int, drafts: Sequence[_Draft]) -> str | None:
+    seen = f"{failures} failures on {labelled} labelled images the model was not trained on"
     if failures < LEAST_FAILURES:
-        return (
-            f"{failures} failures on {labelled} labelled images the model was not trained on are too few to cluster. "
-            "Label more."
-        )
-    return f"The {failures} failures on {labelled} labelled images lie no closer together than chance would put them."
+        return f"{seen} are too few to cluster. Label more."
+    if not drafts:
+        return f"{seen} lie nowhere closer together than elsewhere."
+    if all(draft.chance > _LEAST_DOUBT for draft in drafts):
+        return f"{seen} lie hardly closer together than chance would put them: take the clusters as a lead."
+    return None
 
 
 def _digest(content: object) -> str:

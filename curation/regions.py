@@ -11,7 +11,7 @@ _MOST_CENTRES = 2_000
 _MOST_MEMBERS = 256
 _BLOCK = 256  # centres compared with everything at once
 _SHUFFLES = 99
-_MOST_CHANCE = 0.5  # a region that chance finds more often than not is none
+_MOST_CHANCE = 0.5  # a further region that chance finds more often than not is none
 
 
 @dataclass(frozen=True)
@@ -30,8 +30,9 @@ def find(directions: Vectors, failed: Bools, *, seed: int = 0) -> list[Region]:
     M. Kulldorff, A spatial scan statistic (1997): of all regions (a centre and its nearest, up to
     half of the images and 256) take the one whose failure rate sets it apart most by likelihood
     ratio, take it out, repeat. Dealing the failures out anew 99 times tells how striking a region
-    chance makes, the search over all regions included. Ties go to the smaller centre, then to the
-    fewer members.
+    chance makes, the search over all regions included. The first region is given whatever its
+    chance, as a lead; a further one only if chance seldom makes it. Ties go to the smaller centre,
+    then to the fewer members.
 
     Args:
         directions: `(N, D)` float32, unit vectors.
@@ -51,7 +52,7 @@ def find(directions: Vectors, failed: Bools, *, seed: int = 0) -> list[Region]:
         strength = _strength(nearest, failed, left)
         row, last = np.unravel_index(strength.argmax(), strength.shape)
         chance = float((1 + (dealt >= strength[row, last]).sum()) / (1 + _SHUFFLES))
-        if strength[row, last] == 0 or chance > _MOST_CHANCE:
+        if strength[row, last] == 0 or (regions and chance > _MOST_CHANCE):
             return regions
         around = nearest[row, : last + 1]
         members = around[left[around]]

@@ -109,11 +109,23 @@ def test_too_few_failures_are_a_sentence(collection: Collection) -> None:
     assert "too few" in summary.note
 
 
-def test_failures_here_and_there_are_a_sentence_or_doubted(collection: Collection) -> None:
+def test_failures_here_and_there_are_a_lead_that_says_it_may_be_none(collection: Collection) -> None:
     collection.predict(list(np.random.default_rng(0).choice(collection.labelled, 20, replace=False)))
     summary = failures.scan(collection.workspace, "model")
-    assert all(cluster.chance > 0.05 for cluster in summary.clusters)
-    assert (summary.note is None) == bool(summary.clusters)
+    assert summary.clusters
+    for cluster in summary.clusters:
+        assert cluster.chance > 0.05
+        assert cluster.name == "cat → dog (perhaps chance)"
+    assert summary.note is not None
+    assert "hardly closer together than chance" in summary.note
+
+
+def test_when_everything_fails_nothing_fails_more(collection: Collection) -> None:
+    collection.predict(collection.images)
+    summary = failures.scan(collection.workspace, "model")
+    assert summary.clusters == []
+    assert summary.note is not None
+    assert "nowhere closer together" in summary.note
 
 
 def test_nothing_there_is_a_sentence(workspace: Workspace) -> None:
