@@ -1,0 +1,118 @@
+"""What the documents say is true: every command in them runs, every name and link in them exists."""
+
+import os
+import re
+import shlex
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+from sqlalchemy import select
+
+from api.cli import reference
+from api.demo import people
+from api.demo.label_studio_server import LabelStudioServer
+from labeling import campaigns
+from store.schema import Task
+from store.workspace import open_workspace
+
+ROOT = Path(__file__).parents[2]
+WINNOW = Path(sys.executable).with_name("winnow")
+DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+
+
+def commands(document: Path) -> list[str]:
+    """The `$ winnow …` lines of a document, in order."""
+    return re.findall(r"^\$ (winnow .*)$", document.read_text(), re.MULTILINE)
+
+
+def test_the_reference_is_what_the_commands_say() -> None:
+    assert (ROOT / "docs" / "commands.md").read_text() == "\n".join(reference.lines()) + "\n", (
+        "Run: .venv/bin/python -m api.cli.reference > docs/commands.md"
+    )
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
+def test_links_lead_somewhere(document: Path) -> None:
+    for target in re.findall(r"\]\(([^)#]+)", document.read_text()):
+        assert (document.parent / target).exists(), target
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
+def test_every_command_and_target_named_exists(document: Path) -> None:
+    known = set(re.findall(r"^## `(winnow [a-z -]*[a-z])", (ROOT / "docs" / "commands.md").read_text(), re.MULTILINE))
+    named = re.findall(r"`(winnow (?:[a-z]+ ?){1,3})", document.read_text()) + [
+        re.match(r"winnow [a-z ]*", command)[0]  # type: ignore[index]
+        for command in commands(document)
+    ]
+    for name in named:
+        words = name.split()
+        assert any(" ".join(words[:length]) in known for length in (2, 3, 4)), name
+    targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    for target in re.findall(r"(?:`|^)make ([a-z-]+)", document.read_text(), re.MULTILINE):
+        assert target in targets
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """What the tutorial's reader has: photos, a manifest, a recipe."""
+    photos = tmp_path / "photos"
+    photos.mkdir()
+    generator = np.random.default_rng(0)
+    for i in range(60):
+        coarse = Image.fromarray(generator.integers(0, 256, (9, 9, 3), dtype=np.uint8))
+        picture = coarse.resize((64, 64), Image.Resampling.BICUBIC)
+        picture = Image.blend(picture, Image.new("RGB", (64, 64), ("red", "blue")[i % 2]), 0.5)
+        picture.save(photos / f"{i:02d}.png")
+    (tmp_path / "photos.csv").write_text("uri,shift\n" + "".join(f"photos/{i:02d}.png,{i % 3}\n" for i in range(60)))
+    (tmp_path / "nightly.yaml").write_text("budget: 5\n")
+    return tmp_path
+
+
+def answer(folder: Path, name: str, server: LabelStudioServer, login: tuple[str, str]) -> None:
+    """The people of the tutorial say what each picture is: those with an even number are cats."""
+    workspace = open_workspace(folder / "winnow-data")
+    with workspace.database.read() as session:
+        status = campaigns.status(session, name)
+        graded = {
+            uid: float(image_id % 2 == 0) if image_id % 7 else 0.6
+            for uid, image_id in session.execute(select(Task.uid, Task.image_id))
+        }
+    assert status.ls_project_id is not None
+    workers = [people.EXPERT] if status.purpose == "adjudication" else list(people.ANNOTATORS[1:])
+    people.answer(
+        server.url,
+        status.ls_project_id,
+        workers,
+        admin=login,
+        overlap=status.overlap,
+        probability=graded.__getitem__,
+        seed=3,
+    )
+
+
+def prepared(lines: list[str], server: LabelStudioServer) -> Iterator[list[str]]:
+    for line in lines:
+        yield shlex.split(line.replace("http://127.0.0.1:8080", server.url))
+
+
+@pytest.mark.label_studio
+@pytest.mark.timeout(600)
+def test_the_tutorial_runs(folder: Path, label_studio: LabelStudioServer) -> None:
+    environment: dict[str, Any] = os.environ | {
+        "LABEL_STUDIO_TOKEN": label_studio.token_file.read_text(),
+        "OMP_NUM_THREADS": "2",
+    }
+    for words in prepared(commands(ROOT / "docs" / "tutorial.md"), label_studio):
+        if words[1:3] == ["campaign", "pull"]:
+            answer(folder, words[3], label_studio, (label_studio.email, label_studio.password))
+        done = subprocess.run(
+            [WINNOW, *words[1:]], cwd=folder, env=environment, capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 0, f"{' '.join(words)}\n{done.stdout}{done.stderr}"
+        assert done.stdout.strip(), f"{' '.join(words)} said nothing"
