@@ -39,11 +39,13 @@ def verify(key: bytes, token: str, *, now: datetime) -> ImageId:
     """
     body, mac = _split(token)
     if not hmac.compare_digest(mac, _mac(key, body)):
-        raise InvalidInputError("This image link was not made by this workspace. Push the campaign again.")
+        raise InvalidInputError("This image link was not made by this workspace.")
     image_id, expires_s = _BODY.unpack(body)
     if now.timestamp() >= expires_s:
         moment = datetime.fromtimestamp(expires_s, UTC)
-        raise InvalidInputError(f"This image link ended at {moment:%Y-%m-%d %H:%M} UTC. Push the campaign again.")
+        raise InvalidInputError(
+            f"This image link ended at {moment:%Y-%m-%d %H:%M} UTC. Ask whoever runs Winnow for a new campaign."
+        )
     return ImageId(image_id)
 
 

@@ -1,28 +1,27 @@
 """Where each image lies on a plane, so that what looks alike lies together.
 
-UMAP (McInnes, Healy, Melville, arXiv 1802.03426) in NumPy. umap-learn gives the same picture but
-compiles for 38 CPU-seconds before its first one; 2,700 images take 3 here, the first time too.
+UMAP (McInnes, Healy, Melville, arXiv 1802.03426) by umap-learn, which compiles itself for half a
+minute in every process: `python -m curation.projection HOME ENCODER` computes ahead of need.
 """
 
 import hashlib
 import os
+import sys
+import warnings
 from pathlib import Path
 
 import numpy as np
 from sqlalchemy import select
 
 from store import vectors
-from store.arrays import Floats, Ints, Vectors
+from store.arrays import Ints, Vectors
 from store.errors import NotFoundError
 from store.schema import Encoder, Image
-from store.workspace import Workspace
+from store.workspace import Workspace, open_workspace
 
 _DIMENSIONS = 50  # principal components in which neighbours are sought
 _NEIGHBOURS = 15
-_EPOCHS = 200
-_REPULSIONS = 5  # random images that each drawn edge pushes away from
-_A, _B = 1.577, 0.895  # 1 / (1 + A d^2B): UMAP's curve of closeness for a minimal distance of 0.1
-_EXTENT = 10.0
+_FEWEST = 2 * _NEIGHBOURS  # images that UMAP makes sense of
 
 
 def load_or_compute(workspace: Workspace, encoder_name: str) -> tuple[Ints, Vectors]:
@@ -50,92 +49,32 @@ def load_or_compute(workspace: Workspace, encoder_name: str) -> tuple[Ints, Vect
 def lay_out(values: Vectors, *, seed: int = 0) -> Vectors:
     """UMAP of `values` `(N, D)` float32: points `(N, 2)` float32, neighbours close to each other.
 
-    Few images, or none, are laid out too; the same values and seed give the same points.
+    So few images that they have no neighbourhoods lie along their principal components. The same
+    values and seed give the same points.
     """
     components = _principal_components(values)
-    neighbours, distances = _nearest(components)
-    start = np.zeros((len(values), 2))
-    start[:, : components.shape[1]] = components[:, :2]
-    heads, tails, weights = _edges(neighbours, _memberships(distances))
-    return _optimise(start, heads, tails, weights, np.random.default_rng(seed)).astype(np.float32)
+    if len(values) < _FEWEST:
+        points = np.zeros((len(values), 2), dtype=np.float32)
+        points[:, : components.shape[1]] = components[:, :2]
+        return points
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # it misses tensorflow, and says what its own arguments imply
+        from umap import UMAP
+
+        layout = UMAP(n_neighbors=_NEIGHBOURS, init="pca", random_state=seed, n_jobs=1).fit_transform(components)
+    return np.asarray(layout, dtype=np.float32)
 
 
 def _principal_components(values: Vectors) -> Vectors:
     """`(N, ≤ 50)` float32, the widest first; each axis points to where its largest loading is positive."""
-    centred = np.asarray(values, dtype=np.float32) - values.mean(axis=0) if len(values) else values
-    _, axes = np.linalg.eigh(centred.T @ centred)
-    axes = axes[:, ::-1][:, :_DIMENSIONS]
-    largest = np.take_along_axis(axes, np.abs(axes).argmax(axis=0)[None], axis=0)
-    return np.ascontiguousarray(centred @ (axes * np.sign(largest)))
+    from sklearn.decomposition import PCA
 
-
-def _nearest(points: Vectors) -> tuple[Ints, Floats]:
-    """The others nearest to each point and their distances `(N, k)`, exact, ascending; k ≤ 15."""
-    import faiss
-
-    count = min(_NEIGHBOURS, max(len(points) - 1, 0))
-    index = faiss.IndexFlatL2(points.shape[1])
-    index.add(points)
-    squares, neighbours = index.search(points, count + 1)
-    squares[neighbours == np.arange(len(points))[:, None]] = -1  # itself comes first, whatever copies it has
-    order = squares.argsort(axis=1, kind="stable")[:, 1:]
-    nearest = np.take_along_axis(squares, order, axis=1)
-    return np.take_along_axis(neighbours, order, axis=1), np.sqrt(np.maximum(nearest, 0))
-
-
-def _memberships(distances: Floats) -> Floats:
-    """How much each neighbour belongs, `(N, k)` in [0, 1]: 1 for the nearest, exp(−excess / scale) for others.
-
-    Each row's scale is found by bisection, so that its memberships sum to log2(k + 1).
-    """
-    excess = distances - distances[:, :1]
-    scale: Floats = np.ones((len(distances), 1))
-    low, high = 0 * scale, np.inf * scale
-    for _ in range(64):
-        too_wide = np.exp(-excess / scale).sum(axis=1, keepdims=True) > np.log2(distances.shape[1] + 1)
-        high = np.where(too_wide, scale, high)
-        low = np.where(too_wide, low, scale)
-        scale = np.where(np.isinf(high), low * 2, (low + high) / 2)
-    return np.exp(-excess / scale)
-
-
-def _edges(neighbours: Ints, memberships: Floats) -> tuple[Ints, Ints, Floats]:
-    """Pairs that belong together from either side, in both directions: heads, tails, weights `(E,)`.
-
-    Those too weak to be drawn in any epoch are left out.
-    """
-    import scipy.sparse
-
-    count, width = neighbours.shape
-    heads = np.repeat(np.arange(count), width)
-    directed = scipy.sparse.csr_array((memberships.ravel(), (heads, neighbours.ravel())), shape=(count, count))
-    union = (directed + directed.T - directed * directed.T).tocoo()
-    drawn = union.data >= union.data.max(initial=0) / _EPOCHS
-    return union.row[drawn].astype(np.int64), union.col[drawn].astype(np.int64), union.data[drawn]
-
-
-def _optimise(start: Floats, heads: Ints, tails: Ints, weights: Floats, generator: np.random.Generator) -> Floats:
-    """Pull along edges, as often as they weigh, and push away from random points; steps shrink to nothing."""
-    points: Floats = start * (_EXTENT / max(np.abs(start).max(initial=0), 1e-9)) + generator.normal(
-        0, 1e-4, start.shape
-    )
-    period = weights.max(initial=0) / weights
-    due = period.copy()
-    for epoch in range(_EPOCHS):
-        drawn = np.flatnonzero(due <= epoch + 1)
-        due[drawn] += period[drawn]
-        head, tail = heads[drawn], tails[drawn]
-        apart = points[head] - points[tail]
-        squared = np.maximum((apart**2).sum(axis=1, keepdims=True), 1e-12)
-        pull = np.clip(-2 * _A * _B * squared ** (_B - 1) / (1 + _A * squared**_B) * apart, -4, 4)
-        away = points[head, None] - points[generator.integers(len(points), size=(len(head), _REPULSIONS))]
-        squared = (away**2).sum(axis=2, keepdims=True)
-        push = np.clip(2 * _B / ((0.001 + squared) * (1 + _A * squared**_B)) * away, -4, 4).sum(axis=1)
-        rate = 1 - epoch / _EPOCHS
-        for axis in (0, 1):
-            moved = np.bincount(head, (pull + push)[:, axis], len(points))
-            points[:, axis] += rate * (moved - np.bincount(tail, pull[:, axis], len(points)))
-    return points
+    if len(values) < 2:
+        return np.zeros((len(values), 1), dtype=np.float32)
+    count = min(_DIMENSIONS, *values.shape)
+    with np.errstate(invalid="ignore"):  # the explained share of vectors that are all the same
+        components: Vectors = PCA(count, svd_solver="full", random_state=0).fit_transform(values)
+    return components.astype(np.float32)
 
 
 def _save(path: Path, points: Vectors) -> None:
@@ -145,3 +84,7 @@ def _save(path: Path, points: Vectors) -> None:
     with scratch.open("wb") as file:
         np.save(file, points)
     scratch.replace(path)
+
+
+if __name__ == "__main__":
+    load_or_compute(open_workspace(Path(sys.argv[1])), sys.argv[2])

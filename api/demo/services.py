@@ -85,6 +85,8 @@ def running(workspace: Workspace) -> Iterator[Services]:
         _record(workspace.home, started)
         yield Services(workspace, label_studio, winnow)
     except BaseException:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # a second Ctrl-C would leave the rest running
+        servers.end_children()  # also one whose start was interrupted before it was recorded
         stop_recorded(workspace.home)
         raise
 

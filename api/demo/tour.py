@@ -15,7 +15,7 @@ from api.cli.console import progress_bar, table
 from api.demo import people, scoring, services, solar_cells
 from api.demo.services import Services
 from api.demo.solar_cells import Collection
-from curation import duplicates, embed, exports, failures, integrity, versions
+from curation import duplicates, embed, exports, failures, integrity, servers, versions
 from curation import ingest as ingesting
 from curation.versions import VersionSummary
 from labeling import campaigns, pull, push, taxonomy, vendors
@@ -171,6 +171,10 @@ def _take_in(workspace: Workspace, sources: Sequence[str]) -> None:
     with progress_bar("Embedding") as advance:
         embedded = embed.embed(workspace, on_progress=advance)
     _say(f"  {embedded.embedded} embedded with {embedded.encoder}, {embedded.already} already were")
+    servers.spawn(  # the map that explore shows takes a minute: it is made while people answer
+        [sys.executable, "-m", "curation.projection", str(workspace.home), embedded.encoder],
+        log=workspace.home / "logs" / "projection.log",
+    )
     if embedded.embedded or not _scanned(workspace):
         _step("duplicates", "exact, perceptual, embedding and crop, each pair proven by its pixels")
         with progress_bar("Sketching") as advance:
