@@ -51,7 +51,6 @@ def render(classes: Sequence[ClassDefinition], guideline: str) -> str:
     view = ElementTree.Element("View")
     if guideline.strip():
         ElementTree.SubElement(view, "Header", value=_text(guideline), size="5")
-    ElementTree.SubElement(view, "Image", name=_IMAGE, value=f"${_IMAGE}")
     options = {"name": _CHOICES, "toName": _IMAGE, "choice": "single", "required": "true", "showInline": "true"}
     choices = ElementTree.SubElement(view, "Choices", options)
     for position, each in enumerate(classes):
@@ -60,6 +59,7 @@ def render(classes: Sequence[ClassDefinition], guideline: str) -> str:
             choice.set("hotkey", _HOTKEYS[position])
         if each.description.strip():
             choice.set("hint", _text(each.description))
+    ElementTree.SubElement(view, "Image", name=_IMAGE, value=f"${_IMAGE}")  # last: a tall one hides what follows
     return ElementTree.tostring(view, encoding="unicode")
 
 

@@ -9,9 +9,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import httpx
 import psutil
 import pytest
+
+from tests.e2e import screenshots
 
 WINNOW = Path(sys.executable).with_name("winnow")
 PHOTOS, BUDGET = 150, 24
@@ -175,22 +176,8 @@ def test_the_dashboard_and_a_labelled_task_in_the_browser(demo: Demo, page: Any)
     assert "Drawn at random" in text
     broken = page.evaluate("[...document.images].filter(i => i.complete && !i.naturalWidth).length")
     assert broken == 0
-    login = json.loads((demo.home / "label-studio" / "login.json").read_text())
-    label_studio = url(demo, "Label Studio")
-    page.goto(f"{label_studio}/user/login/")
-    page.fill("input[name=email]", login["email"])
-    page.fill("input[name=password]", login["password"])
-    page.click("button[type=submit]")
-    project = demo.json("campaign", "status", "round-1")["ls_project_id"]
-    headers = {"Authorization": f"Token {(demo.home / 'label-studio' / 'token').read_text()}"}
-    tasks = httpx.get(f"{label_studio}/api/tasks", params={"project": project, "page_size": 1}, headers=headers).json()
-    task = tasks["tasks"][0]
-    page.goto(f"{label_studio}/projects/{project}/data?task={task['id']}")
-    page.wait_for_selector("text=functional", timeout=60_000)
-    page.wait_for_function(
-        "[...document.images].some(image => image.src.includes('/images/') && image.naturalWidth >= 200)",
-        timeout=60_000,
-    )
+    screenshots.task(page, json.loads((demo.home / "demo-servers.json").read_text())["ports"], demo.home)
+    assert "functional" in page.inner_text("body")
 
 
 def test_a_second_demo_continues_and_stop_leaves_nothing(demo: Demo) -> None:

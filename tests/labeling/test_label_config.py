@@ -26,9 +26,10 @@ def parsed_names(config: str) -> list[str]:
 def test_the_config_asks_for_one_class_about_the_image_with_hotkeys_and_guideline() -> None:
     config = label_config.render([ClassDefinition("good"), ClassDefinition("bad", "cracked")], "Look closely.")
     assert config == (
-        '<View><Header value="Look closely." size="5" /><Image name="image" value="$image" />'
+        '<View><Header value="Look closely." size="5" />'
         '<Choices name="class" toName="image" choice="single" required="true" showInline="true">'
-        '<Choice value="good" hotkey="1" /><Choice value="bad" hotkey="2" hint="cracked" /></Choices></View>'
+        '<Choice value="good" hotkey="1" /><Choice value="bad" hotkey="2" hint="cracked" /></Choices>'
+        '<Image name="image" value="$image" /></View>'
     )
 
 
