@@ -44,7 +44,8 @@ def test_a_package_is_the_folder_of_this_clone(package: str) -> None:
 @pytest.mark.parametrize("package", PACKAGES)
 def test_importing_reads_no_heavy_library(package: str) -> None:
     names = [name for name in modules(package) if name not in RUN_AS_CHILDREN]
-    code = f"import sys, json, importlib\n[importlib.import_module(n) for n in {names}]\nprint(json.dumps(list(sys.modules)))"
+    imports = f"[importlib.import_module(name) for name in {names}]"
+    code = f"import importlib, json, sys; {imports}; print(json.dumps(list(sys.modules)))"
     loaded = json.loads(subprocess.check_output([sys.executable, "-c", code], cwd=ROOT))
     assert {name.split(".")[0] for name in loaded} & HEAVY == set()
 
