@@ -11,7 +11,6 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from itertools import combinations
 from typing import Any, Literal, TypeAlias
 
 import numpy as np
@@ -24,7 +23,7 @@ from curation.decode import decode
 from curation.index import Index, open_index
 from store.arrays import Vectors
 from store.errors import NotFoundError, WinnowError
-from store.schema import DuplicateGroup, DuplicateMember, DuplicateScan, Image, ImageId, Label, Sighting
+from store.schema import DuplicateGroup, DuplicateMember, DuplicatePair, DuplicateScan, Image, ImageId, Label, Sighting
 from store.workspace import Workspace
 
 MAX_RESIDUAL = 0.08
@@ -111,9 +110,13 @@ def scan(
         range(len(found)),
         key=lambda i: (found[i].image_id not in labelled, -sizes[found[i].image_id], found[i].sha256),
     )
-    groups = group(
-        preference, matches, lambda a, b: compare(a, b, hashes, sketches, max_residual=max_residual, align=True)
-    )
+
+    def settle(first: int, second: int) -> Match | None:
+        if pixels[first] == pixels[second]:
+            return Match("pixels", 0.0)
+        return compare(first, second, hashes, sketches, max_residual=max_residual, align=True)
+
+    groups = group(preference, matches, settle)
     kinds = Counter(match.kind for one in groups for match in one.members.values())
     report = {
         "max_residual": max_residual,
@@ -129,17 +132,17 @@ def scan(
         row = DuplicateScan(digest=_digest(groups, found), encoder_id=encoder.id, report=report)
         session.add(row)
         session.flush()
+        _save_pairs(session, matches, found)
         _save_groups(session, row.id, groups, found)
         summary = {key: value for key, value in report.items() if key != "max_residual"}
         return ScanSummary(scan_id=row.id, digest=row.digest, **summary)  # type: ignore[arg-type]
 
 
 def equal_pixels(pixels: Sequence[str]) -> dict[Pair, Match]:
-    """Every pair with the same pixel digest."""
-    positions = defaultdict(list)
-    for position, digest in enumerate(pixels):
-        positions[digest].append(position)
-    return {pair: Match("pixels", 0.0) for same in positions.values() for pair in combinations(same, 2)}
+    """The first position of each pixel digest with every other one: as many pairs as copies, not their square."""
+    first: dict[str, int] = {}
+    pairs = [(first.setdefault(digest, position), position) for position, digest in enumerate(pixels)]
+    return {pair: Match("pixels", 0.0) for pair in pairs if pair[0] != pair[1]}
 
 
 def propose(hashes: Any, index: Index, sketches: Mapping[int, Sketch]) -> Proposals:
@@ -174,7 +177,9 @@ def compare(
     first: int, second: int, hashes: Any, sketches: Mapping[int, Sketch], *, max_residual: float, align: bool
 ) -> Match | None:
     """Whether two positions hold one picture: in place, and if `align` also moved and scaled, both ways round."""
-    a, b = sketches[first], sketches[second]
+    a, b = sketches.get(first), sketches.get(second)
+    if a is None or b is None:
+        return None
     residual = alignment.residual_in_place(a, b)
     if residual <= max_residual:
         near = int(np.bitwise_count(hashes[first] ^ hashes[second]).sum()) <= _MAX_HAMMING
@@ -222,6 +227,21 @@ def group(
             taken |= {representative, *members}
             groups.append(Group(representative, members))
     return groups
+
+
+def pairs_in_force(session: Session) -> list[tuple[ImageId, ImageId]]:
+    """Every two images ever proven to be one picture, by the residual that the newest scan allows.
+
+    More than the groups hold: of three pictures in a row, where the first is not like the third, a
+    group takes two, and the pair that is left must still not be separated.
+    """
+    report = newest_report(session)
+    if report is None:
+        return []
+    proven = select(DuplicatePair.first_id, DuplicatePair.second_id).where(
+        DuplicatePair.distance <= report["max_residual"]
+    )
+    return [(ImageId(first), ImageId(second)) for first, second in session.execute(proven)]
 
 
 def newest_report(session: Session) -> dict[str, Any] | None:
@@ -355,6 +375,14 @@ def _digest(groups: Sequence[Group], found: Sequence[originals.Original]) -> str
         for one in groups
     )
     return hashlib.sha256("\n".join(names).encode()).hexdigest()
+
+
+def _save_pairs(session: Session, matches: Mapping[Pair, Match], found: Sequence[originals.Original]) -> None:
+    known = set(session.execute(select(DuplicatePair.first_id, DuplicatePair.second_id)).all())
+    for (a, b), match in matches.items():
+        pair = tuple(sorted((found[a].image_id, found[b].image_id)))
+        if pair not in known:
+            session.add(DuplicatePair(first_id=pair[0], second_id=pair[1], kind=match.kind, distance=match.residual))
 
 
 def _save_groups(session: Session, scan_id: int, groups: Sequence[Group], found: Sequence[originals.Original]) -> None:

@@ -138,9 +138,7 @@ def judge(session: Session, model: str, *, taxonomy: str | None = None) -> Judge
         taxonomy = session.get_one(Version, run.version_id).manifest.get("taxonomy")
     taxonomy = labels.the_taxonomy(session, taxonomy).name
     catalog = splits.read(session)
-    split_of = dict(
-        zip(catalog.image_ids, splits.assign(catalog.sha256s, catalog.components, catalog.kept), strict=True)
-    )
+    split_of = dict(zip(catalog.image_ids, splits.settle(catalog), strict=True))
     seen = _learnt_from(session, run, catalog)
     rows = session.execute(
         select(Label.image_id, Label.value, Prediction.probabilities)

@@ -131,8 +131,13 @@ def _describe(workspace: Workspace, unchanged: Sequence[sources.Candidate]) -> N
         for sighting in session.scalars(select(Sighting).where(Sighting.current)):
             candidate = said.get(sighting.uri)
             if candidate is not None:
-                sighting.details = dict(candidate.details) or sighting.details
-                sighting.scene = candidate.scene or sighting.scene
+                _take_over(sighting, candidate)
+
+
+def _take_over(sighting: Sighting, candidate: sources.Candidate) -> None:
+    """What is newly said replaces what was said; what is not said stays."""
+    sighting.details = dict(candidate.details) or sighting.details
+    sighting.scene = candidate.scene or sighting.scene
 
 
 def _save(session: Session, reads: Iterable[_Read], *, source: str) -> tuple[int, int]:
@@ -153,12 +158,11 @@ def _save(session: Session, reads: Iterable[_Read], *, source: str) -> tuple[int
             new_images += 1
         sighting = session.scalar(select(Sighting).where(Sighting.uri == uri, Sighting.image_id == image.id))
         if sighting is None:
-            sighting = Sighting(uri=uri, image_id=image.id)
+            sighting = Sighting(uri=uri, image_id=image.id, details={})
             session.add(sighting)
             new_sightings += 1
         sighting.source = source
-        sighting.scene = read.candidate.scene
-        sighting.details = dict(read.candidate.details)
+        _take_over(sighting, read.candidate)
         sighting.bytes, sighting.modified_ns = read.bytes, read.modified_ns
         sighting.current = True
         session.flush()

@@ -51,7 +51,8 @@ def find(sources: Sequence[str], *, metadata: Path | None = None, scene: str | N
         if Path(source).suffix.lower() in MANIFEST_SUFFIXES and Path(source).is_file():
             found.update(read_manifest(Path(source)))
         else:
-            found.update((path, {}) for path in _paths(source))
+            for path in _paths(source):
+                found.setdefault(path, {})  # a manifest named before or after says more
     if not found:
         raise NotFoundError(f"No image files in {', '.join(sources)}. Nothing was ingested.")
     candidates = []
@@ -79,7 +80,7 @@ def read_manifest(manifest: Path) -> Iterator[tuple[Path, dict[str, Any]]]:
         elif manifest.suffix.lower() == ".jsonl":
             table = pandas.read_json(manifest, lines=True, dtype=False)
         else:
-            table = pandas.read_csv(manifest)
+            table = pandas.read_csv(manifest, dtype={"uri": str, "scene": str}, encoding="utf-8-sig")
     except (OSError, ValueError, ImportError) as error:
         raise InvalidInputError(f"The manifest {manifest} cannot be read: {' '.join(str(error).split())}.") from error
     if "uri" not in table.columns:

@@ -1,7 +1,8 @@
 """Which images are for training, which for validation and which for the test.
 
 What must not be separated is tied: copies with equal pixels, duplicate groups, scenes. Each set of
-tied images, a component, goes to one split as a whole, and stays there once a version has used it.
+tied images, a component, goes to one split as a whole. An image stays where it is once a batch has
+picked it or a version has used it.
 """
 
 import hashlib
@@ -10,11 +11,12 @@ from dataclasses import dataclass
 from typing import Literal, TypeAlias, cast
 
 import numpy as np
-from sqlalchemy import func, select
+from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from curation import duplicates
 from store.arrays import Ints
-from store.schema import DuplicateGroup, DuplicateMember, DuplicateScan, Image, ImageId, Sighting, Version, VersionItem
+from store.schema import Image, ImageId, Pick, Sighting, Version, VersionItem
 
 Split: TypeAlias = Literal["train", "val", "test"]
 
@@ -29,6 +31,7 @@ class Catalog:
     sha256s: list[str]
     components: Ints  # the position of the first image each one is tied to
     kept: list[Split | None]  # its split in the first version it was in
+    picked: list[Split | None]  # and in the first batch that picked it
 
 
 def components(sha256s: Sequence[str], links: Iterable[tuple[str, str]]) -> Ints:
@@ -56,8 +59,15 @@ def components(sha256s: Sequence[str], links: Iterable[tuple[str, str]]) -> Ints
     return np.array([root(i) for i in range(len(parent))], dtype=np.int64)
 
 
-def assign(sha256s: Sequence[str], components: Ints, kept: Sequence[Split | None]) -> list[Split]:
+def assign(
+    sha256s: Sequence[str],
+    components: Ints,
+    kept: Sequence[Split | None],
+    picked: Sequence[Split | None] | None = None,
+) -> list[Split]:
     """The split of each image: what its component has already, else what the component's name falls on.
+
+    A component has what a version kept for one of its images, else what a batch picked one for.
 
     A component's name is its smallest sha256; hashed again, it is a uniform number that `FRACTIONS`
     divide. Where a component holds two kept splits, kept images stay where they are and the others
@@ -65,6 +75,9 @@ def assign(sha256s: Sequence[str], components: Ints, kept: Sequence[Split | None
     """
     of_component: dict[int, Split] = {}
     for root, split in zip(components.tolist(), kept, strict=True):
+        if split is not None:
+            of_component.setdefault(root, split)
+    for root, split in zip(components.tolist(), picked or [None] * len(sha256s), strict=True):
         if split is not None:
             of_component.setdefault(root, split)
     for root in np.unique(components).tolist():
@@ -89,37 +102,36 @@ def leaks(components: Ints, splits: Sequence[Split | None]) -> list[tuple[int, i
 def load(session: Session) -> dict[ImageId, Split]:
     """The split of every image in the catalog, labelled or not."""
     catalog = read(session)
-    return dict(zip(catalog.image_ids, assign(catalog.sha256s, catalog.components, catalog.kept), strict=True))
+    return dict(zip(catalog.image_ids, settle(catalog), strict=True))
+
+
+def settle(catalog: Catalog) -> list[Split]:
+    """The split of every image of a catalog, aligned."""
+    return assign(catalog.sha256s, catalog.components, catalog.kept, catalog.picked)
 
 
 def read(session: Session) -> Catalog:
-    """Every image with its component: by pixels, the newest duplicate scan, and the scenes of what is there now.
+    """Every image with its component: by pixels, proven duplicates, and the scenes it was ever seen in.
 
     A scene is one name: images of two sources that name the same scene are tied too.
     """
     images = session.execute(select(Image.id, Image.sha256, Image.pixels_sha256).order_by(Image.sha256)).all()
     sha256_of = {image_id: sha256 for image_id, sha256, _ in images}
-    newest_scan = select(func.max(DuplicateScan.id)).scalar_subquery()
-    members = session.execute(
-        select(DuplicateMember.group_id, DuplicateMember.image_id)
-        .join(DuplicateGroup, DuplicateGroup.id == DuplicateMember.group_id)
-        .where(DuplicateGroup.scan_id == newest_scan)
-    ).all()
-    scenes = session.execute(
-        select(Sighting.scene, Sighting.image_id).where(Sighting.current, Sighting.scene.is_not(None))
-    ).all()
+    pairs = duplicates.pairs_in_force(session)
+    scenes = session.execute(select(Sighting.scene, Sighting.image_id).where(Sighting.scene.is_not(None))).all()
     links = [
         *_ties((pixels, sha256) for _, sha256, pixels in images),
-        *_ties((group, sha256_of[image_id]) for group, image_id in members),
+        *((sha256_of[first], sha256_of[second]) for first, second in pairs),
         *_ties((scene, sha256_of[image_id]) for scene, image_id in scenes),
     ]
     sha256s = [image.sha256 for image in images]
-    kept = _kept(session)
+    kept, picked = _kept(session), _picked(session)
     return Catalog(
         image_ids=[ImageId(image.id) for image in images],
         sha256s=sha256s,
         components=components(sha256s, links),
         kept=[kept.get(image.id) for image in images],
+        picked=[picked.get(image.id) for image in images],
     )
 
 
@@ -135,6 +147,11 @@ def _kept(session: Session) -> dict[int, Split]:
         .join(Version, Version.id == VersionItem.version_id)
         .order_by(Version.created_at.desc(), Version.id.desc())
     )
+    return {image_id: cast(Split, split) for image_id, split in session.execute(newest_first)}  # the earliest wins
+
+
+def _picked(session: Session) -> dict[int, Split]:
+    newest_first = select(Pick.image_id, Pick.split).order_by(Pick.batch_id.desc())
     return {image_id: cast(Split, split) for image_id, split in session.execute(newest_first)}  # the earliest wins
 
 

@@ -130,7 +130,7 @@ def cut(workspace: Workspace, name: str, *, taxonomy: str | None = None) -> Vers
         newest_labels = labels.newest_ids(chosen.name)
         evidence = _evidence(session, newest_labels)
         batches = _batches(session, newest_labels)
-    assigned = splits.assign(catalog.sha256s, catalog.components, catalog.kept)
+    assigned = splits.settle(catalog)
     split_of = dict(zip(catalog.image_ids, assigned, strict=True))
     candidates = [
         Item(label.image_id, label.label_id, label.sha256, label.value, split_of[label.image_id]) for label in in_force

@@ -2,29 +2,33 @@
 
 import hashlib
 import json
+import zlib
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 import numpy as np
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from curation import splits
-from curation.index import open_index
+from curation import duplicates, splits
+from curation.embed import newest_encoder
+from curation.index import Index
+from curation.splits import Split
 from sampling.planner import Choice, Pool, Slice, choose, rank
 from sampling.recipes import Recipe, parse
+from store import vectors
 from store.errors import NotFoundError
 from store.schema import (
     Batch,
     Campaign,
-    DuplicateGroup,
-    DuplicateMember,
-    DuplicateScan,
+    Embedding,
+    Encoder,
     FailureCluster,
     FailureMember,
     FailureScan,
     Image,
+    ImageId,
     Label,
     Pick,
     Prediction,
@@ -36,14 +40,35 @@ from store.workspace import Workspace
 
 @dataclass(frozen=True)
 class State:
-    """The catalog as the planner saw it: the newest row of each table that it reads. Rows are never changed."""
+    """Which results the planner read. None of them ever changes, so a batch can be planned from them again."""
 
-    images: int
-    labels: int
-    tasks: int
-    duplicate_scan: int | None
+    encoder: str  # digest
     prediction_run: int | None
     failure_scan: int | None
+
+
+@dataclass(frozen=True)
+class Roles:
+    """What each image was to the planner: sets of image ids."""
+
+    embedded: frozenset[int]
+    eligible: frozenset[int]  # nobody labels it, and no duplicate of it
+    reserved: frozenset[int]  # of those: for val and test
+    used: frozenset[int]  # labelled, or being labelled
+
+    def pack(self) -> bytes:
+        """A bit per image and role, compressed."""
+        roles = [getattr(self, role.name) for role in fields(self)]
+        bits = np.zeros((len(roles), max(self.embedded, default=0) + 1), dtype=np.bool_)
+        for row, images in zip(bits, roles, strict=True):
+            row[list(images)] = True
+        return zlib.compress(np.packbits(bits, axis=1).tobytes())
+
+    @classmethod
+    def unpack(cls, data: bytes) -> "Roles":
+        """What `pack` packed."""
+        packed = np.frombuffer(zlib.decompress(data), dtype=np.uint8).reshape(len(fields(cls)), -1)
+        return cls(*(frozenset(np.flatnonzero(row).tolist()) for row in np.unpackbits(packed, axis=1)))
 
 
 @dataclass(frozen=True)
@@ -78,8 +103,8 @@ def plan(workspace: Workspace, recipe: Recipe) -> PlanSummary:
         NotFoundError: nothing is embedded.
     """
     with workspace.database.read() as session:
-        state = _present(session, recipe)
-    pool = _load(workspace, state)
+        state, roles, split_of = _look(session, recipe)
+        pool = _load(workspace, session, state, roles)
     ranked = rank(choose(pool, recipe))
     digest = _digest(recipe, pool, ranked)
     arms = {arm: sum(choice.arm == arm for choice in ranked) for arm in sorted({choice.arm for choice in ranked})}
@@ -87,7 +112,9 @@ def plan(workspace: Workspace, recipe: Recipe) -> PlanSummary:
         batch = session.scalar(select(Batch).where(Batch.digest == digest))
         if batch is None:
             report = {"arms": arms, "pool": len(pool.sha256s)}
-            batch = Batch(digest=digest, recipe=recipe.model_dump(), state=asdict(state), report=report)
+            batch = Batch(
+                digest=digest, recipe=recipe.model_dump(), state=asdict(state), pool=roles.pack(), report=report
+            )
             session.add(batch)
             session.flush()
             for position, choice in enumerate(ranked):
@@ -98,6 +125,7 @@ def plan(workspace: Workspace, recipe: Recipe) -> PlanSummary:
                         image_id=pool.image_ids[choice.position],
                         arm=choice.arm,
                         score=choice.score,
+                        split=split_of[ImageId(pool.image_ids[choice.position])],
                         why=choice.why,
                     )
                 )
@@ -112,9 +140,9 @@ def replay(workspace: Workspace, batch_id: int) -> ReplaySummary:
     """
     with workspace.database.read() as session:
         batch = find(session, batch_id)
-        recipe, state = parse(batch.recipe), State(**batch.state)
-    pool = _load(workspace, state)
-    return ReplaySummary(batch_id, batch.digest, _digest(recipe, pool, rank(choose(pool, recipe))))
+        recorded, recipe = batch.digest, parse(batch.recipe)
+        pool = _load(workspace, session, State(**batch.state), Roles.unpack(batch.pool))
+    return ReplaySummary(batch_id, recorded, _digest(recipe, pool, rank(choose(pool, recipe))))
 
 
 def find(session: Session, batch_id: int) -> Batch:
@@ -133,87 +161,75 @@ def find(session: Session, batch_id: int) -> Batch:
     return batch
 
 
-def _present(session: Session, recipe: Recipe) -> State:
+def _look(session: Session, recipe: Recipe) -> tuple[State, Roles, dict[ImageId, Split]]:
+    """What there is to choose from now: one image of each set of duplicates that nobody has labelled."""
+    encoder = newest_encoder(session)
     newest_run = select(func.max(PredictionRun.id)).where(PredictionRun.model == recipe.model)
     newest_scan = (
         select(func.max(FailureScan.id))
         .join(PredictionRun, PredictionRun.id == FailureScan.run_id)
         .where(PredictionRun.model == recipe.model)
     )
-    return State(
-        images=session.scalar(select(func.max(Image.id))) or 0,
-        labels=session.scalar(select(func.max(Label.id))) or 0,
-        tasks=session.scalar(select(func.max(Task.id))) or 0,
-        duplicate_scan=session.scalar(select(func.max(DuplicateScan.id))),
-        prediction_run=session.scalar(newest_run),
-        failure_scan=session.scalar(newest_scan),
-    )
+    state = State(encoder.digest, session.scalar(newest_run), session.scalar(newest_scan))
+    embedded = set(session.scalars(select(Embedding.image_id).where(Embedding.encoder_id == encoder.id)))
+    labelling = select(Campaign.id).where(Campaign.purpose == "labelling")
+    used = set(session.scalars(select(Label.image_id)))
+    used |= set(session.scalars(select(Task.image_id).where(Task.campaign_id.in_(labelling))))
+    eligible = embedded - used - _spoken_for(session, used)
+    if state.prediction_run is not None:
+        predicted = select(Prediction.image_id).where(Prediction.run_id == state.prediction_run)
+        eligible &= set(session.scalars(predicted))
+    split_of = splits.load(session)
+    reserved = {image_id for image_id in eligible if split_of[ImageId(image_id)] != "train"}
+    roles = Roles(frozenset(embedded), frozenset(eligible), frozenset(reserved), frozenset(used & embedded))
+    return state, roles, split_of
 
 
-def _load(workspace: Workspace, state: State) -> Pool:
-    """What was there to choose from in `state`: one image of each duplicate group that nobody has labelled."""
-    _, index = open_index(workspace)
+def _load(workspace: Workspace, session: Session, state: State, roles: Roles) -> Pool:
+    """The pool as the planner saw it, ordered by sha256."""
+    encoder = session.scalars(select(Encoder).where(Encoder.digest == state.encoder)).one()
+    image_ids, values = vectors.load(workspace.vectors_dir, session, encoder)
+    then = np.isin(image_ids, list(roles.embedded))
+    index = Index(image_ids[then], values[then])
     ids: list[int] = index.image_ids.tolist()
-    with workspace.database.read() as session:
-        sha256s = dict(session.execute(select(Image.id, Image.sha256)).all())
-        used = set(session.scalars(select(Label.image_id).where(Label.id <= state.labels)))
-        used |= set(
-            session.scalars(
-                select(Task.image_id)
-                .join(Campaign, Campaign.id == Task.campaign_id)
-                .where(Task.id <= state.tasks, Campaign.purpose == "labelling")
-            )
-        )
-        copies = _copies(session, state.duplicate_scan, used)
-        split_of = splits.load(session)
-        run = session.get(PredictionRun, state.prediction_run) if state.prediction_run else None
-        predictions = dict(
-            session.execute(
-                select(Prediction.image_id, Prediction.probabilities).where(Prediction.run_id == state.prediction_run)
-            ).all()
-        )
-        open_ = [
-            i
-            for i, image_id in enumerate(ids)
-            if image_id <= state.images
-            and image_id not in used
-            and image_id not in copies
-            and (run is None or image_id in predictions)
-        ]
-        position = {ids[i]: at for at, i in enumerate(open_)}
-        slices = _slices(session, state.failure_scan, position)
+    chosen = [i for i, image_id in enumerate(ids) if image_id in roles.eligible]
+    sha256s = dict(session.execute(select(Image.id, Image.sha256)).all())
+    run = session.get(PredictionRun, state.prediction_run) if state.prediction_run else None
     probabilities = None
     if run is not None:
-        rows = [np.frombuffer(predictions[ids[i]], dtype="<f4") for i in open_]
-        probabilities = np.array(rows, dtype=np.float64).reshape(len(open_), len(run.classes))
+        of_run = select(Prediction.image_id, Prediction.probabilities).where(Prediction.run_id == run.id)
+        predictions = dict(session.execute(of_run).all())
+        rows = [np.frombuffer(predictions[ids[i]], dtype="<f4") for i in chosen]
+        probabilities = np.array(rows, dtype=np.float64).reshape(len(chosen), len(run.classes))
     return Pool(
-        sha256s=[sha256s[ids[i]] for i in open_],
-        image_ids=[ids[i] for i in open_],
-        directions=index.directions[open_],
-        reserved=np.array([split_of[ids[i]] != "train" for i in open_], dtype=np.int64),  # type: ignore[index]
+        sha256s=[sha256s[ids[i]] for i in chosen],
+        image_ids=[ids[i] for i in chosen],
+        directions=index.directions[chosen],
+        reserved=np.array([ids[i] in roles.reserved for i in chosen], dtype=np.int64),
         probabilities=probabilities,
         classes=[] if run is None else run.classes,
-        labelled=index.directions[[i for i, image_id in enumerate(ids) if image_id in used]],
-        slices=slices,
+        labelled=index.directions[[i for i, image_id in enumerate(ids) if image_id in roles.used]],
+        slices=_slices(session, state.failure_scan, {ids[i]: at for at, i in enumerate(chosen)}),
     )
 
 
-def _copies(session: Session, scan_id: int | None, used: set[int]) -> set[int]:
-    """Images that a group's representative, or a labelled member, speaks for."""
-    representatives: dict[int, int] = {}
-    members: dict[int, list[int]] = {}
-    for group_id, representative, image_id in session.execute(
-        select(DuplicateGroup.id, DuplicateGroup.representative_id, DuplicateMember.image_id)
-        .join(DuplicateMember, DuplicateMember.group_id == DuplicateGroup.id)
-        .where(DuplicateGroup.scan_id == scan_id)
-    ):
-        representatives[group_id] = representative
-        members.setdefault(group_id, []).append(image_id)
-    copies: set[int] = set()
-    for group_id, images in members.items():
-        spoken_for = used.intersection(images)
-        copies |= set(images) if spoken_for else set(images) - {representatives[group_id]}
-    return copies
+def _spoken_for(session: Session, used: set[int]) -> set[int]:
+    """Images for which a duplicate speaks: a used one, else one representative of all that are tied together."""
+    pairs = duplicates.pairs_in_force(session)
+    if not pairs:
+        return set()
+    representatives = {representative for _, representative, _ in duplicates.newest_groups(session)}
+    ids = dict(session.execute(select(Image.sha256, Image.id).order_by(Image.sha256)).all())
+    sha256_of = {image_id: sha256 for sha256, image_id in ids.items()}
+    roots = splits.components(list(ids), [(sha256_of[a], sha256_of[b]) for a, b in pairs]).tolist()
+    tied: dict[int, list[int]] = {}
+    for image_id, root in zip(ids.values(), roots, strict=True):
+        tied.setdefault(root, []).append(image_id)
+    spoken_for: set[int] = set()
+    for images in tied.values():
+        speaker = next((image_id for image_id in images if image_id in representatives), images[0])
+        spoken_for |= set(images) if used.intersection(images) else set(images) - {speaker}
+    return spoken_for
 
 
 def _slices(session: Session, scan_id: int | None, position: dict[int, int]) -> list[Slice]:

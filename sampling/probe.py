@@ -90,7 +90,8 @@ def train(workspace: Workspace, version: str) -> ProbeSummary:
             ).all()
         )
         digest = hashlib.sha256(json.dumps([MODEL, _INVERSE_PENALTY, version, encoder.digest]).encode()).hexdigest()
-        images = hashlib.sha256("".join(session.scalars(select(Image.sha256).order_by(Image.sha256))).encode())
+        sha256_of = dict(session.execute(select(Image.id, Image.sha256)).all())
+        images = hashlib.sha256("".join(sha256_of[image_id] for image_id in index.image_ids.tolist()).encode())
         digest = hashlib.sha256(f"{digest}{images.hexdigest()}".encode()).hexdigest()
         done = session.scalar(select(PredictionRun.id).where(PredictionRun.digest == digest))
     positions = np.array(

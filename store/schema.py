@@ -71,7 +71,7 @@ class Sighting(Base):
     uri: Mapped[str] = mapped_column(index=True)
     source: Mapped[str] = mapped_column(index=True)
     scene: Mapped[str | None] = mapped_column(index=True)  # images of one scene are never split
-    details: Mapped[dict[str, Any]]  # the user's own columns, typed as they came
+    details: Mapped[dict[str, Any]]  # the user's own columns
     bytes: Mapped[int] = mapped_column(BigInteger)
     modified_ns: Mapped[int] = mapped_column(BigInteger)
     current: Mapped[bool] = mapped_column(default=True)  # false once the uri shows other content
@@ -128,6 +128,17 @@ class Embedding(Base):
     row: Mapped[int]
 
 
+class DuplicatePair(Base):
+    """Two images that were proven to be one picture. Their contents never change, so neither does this."""
+
+    __tablename__ = "duplicate_pairs"
+
+    first_id: Mapped[int] = mapped_column(ForeignKey("images.id"), primary_key=True)  # the smaller id
+    second_id: Mapped[int] = mapped_column(ForeignKey("images.id"), primary_key=True)
+    kind: Mapped[str] = mapped_column(String(16))  # pixels, perceptual, embedding or crop
+    distance: Mapped[float]  # the residual
+
+
 class DuplicateScan(Base):
     """One search for duplicates over all images of one encoder."""
 
@@ -157,7 +168,7 @@ class DuplicateMember(Base):
 
     group_id: Mapped[int] = mapped_column(ForeignKey("duplicate_groups.id"), primary_key=True)
     image_id: Mapped[int] = mapped_column(ForeignKey("images.id"), primary_key=True)
-    kind: Mapped[str] = mapped_column(String(16))  # representative, pixels, perceptual or embedding
+    kind: Mapped[str] = mapped_column(String(16))  # representative, pixels, perceptual, embedding or crop
     distance: Mapped[float]  # to the representative, on the scale of its kind
 
 
@@ -235,9 +246,10 @@ class Batch(Base):
     __tablename__ = "batches"
 
     id: Mapped[int] = mapped_column(primary_key=True)
-    digest: Mapped[str] = mapped_column(String(64), unique=True)  # of recipe, state and picks
+    digest: Mapped[str] = mapped_column(String(64), unique=True)  # of recipe and picks
     recipe: Mapped[dict[str, Any]]
-    state: Mapped[dict[str, Any]]  # what the planner read: ids and digests, enough to replay
+    state: Mapped[dict[str, Any]]  # which encoder, prediction run and failure scan the planner read
+    pool: Mapped[bytes] = mapped_column(LargeBinary)  # a bit per image for each role it played: see sampling.batch
     report: Mapped[dict[str, Any]]
     created_at: Mapped[datetime] = mapped_column(default=now)
 
@@ -252,6 +264,7 @@ class Pick(Base):
     image_id: Mapped[int] = mapped_column(ForeignKey("images.id"), index=True)
     arm: Mapped[str] = mapped_column(String(16))
     score: Mapped[float]
+    split: Mapped[str] = mapped_column(String(8))  # the image's, kept from here on
     why: Mapped[str]
 
 

@@ -11,6 +11,7 @@ from sqlalchemy import select
 
 from api.demo import label_studio_server
 from api.demo.label_studio_server import LabelStudioServer
+from curation import splits
 from store import schema, vectors
 from store.schema import ImageId
 from store.workspace import Workspace, open_workspace
@@ -71,6 +72,30 @@ class Builder:
         file.append(self.workspace.database, image_ids, values.astype(np.float32))
         return encoder
 
+    def duplicates(self, *groups: Sequence[ImageId], digest: str = "d" * 64) -> None:
+        """A scan that found these groups, each around its first image, and proved every pair with it."""
+        with self.workspace.database.write() as session:
+            encoder = session.scalar(select(schema.Encoder))
+            if encoder is None:
+                encoder = schema.Encoder(name="test", digest="e" * 64, dimensions=2)
+                session.add(encoder)
+                session.flush()
+            scan = schema.DuplicateScan(digest=digest, encoder_id=encoder.id, report={"max_residual": 0.08})
+            session.add(scan)
+            session.flush()
+            for images in groups:
+                group = schema.DuplicateGroup(scan_id=scan.id, representative_id=images[0])
+                session.add(group)
+                session.flush()
+                for image_id in images:
+                    kind = "representative" if image_id == images[0] else "crop"
+                    session.add(schema.DuplicateMember(group_id=group.id, image_id=image_id, kind=kind, distance=0.05))
+                    first, second = sorted((images[0], image_id))
+                    if first != second:
+                        session.merge(
+                            schema.DuplicatePair(first_id=first, second_id=second, kind="crop", distance=0.05)
+                        )
+
     def taxonomy(self, classes: Sequence[str] = ("cat", "dog")) -> int:
         """A single-label taxonomy named "animals"."""
         with self.workspace.database.write() as session:
@@ -90,13 +115,22 @@ class Builder:
         with self.workspace.database.write() as session:
             count = len(session.scalars(select(schema.Batch.id)).all())
             digest = hashlib.sha256(f"batch {count}".encode()).hexdigest()
-            batch = schema.Batch(digest=digest, recipe={}, state={}, report={})
+            batch = schema.Batch(digest=digest, recipe={}, state={}, pool=b"", report={})
             session.add(batch)
             session.flush()
+            split_of = splits.load(session)
             for rank, image_id in enumerate(image_ids):
                 arm = arms[rank] if arms else "diverse"
                 session.add(
-                    schema.Pick(batch_id=batch.id, rank=rank, image_id=image_id, arm=arm, score=0.0, why="a test")
+                    schema.Pick(
+                        batch_id=batch.id,
+                        rank=rank,
+                        image_id=image_id,
+                        arm=arm,
+                        score=0.0,
+                        split=split_of[image_id],
+                        why="a test",
+                    )
                 )
             return batch.id
 

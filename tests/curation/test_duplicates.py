@@ -11,10 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image, ImageEnhance
 
-from curation import alignment, duplicates
+from curation import alignment, duplicates, splits
 from curation.duplicates import MAX_RESIDUAL, Match
 from curation.ingest import ingest
-from store.schema import ImageId
+from store.schema import DuplicatePair, ImageId
 from store.workspace import Workspace
 
 
@@ -180,3 +180,28 @@ def test_a_file_that_went_away_is_said_and_the_rest_goes_on(workspace: Workspace
     assert len(summary.unreadable) == 1
     assert "gone or has changed" in summary.unreadable[0]
     assert summary.groups == 3
+
+
+def test_every_proven_pair_is_kept_also_those_no_group_holds(workspace: Workspace, build: Any) -> None:
+    """0–1–2 in a row: the group takes two, and the pair that is left still may not be separated."""
+    ids = build.images(3)
+    matches = {(0, 1): Match("crop", 0.05), (1, 2): Match("crop", 0.06)}
+    (found,) = duplicates.group([0, 1, 2], matches, near)
+    assert sorted(found.members) == [1]
+    build.duplicates((ids[0], ids[1]))
+    with workspace.database.write() as session:
+        session.add(DuplicatePair(first_id=ids[1], second_id=ids[2], kind="crop", distance=0.06))
+    with workspace.database.read() as session:
+        assert sorted(duplicates.pairs_in_force(session)) == [(ids[0], ids[1]), (ids[1], ids[2])]
+        assert len(set(splits.read(session).components.tolist())) == 1
+
+
+def test_a_copy_whose_file_is_gone_stays_tied_to_what_has_its_pixels(
+    workspace: Workspace, tmp_path: Path, build: Any
+) -> None:
+    names = ["photo-3.png", "same-3.bmp", "photo-1.png", "small-1.png"]
+    fill(workspace, tmp_path, build, names)
+    (tmp_path / "same-3.bmp").unlink()
+    assert len(duplicates.scan(workspace).unreadable) == 1
+    with workspace.database.read() as session:
+        assert duplicates.pairs_in_force(session) == [(1, 2), (3, 4)]

@@ -58,7 +58,7 @@ def images(tmp_path_factory):
             Image.new("RGB", (8, 8), (8 * i, 255 - 8 * i, 90)).save(sighting.uri, format="PNG")
         encoder_id = session.scalar(select(schema.Encoder.id))
         session.add(schema.PredictionRun(id=1, model="probe", digest="p", classes=["cat", "dog"], report={}))
-        session.add(schema.DuplicateScan(id=1, digest="d", encoder_id=encoder_id, report={}))
+        session.add(schema.DuplicateScan(id=1, digest="d", encoder_id=encoder_id, report={"max_residual": 0.08}))
         session.flush()
         for i, image_id in enumerate(ids):
             chances = np.array([0.9, 0.1] if i < 20 else [0.2, 0.8], dtype="<f4")

@@ -177,3 +177,22 @@ def test_nothing_is_half_written(workspace: Workspace, tmp_path: Path, monkeypat
     with workspace.database.read() as session:
         assert len(session.scalars(select(Image)).all()) == 2
     assert ingest(workspace, [str(tmp_path)]).new_images == 1
+
+
+def test_a_touched_file_keeps_its_scene_and_details(workspace: Workspace, tmp_path: Path) -> None:
+    path = draw(tmp_path / "photos" / "a.png")
+    metadata = tmp_path / "metadata.csv"
+    metadata.write_text("uri,scene,shift\nphotos/a.png,007,2\nphotos/b.png,,3\n")
+    ingest(workspace, [str(tmp_path / "photos")], metadata=metadata)
+    os.utime(path, ns=(5, 5))
+    ingest(workspace, [str(tmp_path / "photos")])
+    (found,) = sightings(workspace)
+    assert (found.scene, found.details) == ("007", {"shift": 2})
+
+
+def test_a_manifest_and_its_folder_may_be_named_in_any_order(workspace: Workspace, tmp_path: Path) -> None:
+    draw(tmp_path / "photos" / "a.png")
+    manifest = tmp_path / "photos.csv"
+    manifest.write_text("uri,shift\nphotos/a.png,2\n")
+    ingest(workspace, [str(manifest), str(tmp_path / "photos")])
+    assert sightings(workspace)[0].details == {"shift": 2}

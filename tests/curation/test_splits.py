@@ -107,21 +107,12 @@ def test_the_fractions_hold_and_100k_images_take_seconds() -> None:
         assert abs(counts[split] / len(sha256s) - fraction) < 0.01
 
 
-def test_load_ties_scenes_pixels_and_the_newest_scan(workspace: Workspace, build: Any) -> None:
-    ids = build.images(8, scenes=["video", "video", None, None, None, None, None, "left"])
+def test_load_ties_scenes_pixels_and_every_proven_pair(workspace: Workspace, build: Any) -> None:
+    ids = build.images(9, scenes=["video", "video", None, None, None, None, None, "left", None])
+    build.duplicates((ids[1], ids[2]))
+    build.duplicates((ids[5], ids[8]))  # a later scan: what was proven stays proven
     with workspace.database.write() as session:
-        encoder = schema.Encoder(name="test", digest="0" * 64, dimensions=2)
-        session.add(encoder)
-        session.flush()
-        for pair in ((ids[6], ids[7]), (ids[1], ids[2])):  # only the second scan counts
-            scan = schema.DuplicateScan(digest="0" * 64, encoder_id=encoder.id, report={})
-            session.add(scan)
-            session.flush()
-            group = schema.DuplicateGroup(scan_id=scan.id, representative_id=pair[0])
-            session.add(group)
-            session.flush()
-            for image_id in pair:
-                session.add(schema.DuplicateMember(group_id=group.id, image_id=image_id, kind="pixels", distance=0.0))
+        session.add(schema.DuplicatePair(first_id=ids[4], second_id=ids[5], kind="crop", distance=0.2))  # too far
         images = {image.id: image for image in session.scalars(select(schema.Image))}
         images[ids[4]].pixels_sha256 = images[ids[3]].pixels_sha256
         gone = schema.Sighting(
@@ -141,7 +132,9 @@ def test_load_ties_scenes_pixels_and_the_newest_scan(workspace: Workspace, build
     root = dict(zip(catalog.image_ids, catalog.components.tolist(), strict=True))
     assert root[ids[0]] == root[ids[1]] == root[ids[2]]
     assert root[ids[3]] == root[ids[4]]
-    assert len({root[image_id] for image_id in ids}) == 5
+    assert root[ids[5]] == root[ids[8]]
+    assert root[ids[6]] == root[ids[7]]  # of a scene it was in once
+    assert len({root[image_id] for image_id in ids}) == 4
     assert set(loaded) == set(ids)
 
 
@@ -161,3 +154,19 @@ def test_load_keeps_the_split_of_the_first_version(workspace: Workspace, build: 
     with workspace.database.read() as session:
         after = splits.load(session)
     assert (after[first], after[second], after[third]) == (other, other, before[third])
+
+
+def test_what_a_batch_picked_stays_when_its_component_grows(workspace: Workspace, build: Any) -> None:
+    """Without the pick the component would take the split of its new smallest sha256."""
+    ids = build.images(60)
+    with workspace.database.read() as session:
+        before = splits.load(session)
+        sha256_of = dict(session.execute(select(schema.Image.id, schema.Image.sha256)).all())
+    train = max((i for i in ids if before[i] == "train"), key=sha256_of.__getitem__)
+    test = min((i for i in ids if before[i] == "test"), key=sha256_of.__getitem__)
+    assert sha256_of[test] < sha256_of[train]
+    build.batch([train])
+    build.duplicates((train, test))
+    with workspace.database.read() as session:
+        after = splits.load(session)
+    assert (after[train], after[test]) == ("train", "train")

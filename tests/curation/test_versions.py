@@ -1,4 +1,3 @@
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,25 +12,6 @@ from store import schema
 from store.errors import IntegrityError, InvalidInputError, LeakError, NotFoundError
 from store.schema import ImageId, Label, Verdict, Version, VersionItem
 from store.workspace import Workspace, open_workspace
-
-
-def _scan(workspace: Workspace, *groups: Sequence[ImageId], digest: str = "d" * 64) -> None:
-    """A duplicate scan that found these groups; the first of each represents it."""
-    with workspace.database.write() as session:
-        encoder = session.scalar(select(schema.Encoder))
-        if encoder is None:
-            encoder = schema.Encoder(name="test", digest="e" * 64, dimensions=2)
-            session.add(encoder)
-            session.flush()
-        scan = schema.DuplicateScan(digest=digest, encoder_id=encoder.id, report={})
-        session.add(scan)
-        session.flush()
-        for images in groups:
-            group = schema.DuplicateGroup(scan_id=scan.id, representative_id=images[0])
-            session.add(group)
-            session.flush()
-            for image_id in images:
-                session.add(schema.DuplicateMember(group_id=group.id, image_id=image_id, kind="pixels", distance=0.0))
 
 
 def _of_split(workspace: Workspace, split: str) -> list[ImageId]:
@@ -91,7 +71,7 @@ def test_the_same_inputs_give_the_same_digest_whatever_the_rows(
 def test_of_a_duplicate_group_train_holds_the_representative(workspace: Workspace, build: Any) -> None:
     build.images(12)
     train = _of_split(workspace, "train")[:5]
-    _scan(workspace, (train[2], train[0], train[1]), (train[4], train[3]))
+    build.duplicates((train[2], train[0], train[1]), (train[4], train[3]))
     build.labels(dict.fromkeys([*train[:3], train[3]], "cat"))  # the second group's representative is unlabelled
     summary = versions.cut(workspace, "pets")
     assert set(_items(workspace, summary.id)) == {train[2], train[3]}
@@ -104,7 +84,7 @@ def test_of_a_group_without_its_representative_train_holds_the_smallest_sha256(
 ) -> None:
     build.images(12)
     train = _of_split(workspace, "train")[:3]  # ordered by sha256
-    _scan(workspace, (train[0], train[2], train[1]))
+    build.duplicates((train[0], train[2], train[1]))
     build.labels(dict.fromkeys(train[1:], "cat"))
     assert set(_items(workspace, versions.cut(workspace, "pets").id)) == {train[1]}
 
@@ -112,7 +92,7 @@ def test_of_a_group_without_its_representative_train_holds_the_smallest_sha256(
 def test_duplicates_stay_in_the_test(workspace: Workspace, build: Any) -> None:
     build.images(30)
     test = _of_split(workspace, "test")[:2]
-    _scan(workspace, test)
+    build.duplicates(test)
     build.labels(dict.fromkeys(test, "cat"))
     summary = versions.cut(workspace, "pets")
     assert summary.counts == {"train": 0, "val": 0, "test": 2}
@@ -124,7 +104,7 @@ def test_a_cut_that_would_leak_fails_and_lists_the_pairs(workspace: Workspace, b
     train, test = _of_split(workspace, "train")[0], _of_split(workspace, "test")[0]
     build.labels({train: "cat", test: "dog"})
     first = versions.cut(workspace, "pets")
-    _scan(workspace, (train, test))
+    build.duplicates((train, test))
     with pytest.raises(LeakError, match="1 pairs") as caught:
         versions.cut(workspace, "pets")
     for image_id, split in ((train, "train"), (test, "test")):
@@ -137,7 +117,7 @@ def test_a_new_duplicate_follows_into_the_split_of_what_it_copies(workspace: Wor
     train, test = _of_split(workspace, "train")[0], _of_split(workspace, "test")[0]
     build.labels({test: "dog"})
     versions.cut(workspace, "pets")
-    _scan(workspace, (train, test))
+    build.duplicates((train, test))
     build.labels({train: "dog"})
     second = versions.cut(workspace, "pets")
     assert second.counts == {"train": 0, "val": 0, "test": 2}
@@ -146,7 +126,7 @@ def test_a_new_duplicate_follows_into_the_split_of_what_it_copies(workspace: Wor
 def test_a_duplicate_group_with_two_labels_is_a_warning(workspace: Workspace, build: Any) -> None:
     build.images(12)
     train = _of_split(workspace, "train")[:2]
-    _scan(workspace, train)
+    build.duplicates(train)
     build.labels({train[0]: "cat", train[1]: "dog"})
     summary = versions.cut(workspace, "pets")
     assert _gates(summary)["conflicts"] == "warn"
@@ -198,7 +178,7 @@ def test_diff_tells_added_removed_and_relabelled(workspace: Workspace, build: An
     build.labels({train[0]: "cat", train[1]: "cat", train[3]: "cat"})
     build.labels({image: "dog" for image in images if image not in train})
     first = versions.cut(workspace, "pets")
-    _scan(workspace, (train[2], train[3]))
+    build.duplicates((train[2], train[3]))
     build.labels({train[0]: "dog", train[2]: "cat"})
     second = versions.cut(workspace, "pets")
     found = versions.diff(workspace, first.id, second.id)
@@ -215,7 +195,7 @@ def test_lineage_names_what_the_labels_rest_on(workspace: Workspace, build: Any)
     campaign = build.campaign(build.batch(images), build.taxonomy())
     build.answers(campaign, {"ann": ["cat"] * 6 + ["dog"] * 6, "bob": ["cat"] * 6 + ["dog"] * 6})
     verdicts.review(workspace, "campaign-1")
-    _scan(workspace)
+    build.duplicates()
     first = versions.cut(workspace, "pets")
     found = versions.lineage(workspace, "pets")
     assert (found.campaigns, found.verdicts, found.annotators) == (
@@ -261,7 +241,7 @@ def test_no_version_moves_or_splits_what_is_tied(data: st.DataObject, tmp_path: 
         chosen = data.draw(st.lists(st.sampled_from(images), min_size=1, unique=True))
         rows.labels({image: data.draw(st.sampled_from(["cat", "dog"])) for image in chosen})
         pair = data.draw(st.lists(st.sampled_from(images), min_size=2, max_size=2, unique=True))
-        _scan(workspace, pair)
+        rows.duplicates(pair)
         try:
             version_id = versions.cut(workspace, "pets").id
         except LeakError:

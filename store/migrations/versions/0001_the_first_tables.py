@@ -15,6 +15,7 @@ def upgrade() -> None:
         sa.Column("digest", sa.String(length=64), nullable=False),
         sa.Column("recipe", sa.JSON(), nullable=False),
         sa.Column("state", sa.JSON(), nullable=False),
+        sa.Column("pool", sa.LargeBinary(), nullable=False),
         sa.Column("report", sa.JSON(), nullable=False),
         sa.Column("created_at", sa.DateTime(), nullable=False),
         sa.PrimaryKeyConstraint("id"),
@@ -155,6 +156,22 @@ def upgrade() -> None:
         sa.UniqueConstraint("name"),
     )
     op.create_table(
+        "duplicate_pairs",
+        sa.Column("first_id", sa.Integer(), nullable=False),
+        sa.Column("second_id", sa.Integer(), nullable=False),
+        sa.Column("kind", sa.String(length=16), nullable=False),
+        sa.Column("distance", sa.Double(), nullable=False),
+        sa.ForeignKeyConstraint(
+            ["first_id"],
+            ["images.id"],
+        ),
+        sa.ForeignKeyConstraint(
+            ["second_id"],
+            ["images.id"],
+        ),
+        sa.PrimaryKeyConstraint("first_id", "second_id"),
+    )
+    op.create_table(
         "duplicate_scans",
         sa.Column("id", sa.Integer(), nullable=False),
         sa.Column("digest", sa.String(length=64), nullable=False),
@@ -190,6 +207,7 @@ def upgrade() -> None:
         sa.Column("image_id", sa.Integer(), nullable=False),
         sa.Column("arm", sa.String(length=16), nullable=False),
         sa.Column("score", sa.Double(), nullable=False),
+        sa.Column("split", sa.String(length=8), nullable=False),
         sa.Column("why", sa.String(), nullable=False),
         sa.ForeignKeyConstraint(
             ["batch_id"],
@@ -535,6 +553,7 @@ def downgrade() -> None:
     op.drop_table("picks")
     op.drop_table("embeddings")
     op.drop_table("duplicate_scans")
+    op.drop_table("duplicate_pairs")
     op.drop_table("campaigns")
     op.drop_table("annotators")
     with op.batch_alter_table("versions", schema=None) as batch_op:
