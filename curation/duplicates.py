@@ -238,8 +238,10 @@ def pairs_in_force(session: Session) -> list[tuple[ImageId, ImageId]]:
     report = newest_report(session)
     if report is None:
         return []
-    proven = select(DuplicatePair.first_id, DuplicatePair.second_id).where(
-        DuplicatePair.distance <= report["max_residual"]
+    proven = (
+        select(DuplicatePair.first_id, DuplicatePair.second_id)
+        .where(DuplicatePair.distance <= report["max_residual"])
+        .order_by(DuplicatePair.first_id, DuplicatePair.second_id)
     )
     return [(ImageId(first), ImageId(second)) for first, second in session.execute(proven)]
 

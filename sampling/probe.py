@@ -7,10 +7,11 @@ from dataclasses import dataclass
 import numpy as np
 from sqlalchemy import insert, select
 
+from curation import splits
 from curation.index import open_index
 from store.arrays import Floats, Ints, Vectors
 from store.errors import InvalidInputError, NotFoundError
-from store.schema import Image, ImageId, Label, Prediction, PredictionRun, Version, VersionItem
+from store.schema import Image, Label, Prediction, PredictionRun, Version, VersionItem
 from store.workspace import Workspace
 
 MODEL = "probe"
@@ -50,19 +51,22 @@ def fit_predict(train: Vectors, targets: Ints, pool: Vectors, *, classes: int) -
     return probabilities
 
 
-def out_of_fold(vectors: Vectors, targets: Ints, *, classes: int) -> Floats | None:
-    """Each image's probabilities by a probe that has not seen it, `(N, classes)`: stratified, five folds at most.
+def out_of_fold(vectors: Vectors, targets: Ints, components: Ints, *, classes: int) -> Floats | None:
+    """Each image's probabilities by a probe that saw neither it nor what it is tied to: `(N, classes)`.
 
-    None when a class has a single image, which no fold can both learn and judge.
+    Stratified, five folds at most. None where a class is in a single component `(N,)`, which no fold
+    can both learn and judge.
     """
-    from sklearn.model_selection import StratifiedKFold
+    from sklearn.model_selection import StratifiedGroupKFold
 
-    counts = np.bincount(targets)
-    folds = min(_FOLDS, int(counts[counts > 0].min()))
+    folds = min([_FOLDS, *(len(np.unique(components[targets == target])) for target in np.unique(targets))])
     if folds < 2:
         return None
     probabilities = np.zeros((len(vectors), classes))
-    for seen, unseen in StratifiedKFold(folds, shuffle=True, random_state=0).split(vectors, targets):
+    splitter = StratifiedGroupKFold(folds, shuffle=True, random_state=0)
+    for seen, unseen in splitter.split(vectors, targets, components):
+        if len(np.unique(targets[seen])) < 2:
+            return None
         probabilities[unseen] = fit_predict(vectors[seen], targets[seen], vectors[unseen], classes=classes)
     return probabilities
 
@@ -93,6 +97,8 @@ def train(workspace: Workspace, version: str) -> ProbeSummary:
         sha256_of = dict(session.execute(select(Image.id, Image.sha256)).all())
         images = hashlib.sha256("".join(sha256_of[image_id] for image_id in index.image_ids.tolist()).encode())
         digest = hashlib.sha256(f"{digest}{images.hexdigest()}".encode()).hexdigest()
+        catalog = splits.read(session)
+        component_of: dict[int, int] = dict(zip(catalog.image_ids, catalog.components.tolist(), strict=True))
         done = session.scalar(select(PredictionRun.id).where(PredictionRun.digest == digest))
     positions = np.array(
         [i for i, image_id in enumerate(index.image_ids.tolist()) if image_id in values], dtype=np.int64
@@ -101,7 +107,8 @@ def train(workspace: Workspace, version: str) -> ProbeSummary:
         targets = np.array([classes.index(values[int(index.image_ids[i])]) for i in positions], dtype=np.int64)
         learnt = index.directions[positions]
         probabilities = fit_predict(learnt, targets, index.directions, classes=len(classes))
-        unseen = out_of_fold(learnt, targets, classes=len(classes))
+        tied = np.array([component_of[int(index.image_ids[i])] for i in positions], dtype=np.int64)
+        unseen = out_of_fold(learnt, targets, tied, classes=len(classes))
         if unseen is not None:
             probabilities[positions] = unseen
         with workspace.database.write() as session:
@@ -125,20 +132,3 @@ def train(workspace: Workspace, version: str) -> ProbeSummary:
             ]
             session.execute(insert(Prediction), rows)
     return ProbeSummary(done, version, len(positions), len(index.image_ids), classes)
-
-
-def newest_predictions(workspace: Workspace, model: str) -> tuple[PredictionRun, dict[ImageId, Floats]]:
-    """The newest run of a model and its class probabilities by image.
-
-    Raises:
-        NotFoundError: the model has no run.
-    """
-    with workspace.database.read() as session:
-        run = session.scalar(
-            select(PredictionRun).where(PredictionRun.model == model).order_by(PredictionRun.id.desc()).limit(1)
-        )
-        if run is None:
-            raise NotFoundError(f"There are no predictions of {model!r}. Run: winnow predictions probe VERSION.")
-        session.expunge(run)
-        rows = session.execute(select(Prediction.image_id, Prediction.probabilities).where(Prediction.run_id == run.id))
-        return run, {ImageId(image_id): np.frombuffer(data, dtype="<f4") for image_id, data in rows}

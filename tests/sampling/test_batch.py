@@ -115,8 +115,23 @@ def test_out_of_fold_predictions_have_not_seen_their_image() -> None:
     """Each image is alone in its direction: only a probe that has seen it could know its class."""
     targets = np.array([0, 1] * 20)
     vectors = np.eye(40, dtype=np.float32)
-    unseen = probe.out_of_fold(vectors, targets, classes=2)
+    alone = np.arange(40)
+    unseen = probe.out_of_fold(vectors, targets, alone, classes=2)
     assert unseen is not None
     assert (unseen.argmax(axis=1) == targets).mean() < 0.8
     assert (probe.fit_predict(vectors, targets, vectors, classes=2).argmax(axis=1) == targets).all()
-    assert probe.out_of_fold(vectors[:3], targets[:3], classes=2) is None
+    assert probe.out_of_fold(vectors[:3], targets[:3], alone[:3], classes=2) is None
+
+
+def test_no_fold_learns_a_scene_that_it_judges() -> None:
+    """Frames of one scene are alike and mislabelled together: only a probe that saw a frame says as they do."""
+    scenes = np.repeat(np.arange(10), 4)
+    generator = np.random.default_rng(0)
+    vectors = np.eye(10, dtype=np.float32)[scenes] + generator.normal(scale=0.01, size=(40, 10)).astype(np.float32)
+    targets = scenes % 2
+    grouped = probe.out_of_fold(vectors, targets, scenes, classes=2)
+    mixed = probe.out_of_fold(vectors, targets, np.arange(40), classes=2)
+    assert grouped is not None
+    assert mixed is not None
+    assert (mixed.argmax(axis=1) == targets).mean() > 0.95
+    assert (grouped.argmax(axis=1) == targets).mean() < 0.8
