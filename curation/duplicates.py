@@ -128,8 +128,15 @@ def scan(
         "compared_pairs": len(proposals.in_place | proposals.aligned),
         "unreadable": unreadable,
     }
+    scanned = {found[position].image_id for position in sketches}
+    until = max(scanned, default=0)
     with workspace.database.write() as session:
-        row = DuplicateScan(digest=_digest(groups, found), encoder_id=encoder.id, report=report)
+        unread = sorted(set(session.scalars(select(Image.id).where(Image.id <= until))) - scanned)
+        row = DuplicateScan(
+            digest=_digest(groups, found),
+            encoder_id=encoder.id,
+            report={**report, "scanned_until": until, "unread": unread},
+        )
         session.add(row)
         session.flush()
         _save_pairs(session, matches, found)

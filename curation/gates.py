@@ -42,6 +42,22 @@ def classes(in_train: Sequence[str], names: Sequence[str]) -> Gate:
     return Gate("classes", "pass", "train holds " + _listed([f"{counts[name]} {name}" for name in names]))
 
 
+def retired(values: Mapping[str, int]) -> Gate:
+    """Labels whose class the taxonomy no longer has are left out; `values` counts them by class."""
+    if values:
+        named = _listed([f"{count} {value}" for value, count in sorted(values.items())])
+        return Gate("retired classes", "warn", f"left out, as the newest revision of the taxonomy lacks them: {named}")
+    return Gate("retired classes", "pass", "every label is of a class the taxonomy has")
+
+
+def scanned(missing: int, images: int) -> Gate:
+    """The newest duplicate scan compared every image; of those it did not, a copy may sit in another split."""
+    if missing:
+        advice = "run winnow embed and winnow duplicates scan, then cut again"
+        return Gate("scanned", "warn", f"{missing} of {images} images were never compared for duplicates: {advice}")
+    return Gate("scanned", "pass", f"all {images} images were compared for duplicates")
+
+
 def test(images: int) -> Gate:
     """There is something to test on."""
     return Gate("test", "pass" if images else "fail", f"test holds {images} images")

@@ -34,11 +34,15 @@ def in_force(session: Session, taxonomy: str) -> list[LabelInForce]:
 
 
 def newest_ids(taxonomy: str) -> Select[int]:
-    """A query for the ids of the labels in force, to build others on."""
+    """A query for the ids of the labels in force, to build others on.
+
+    A label is in force while the verdict behind it is its item's newest: a reopened item has none.
+    """
+    standing = select(func.max(Verdict.id)).group_by(Verdict.task_id)
     return (
         select(func.max(Label.id))
         .join(Taxonomy, Taxonomy.id == Label.taxonomy_id)
-        .where(Taxonomy.name == taxonomy)
+        .where(Taxonomy.name == taxonomy, Label.verdict_id.in_(standing))
         .group_by(Label.image_id)
     )
 

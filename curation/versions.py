@@ -95,6 +95,12 @@ class _Groups:
     scan: str | None  # digest
     encoder: str | None
     representative: dict[int, int]  # of the group an image is in
+    scanned_until: int  # the newest image it compared
+    unread: frozenset[int]  # older ones it could not compare
+
+    def unscanned(self, image_ids: Sequence[int]) -> int:
+        """How many of these were not compared with all others."""
+        return sum(image_id > self.scanned_until or image_id in self.unread for image_id in image_ids)
 
 
 @dataclass(frozen=True)
@@ -132,12 +138,16 @@ def cut(workspace: Workspace, name: str, *, taxonomy: str | None = None) -> Vers
         batches = _batches(session, newest_labels)
     assigned = splits.settle(catalog)
     split_of = dict(zip(catalog.image_ids, assigned, strict=True))
+    classes = [str(each["name"]) for each in chosen.classes]
     candidates = [
-        Item(label.image_id, label.label_id, label.sha256, label.value, split_of[label.image_id]) for label in in_force
+        Item(label.image_id, label.label_id, label.sha256, label.value, split_of[label.image_id])
+        for label in in_force
+        if label.value in classes
     ]
     taken = _one_per_group(candidates, groups.representative)
-    classes = [str(each["name"]) for each in chosen.classes]
+    retired = Counter(label.value for label in in_force if label.value not in classes)
     checked = _gates(candidates, taken, catalog=catalog, groups=groups, files=files, classes=classes)
+    checked += [gates.retired(retired), gates.scanned(groups.unscanned([item.image_id for item in taken]), len(taken))]
     manifest: dict[str, Any] = {
         "name": name,
         "parent": newest.parent_id if newest else None,
@@ -335,20 +345,26 @@ def _save(session: Session, version: Version, taken: Sequence[Item]) -> None:
 
 def _groups(session: Session) -> _Groups:
     newest = session.execute(
-        select(DuplicateScan.id, DuplicateScan.digest, Encoder.digest)
+        select(DuplicateScan.id, DuplicateScan.digest, DuplicateScan.report, Encoder.digest)
         .join(Encoder, Encoder.id == DuplicateScan.encoder_id)
         .order_by(DuplicateScan.id.desc())
         .limit(1)
     ).one_or_none()
     if newest is None:
-        return _Groups(scan=None, encoder=None, representative={})
-    scan_id, scan, encoder = newest
+        return _Groups(scan=None, encoder=None, representative={}, scanned_until=0, unread=frozenset())
+    scan_id, scan, report, encoder = newest
     members = session.execute(
         select(DuplicateMember.image_id, DuplicateGroup.representative_id)
         .join(DuplicateGroup, DuplicateGroup.id == DuplicateMember.group_id)
         .where(DuplicateGroup.scan_id == scan_id)
     )
-    return _Groups(scan=scan, encoder=encoder, representative=dict(members.all()))
+    return _Groups(
+        scan=scan,
+        encoder=encoder,
+        representative=dict(members.all()),
+        scanned_until=report.get("scanned_until", 0),
+        unread=frozenset(report.get("unread", [])),
+    )
 
 
 def _files(session: Session) -> _Files:

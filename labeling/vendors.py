@@ -26,6 +26,8 @@ def add(workspace: Workspace, name: str, *, url: str, token: str) -> None:
         raise InvalidInputError("A vendor needs a name.")
     if urlsplit(url).scheme not in ("http", "https") or not urlsplit(url).hostname:
         raise InvalidInputError(f"{url!r} is not the address of a Label Studio, such as http://127.0.0.1:8080.")
+    if "@" in urlsplit(url).netloc:
+        raise InvalidInputError("The address holds a login. Give it without, and say with --token where the token is.")
     kind, _, place = token.partition(":")
     if kind not in ("env", "file") or not place:
         raise InvalidInputError("Say where the token is kept, not the token: env:NAME or file:PATH.")

@@ -80,7 +80,8 @@ class Builder:
                 encoder = schema.Encoder(name="test", digest="e" * 64, dimensions=2)
                 session.add(encoder)
                 session.flush()
-            scan = schema.DuplicateScan(digest=digest, encoder_id=encoder.id, report={"max_residual": 0.08})
+            report = {"max_residual": 0.08, "scanned_until": 10**9, "unread": []}
+            scan = schema.DuplicateScan(digest=digest, encoder_id=encoder.id, report=report)
             session.add(scan)
             session.flush()
             for images in groups:

@@ -29,6 +29,8 @@ from api.cli import (
 )
 from store.errors import RequestError, WinnowError
 
+_INTERRUPTED = 130
+
 app = typer.Typer(
     name="winnow",
     help="Decide which images are worth a human's time, get them labelled, and freeze training sets to trust.",
@@ -90,12 +92,16 @@ def run() -> None:
     """Run the command line; a failure is one sentence on stderr and exit code 1 or 2."""
     try:
         app(args=hoist_home(sys.argv[1:]))
+    except SystemExit as ending:
+        if ending.code == _INTERRUPTED:  # Typer has swallowed the KeyboardInterrupt
+            print("winnow: stopped. The same command continues where it was.", file=sys.stderr)
+        raise
     except WinnowError as error:
         print(f"winnow: {error}", file=sys.stderr)
         sys.exit(2 if isinstance(error, RequestError) else 1)
-    except KeyboardInterrupt:
-        print("winnow: stopped. The same command continues where it was.", file=sys.stderr)
-        sys.exit(130)
+    except OSError as error:
+        print(f"winnow: {error.strerror or error}: {error.filename or 'the workspace'}.", file=sys.stderr)
+        sys.exit(1)
 
 
 if __name__ == "__main__":

@@ -31,6 +31,7 @@ def _gates(summary: versions.VersionSummary) -> dict[str, str]:
 def test_a_cut_holds_every_label_in_its_split(workspace: Workspace, build: Any) -> None:
     images = build.images(40)
     build.labels({image: ("cat", "dog")[i % 2] for i, image in enumerate(images)})
+    build.duplicates()
     summary = versions.cut(workspace, "pets")
     assert (summary.name, summary.number, summary.parent, summary.taxonomy) == ("pets", 1, None, "animals")
     assert sum(summary.counts.values()) == 40
@@ -174,6 +175,7 @@ def test_tampering_is_found(workspace: Workspace, build: Any, what: str) -> None
 
 def test_diff_tells_added_removed_and_relabelled(workspace: Workspace, build: Any) -> None:
     images = build.images(12)
+    build.taxonomy()
     train = _of_split(workspace, "train")[:4]
     build.labels({train[0]: "cat", train[1]: "cat", train[3]: "cat"})
     build.labels({image: "dog" for image in images if image not in train})
