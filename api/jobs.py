@@ -196,21 +196,29 @@ def _url(workspace: Workspace) -> str:
 
 
 def _prepare(workspace: Workspace) -> None:
-    """Make the file, in WAL mode, at the schema of this DBOS."""
+    """Make the file, in WAL mode, at the schema of this DBOS; a kill in the middle is made good the next time."""
     from dbos import DBOS
 
+    ready = workspace.home / "jobs.ready"
+    with (workspace.home / "jobs.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not ready.exists():
+            _migrate(workspace, DBOS)
+            ready.touch()
+
+
+def _migrate(workspace: Workspace, dbos: Any) -> None:
     with sqlite3.connect(workspace.home / "jobs.db", timeout=30) as connection:
         connection.execute("PRAGMA journal_mode=WAL")
     connection.close()
-    DBOS.migrate(_url(workspace))
+    dbos.migrate(_url(workspace))
 
 
 @contextmanager
 def _client(workspace: Workspace) -> Iterator["DBOSClient"]:
     from dbos import DBOSClient
 
-    if not (workspace.home / "jobs.db").exists():
-        _prepare(workspace)
+    _prepare(workspace)
     client = DBOSClient(system_database_url=_url(workspace), application_name=_APPLICATION)
     try:
         yield client

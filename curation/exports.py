@@ -4,7 +4,7 @@ import hashlib
 import json
 import re
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -13,9 +13,10 @@ from typing import Literal, TypeAlias, get_args
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from curation import versions
+from curation import originals, versions
+from curation.originals import Original
 from store import fail_points
-from store.errors import ConflictError, InvalidInputError
+from store.errors import ConflictError, InvalidInputError, NotFoundError
 from store.schema import Image, Label, Sighting, Verdict, VersionId, VersionItem
 from store.workspace import Workspace
 
@@ -68,12 +69,13 @@ def export(workspace: Workspace, reference: str, *, format: str, folder: Path) -
     with workspace.database.read() as session:
         manifest = versions.find(session, version.id).manifest
         rows, links = _read(session, version.id)
+        sources = {original.sha256: original for original in originals.find(session)}
     with _beside(folder.expanduser().absolute()) as partial:
         (partial / "version.json").write_text(json.dumps({"id": version.id, **manifest}, indent=2) + "\n")
         if format == "parquet":
             _write_parquet(partial, rows)
         else:
-            _write_image_folder(partial, rows, links)
+            _write_image_folder(partial, rows, links, sources)
         fail_points.reach("export.before_rename")
     return ExportSummary(version.id, format, folder, len(rows))
 
@@ -148,17 +150,25 @@ def _write_parquet(folder: Path, rows: Sequence[_Row]) -> None:
     pq.write_table(pa.Table.from_pylist([asdict(row) for row in rows], schema=columns), folder / "images.parquet")
 
 
-def _write_image_folder(folder: Path, rows: Sequence[_Row], links: Sequence[Path]) -> None:
-    gone = [row.uri for row in rows if not Path(row.uri).is_file()]
+def _write_image_folder(
+    folder: Path, rows: Sequence[_Row], links: Sequence[Path], sources: Mapping[str, Original]
+) -> None:
+    """Links to files whose bytes were looked at now: a name in a version stands for one content."""
+    files, gone = [], []
+    for row in rows:
+        try:
+            files.append(sources[row.sha256].locate())
+        except NotFoundError:
+            gone.append(row.uri)
     if gone:
         raise InvalidInputError(
             f"{len(gone)} of {len(rows)} images are not where they were, the first at {gone[0]}. "
             "Put them back or ingest them from where they are now; --format parquet needs no files."
         )
     with (folder / "metadata.jsonl").open("w") as metadata:
-        for row, link in zip(rows, links, strict=True):
+        for row, link, file in zip(rows, links, files, strict=True):
             (folder / link).parent.mkdir(parents=True, exist_ok=True)
-            (folder / link).symlink_to(row.uri)
+            (folder / link).symlink_to(file)
             metadata.write(json.dumps({"file_name": str(link), **asdict(row)}) + "\n")
 
 

@@ -32,13 +32,24 @@ class Original:
         Raises:
             NotFoundError: no file holds them any longer.
         """
+        return self._find()[1]
+
+    def locate(self) -> Path:
+        """The file that holds the bytes with this sha256 now.
+
+        Raises:
+            NotFoundError: there is none any longer.
+        """
+        return self._find()[0]
+
+    def _find(self) -> tuple[Path, bytes]:
         for uri in self.uris:
             try:
                 data = Path(uri).read_bytes()
             except OSError:
                 continue
             if hashlib.sha256(data).hexdigest() == self.sha256:
-                return data
+                return Path(uri), data
         raise NotFoundError(
             f"The file of image {self.image_id} is gone or has changed at all {len(self.uris)} places it was seen. "
             "Put it back, or ingest it from where it is now."

@@ -37,6 +37,8 @@ class VectorFile:
     def append(self, database: Database, image_ids: Sequence[ImageId], vectors: Vectors) -> None:
         """Store `vectors` `(N, dimensions)` float32, row i belonging to `image_ids[i]`; durable on return.
 
+        Images that have a vector by now, such as from another process, are left out.
+
         Raises:
             InvalidInputError: the shape is wrong or a value is not finite.
             IntegrityError: the file is shorter than what the catalog recorded.
@@ -49,10 +51,14 @@ class VectorFile:
         broken = int((~np.isfinite(vectors).all(axis=1)).sum())
         if broken:
             raise InvalidInputError(f"{broken} of {len(vectors)} vectors hold NaN or infinity; none was stored.")
-        data = vectors.tobytes()
         with self._locked() as descriptor:
             with database.read() as session:
                 start = self._recorded_rows(session)
+                done = set(session.scalars(select(Embedding.image_id).where(Embedding.encoder_id == self.encoder_id)))
+            fresh = [i for i, image_id in enumerate(image_ids) if image_id not in done]
+            if not fresh:
+                return
+            data = vectors[fresh].tobytes()
             self._cut_tail(descriptor, start)
             os.pwrite(descriptor, data, start * self._row_bytes)
             fail_points.reach("embed.before_sync")
@@ -63,13 +69,13 @@ class VectorFile:
                     VectorBlock(
                         encoder_id=self.encoder_id,
                         start=start,
-                        rows=len(vectors),
+                        rows=len(fresh),
                         sha256=hashlib.sha256(data).hexdigest(),
                     )
                 )
                 rows = [
-                    {"image_id": image_id, "encoder_id": self.encoder_id, "row": start + offset}
-                    for offset, image_id in enumerate(image_ids)
+                    {"image_id": image_ids[i], "encoder_id": self.encoder_id, "row": start + offset}
+                    for offset, i in enumerate(fresh)
                 ]
                 session.execute(insert(Embedding), rows)
 

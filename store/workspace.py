@@ -1,7 +1,9 @@
 """One workspace: a folder that holds the catalog and every cache made from it."""
 
+import contextlib
 import os
 import secrets
+import tempfile
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -10,6 +12,7 @@ from store.database import Database
 from store.errors import InvalidInputError
 
 _DATABASE_FILE = "winnow.db"
+_KEY_BYTES = 32
 
 
 @dataclass(frozen=True)
@@ -43,19 +46,27 @@ class Workspace:
     def key(self) -> bytes:
         """The 32-byte secret that signs image URLs; made on first use, readable by its owner only."""
         path = self.home / "secret.key"
+        if not path.exists():
+            _write_once(path, secrets.token_bytes(_KEY_BYTES).hex())
         try:
-            descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        except FileExistsError:
             key = bytes.fromhex(path.read_text())
-        else:
-            key = secrets.token_bytes(32)
-            with os.fdopen(descriptor, "w") as file:
-                file.write(key.hex())
-                file.flush()
-                os.fsync(file.fileno())
-        if len(key) != 32:
-            raise InvalidInputError(f"{path} is not a 32-byte key. Delete it: a new one will be made.")
+        except ValueError:
+            key = b""
+        if len(key) != _KEY_BYTES:
+            raise InvalidInputError(f"{path} does not hold a key of ours. Put back the one from your backup.")
         return key
+
+
+def _write_once(path: Path, text: str) -> None:
+    """A file for its owner's eyes, whole when it appears; whoever comes first wins."""
+    descriptor, scratch = tempfile.mkstemp(dir=path.parent)  # readable by its owner only
+    with os.fdopen(descriptor, "w") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    with contextlib.suppress(FileExistsError):
+        os.link(scratch, path)
+    os.unlink(scratch)
 
 
 def open_workspace(home: Path) -> Workspace:

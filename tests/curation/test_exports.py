@@ -25,7 +25,7 @@ def cut(workspace: Workspace, build: Any, tmp_path: Path) -> list[ImageId]:
     with workspace.database.write() as session:
         for i, sighting in enumerate(session.scalars(select(schema.Sighting))):
             path = tmp_path / "photos" / f"{i}.png"
-            path.write_bytes(b"photo %d" % i)
+            path.write_bytes(str(i).encode())  # whose sha256 the image has
             sighting.uri = str(path)
     build.taxonomy(["cat", "../dog"])
     build.labels({image: ("cat", "../dog")[i % 2] for i, image in enumerate(images)})
@@ -146,3 +146,11 @@ def test_different_classes_have_different_safe_names(one: str, other: str) -> No
     assert "\0" not in name
     assert name not in {"", ".", ".."}
     assert len(name.encode()) <= 255
+
+
+@pytest.mark.usefixtures("cut")
+def test_a_file_that_shows_something_else_now_is_not_linked(workspace: Workspace, tmp_path: Path) -> None:
+    (tmp_path / "photos" / "3.png").write_bytes(b"another picture")
+    with pytest.raises(InvalidInputError, match="1 of 6 images are not where they were"):
+        exports.export(workspace, "pets", format="image-folder", folder=tmp_path / "out")
+    assert not (tmp_path / "out").exists()

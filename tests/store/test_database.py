@@ -82,3 +82,9 @@ def test_the_key_is_secret_and_stays(workspace: Workspace) -> None:
     assert len(workspace.key) == 32
     assert (workspace.home / "secret.key").stat().st_mode & 0o077 == 0
     assert open_workspace(workspace.home).key == workspace.key
+
+
+def test_a_key_that_is_none_is_refused(workspace: Workspace) -> None:
+    (workspace.home / "secret.key").write_text("hello")
+    with pytest.raises(InvalidInputError, match="does not hold a key of ours"):
+        _ = workspace.key

@@ -72,3 +72,14 @@ def test_bad_vectors_are_refused_whole(build: Any, workspace: Workspace, values:
         file.append(workspace.database, ids[1:], values)
     with workspace.database.read() as session:
         assert len(file.open(session)) == 1
+
+
+def test_what_another_process_embedded_meanwhile_is_left_out(build: Any, workspace: Workspace) -> None:
+    ids = build.images(3)
+    encoder = build.vectors(ids[:2], VALUES[:2])
+    file = VectorFile(workspace.vectors_dir, encoder)
+    file.append(workspace.database, ids, VALUES[::-1].copy())
+    file.append(workspace.database, [], VALUES[:0])
+    with workspace.database.read() as session:
+        assert np.array_equal(file.open(session), np.stack([VALUES[0], VALUES[1], VALUES[0]]))
+        assert file.damaged_blocks(session) == []
