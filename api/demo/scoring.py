@@ -38,16 +38,21 @@ class Accuracy:
 
 def score_duplicates(workspace: Workspace, collection: Collection) -> DuplicateScore:
     """Compare the newest scan's groups with what was planted."""
-    shown = _cells_shown(workspace, collection)
-    found, wrong = set(), 0
+    image_at = _images_by_uri(workspace)
+    shown = {image_id: collection.origin.get(uri, uri) for uri, image_id in image_at.items()}
     with workspace.database.read() as session:
         groups = duplicates.newest_groups(session)
-    for _, representative, members in groups:
-        for member in members:
-            wrong += shown[ImageId(member.image_id)] != shown[representative]
-        found |= {shown[representative]}
-    origins = {collection.origin[uri] for uri in collection.altered}
-    return DuplicateScore(len(origins), len(origins & found), wrong)
+    group_of = {member.image_id: group for group, _, members in groups for member in members}
+    found = sum(
+        image_at[copy] in group_of and group_of[image_at[copy]] == group_of.get(image_at[collection.origin[copy]])
+        for copy in collection.altered
+    )
+    wrong = sum(
+        shown[ImageId(member.image_id)] != shown[representative]
+        for _, representative, members in groups
+        for member in members
+    )
+    return DuplicateScore(len(collection.altered), found, wrong)
 
 
 def score_probe(workspace: Workspace, collection: Collection, *, run_id: int, trained_on: int) -> Accuracy:
@@ -84,17 +89,14 @@ def score_probe(workspace: Workspace, collection: Collection, *, run_id: int, tr
 
 def by_image(workspace: Workspace, collection: Collection) -> dict[ImageId, float]:
     """The experts' probability of being defective, by image."""
-    with workspace.database.read() as session:
-        sightings = session.execute(select(Sighting.image_id, Sighting.uri).where(Sighting.current)).all()
-    return {
-        ImageId(image_id): collection.probability[uri] for image_id, uri in sightings if uri in collection.probability
-    }
+    images = _images_by_uri(workspace).items()
+    return {image_id: collection.probability[uri] for uri, image_id in images if uri in collection.probability}
 
 
-def _cells_shown(workspace: Workspace, collection: Collection) -> dict[ImageId, str]:
+def _images_by_uri(workspace: Workspace) -> dict[str, ImageId]:
     with workspace.database.read() as session:
-        sightings = session.execute(select(Sighting.image_id, Sighting.uri).where(Sighting.current)).all()
-    return {ImageId(image_id): collection.origin.get(uri, uri) for image_id, uri in sightings}
+        sightings = session.execute(select(Sighting.uri, Sighting.image_id).where(Sighting.current)).all()
+    return {uri: ImageId(image_id) for uri, image_id in sightings}
 
 
 def _bought_labels(ids: Sequence[ImageId], probability: Mapping[ImageId, float], classes: Sequence[str]) -> Ints:

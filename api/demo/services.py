@@ -66,6 +66,7 @@ def running(workspace: Workspace) -> Iterator[Services]:
     """
     logs = workspace.home / "logs"
     stop_recorded(workspace.home)  # of a demo that was killed
+    _record(workspace.home, [])  # marks the workspace as a demo's, whatever happens next
     ports_before = _ports(workspace.home)
     label_studio = label_studio_server.start(
         workspace.home / "label-studio", log=logs / "label-studio.log", port=ports_before.get("Label Studio", 8080)
