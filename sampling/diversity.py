@@ -57,7 +57,8 @@ def best_of_each(clusters: Clusters, scores: Floats, k: int, *, avoid: Ints) -> 
         for cluster in range(len(clusters.sizes))
     ]
     order = sorted(
-        range(len(queues)), key=lambda cluster: (avoid[cluster], -clusters.sizes[cluster], queues[cluster][0])
+        (cluster for cluster, queue in enumerate(queues) if queue),
+        key=lambda cluster: (avoid[cluster], -clusters.sizes[cluster], queues[cluster][0]),
     )
     chosen: list[int] = []
     for turn in range(max(map(len, queues), default=0)):

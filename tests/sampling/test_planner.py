@@ -56,6 +56,13 @@ def test_coverage_leaves_what_is_labelled_for_last() -> None:
     assert {position // 4 for position in diverse} == {1, 2}
 
 
+def test_coverage_goes_on_where_some_regions_hold_only_labelled_images() -> None:
+    heaps = np.eye(4, dtype=np.float32).repeat(3, axis=0)
+    where = pool(7, reserved=1, directions=np.concatenate([heaps[6:], heaps[:1]]), labelled=heaps[:6])
+    choices = choose(where, parse({"budget": 4, "random_share": 0.25}))
+    assert [choice.arm for choice in choices] == ["diverse"] * 3 + ["random"]
+
+
 def test_uncertainty_takes_the_torn_ones_and_says_between_what() -> None:
     probabilities = np.tile([0.99, 0.01], (40, 1))
     probabilities[[3, 30]] = [0.52, 0.48]
