@@ -7,6 +7,7 @@ import hmac
 import struct
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from urllib.parse import urlsplit
 
 from store.errors import InvalidInputError
 from store.schema import ImageId
@@ -26,7 +27,13 @@ def sign(key: bytes, image_id: ImageId, *, expires: datetime) -> str:
 
 
 def signer(key: bytes, base_url: str) -> Callable[[ImageId], str]:
-    """Makes the address at which a `winnow serve` reached at `base_url` shows an image for the next 30 days."""
+    """Makes the address at which a `winnow serve` reached at `base_url` shows an image for the next 30 days.
+
+    Raises:
+        InvalidInputError: `base_url` is not an HTTP address.
+    """
+    if urlsplit(base_url).scheme not in ("http", "https") or not urlsplit(base_url).hostname:
+        raise InvalidInputError(f"{base_url!r} is not the address of a winnow serve, such as http://127.0.0.1:8765.")
     expires = datetime.now(UTC) + _LINKS_LAST
     return lambda image_id: f"{base_url.rstrip('/')}/images/{sign(key, image_id, expires=expires)}"
 

@@ -4,6 +4,7 @@ import glob
 import json
 import os
 import re
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -44,6 +45,8 @@ def find(sources: Sequence[str], *, metadata: Path | None = None, scene: str | N
         NotFoundError: a source does not exist, or none holds an image.
         InvalidInputError: a manifest or pattern cannot be read.
     """
+    if not all(source.strip() for source in sources):
+        raise InvalidInputError("A source is empty: is a variable unset? Nothing was ingested.")
     pattern = _compile(scene)
     details = {} if metadata is None else dict(read_manifest(metadata))
     found: dict[Path, Mapping[str, Any]] = {}
@@ -80,9 +83,14 @@ def read_manifest(manifest: Path) -> Iterator[tuple[Path, dict[str, Any]]]:
         elif manifest.suffix.lower() == ".jsonl":
             table = pandas.read_json(manifest, lines=True, dtype=False)
         else:
-            table = pandas.read_csv(manifest, dtype={"uri": str, "scene": str}, encoding="utf-8-sig")
-    except (OSError, ValueError, ImportError) as error:
-        raise InvalidInputError(f"The manifest {manifest} cannot be read: {' '.join(str(error).split())}.") from error
+            with warnings.catch_warnings(action="error", category=pandas.errors.ParserWarning):  # rows too long
+                table = pandas.read_csv(
+                    manifest, dtype={"uri": str, "scene": str}, encoding="utf-8-sig", index_col=False
+                )
+    except (OSError, ValueError, ImportError, pandas.errors.ParserWarning) as error:
+        raise InvalidInputError(
+            f"The manifest {manifest} cannot be read: {' '.join(str(error).split()).rstrip('.')}."
+        ) from error
     if "uri" not in table.columns:
         columns = ", ".join(map(str, table.columns)) or "none"
         raise InvalidInputError(f"The manifest {manifest} needs a column `uri`; it has: {columns}.")

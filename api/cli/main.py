@@ -99,6 +99,9 @@ def run() -> None:
     except WinnowError as error:
         print(f"winnow: {error}", file=sys.stderr)
         sys.exit(2 if isinstance(error, RequestError) else 1)
+    except (OverflowError, UnicodeEncodeError):
+        print("winnow: a number is too large, or a name is not UTF-8.", file=sys.stderr)
+        sys.exit(2)
     except OSError as error:
         print(f"winnow: {error.strerror or error}: {error.filename or 'the workspace'}.", file=sys.stderr)
         sys.exit(1)

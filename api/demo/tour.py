@@ -120,11 +120,12 @@ def run_on_images(home: Path, images: Path, *, classes: Sequence[str], budget: i
             guideline="Choose what it shows.",
         )
         vendors.add(workspace, _VENDOR, url=running.label_studio.url, token=f"file:{running.label_studio.token_file}")
-        _step("batch", "images by coverage, because nothing is labelled yet")
-        batch_id = _plan_what_fits(workspace, budget)
-        campaigns.create(
-            workspace, "round-1", batch_id=batch_id, taxonomy_name="classes", vendor_name=_VENDOR, overlap=1
-        )
+        if not _has_campaign(workspace, "round-1"):
+            _step("batch", "images by coverage, because nothing is labelled yet")
+            batch_id = _plan_what_fits(workspace, budget)
+            campaigns.create(
+                workspace, "round-1", batch_id=batch_id, taxonomy_name="classes", vendor_name=_VENDOR, overlap=1
+            )
         _step("campaign", "tasks in Label Studio")
         pushed = push.push(workspace, "round-1", image_url=image_urls.signer(workspace.key, running.url))
         view = running.explore()

@@ -49,3 +49,9 @@ def test_a_token_is_safe_in_a_url_and_always_the_same() -> None:
     tokens = {image_urls.sign(KEY, ImageId(7), expires=NOON) for _ in range(3)}
     (token,) = tokens
     assert set(token) <= set(string.ascii_letters + string.digits + "-_")
+
+
+@pytest.mark.parametrize("base_url", ["nonsense", "ftp://x", "http://"])
+def test_links_need_an_address(base_url: str) -> None:
+    with pytest.raises(InvalidInputError, match="is not the address"):
+        image_urls.signer(b"k" * 32, base_url)

@@ -196,3 +196,22 @@ def test_a_manifest_and_its_folder_may_be_named_in_any_order(workspace: Workspac
     manifest.write_text("uri,shift\nphotos/a.png,2\n")
     ingest(workspace, [str(manifest), str(tmp_path / "photos")])
     assert sightings(workspace)[0].details == {"shift": 2}
+
+
+@pytest.mark.parametrize("tail", [",", ""])
+def test_trailing_commas_shift_no_column(workspace: Workspace, tmp_path: Path, tail: str) -> None:
+    draw(tmp_path / "a.png")
+    (tmp_path / "photos.csv").write_text(f"uri,scene\na.png,s1{tail}\n")
+    ingest(workspace, [str(tmp_path / "photos.csv")])
+    assert [(Path(row.uri).name, row.scene) for row in sightings(workspace)] == [("a.png", "s1")]
+
+
+def test_rows_longer_than_the_header_are_refused(workspace: Workspace, tmp_path: Path) -> None:
+    (tmp_path / "photos.csv").write_text("uri,scene\na.png,s1,more\n")
+    with pytest.raises(InvalidInputError, match="cannot be read: .*loss of data"):
+        ingest(workspace, [str(tmp_path / "photos.csv")])
+
+
+def test_an_empty_source_is_not_this_folder(workspace: Workspace) -> None:
+    with pytest.raises(InvalidInputError, match="A source is empty"):
+        ingest(workspace, [""])
