@@ -208,7 +208,7 @@ def test_trailing_commas_shift_no_column(workspace: Workspace, tmp_path: Path, t
 
 def test_rows_longer_than_the_header_are_refused(workspace: Workspace, tmp_path: Path) -> None:
     (tmp_path / "photos.csv").write_text("uri,scene\na.png,s1,more\n")
-    with pytest.raises(InvalidInputError, match="cannot be read: .*loss of data"):
+    with pytest.raises(InvalidInputError, match=r"cannot be read: .*loss of data"):
         ingest(workspace, [str(tmp_path / "photos.csv")])
 
 
