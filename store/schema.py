@@ -53,10 +53,18 @@ class Image(Base):
     sha256: Mapped[str] = mapped_column(String(64), unique=True)
     pixels_sha256: Mapped[str] = mapped_column(String(64), index=True)  # of the decoded RGB pixels
     phash: Mapped[str] = mapped_column(String(16))  # 64 bits in hex, equal to imagehash.phash
+    dhash: Mapped[str | None] = mapped_column(String(16))  # 64 bits in hex, equal to imagehash.dhash
     width: Mapped[int]  # pixels, after EXIF orientation
     height: Mapped[int]
     format: Mapped[str] = mapped_column(String(16))
     bytes: Mapped[int] = mapped_column(BigInteger)
+    sharpness: Mapped[float | None]  # see curation.quality; like dhash, none until a catalog of 0001 is ingested again
+    exposure: Mapped[float | None]
+    entropy: Mapped[float | None]
+    captured_at: Mapped[datetime | None]  # EXIF; UTC where the camera named no zone
+    latitude: Mapped[float | None]  # EXIF GPS, degrees north
+    longitude: Mapped[float | None]  # degrees east
+    note: Mapped[str | None]  # what decoding left out, such as the other pages
     created_at: Mapped[datetime] = mapped_column(default=now)
 
 
@@ -75,6 +83,7 @@ class Sighting(Base):
     bytes: Mapped[int] = mapped_column(BigInteger)
     modified_ns: Mapped[int] = mapped_column(BigInteger)
     current: Mapped[bool] = mapped_column(default=True)  # false once the uri shows other content
+    missing: Mapped[bool] = mapped_column(default=False, server_default="0")  # the file was gone when last looked for
     seen_at: Mapped[datetime] = mapped_column(default=now)
 
 
@@ -102,6 +111,7 @@ class Encoder(Base):
     name: Mapped[str] = mapped_column(index=True)
     digest: Mapped[str] = mapped_column(String(64), unique=True)
     dimensions: Mapped[int]
+    dtype: Mapped[str] = mapped_column(String(8), default="float32", server_default="float32")  # on disk; or float16
 
 
 class VectorBlock(Base):
@@ -129,14 +139,26 @@ class Embedding(Base):
 
 
 class DuplicatePair(Base):
-    """Two images that were proven to be one picture. Their contents never change, so neither does this."""
+    """Two images that were found to be one picture, and by what. Their contents never change, so neither does this."""
 
     __tablename__ = "duplicate_pairs"
 
     first_id: Mapped[int] = mapped_column(ForeignKey("images.id"), primary_key=True)  # the smaller id
     second_id: Mapped[int] = mapped_column(ForeignKey("images.id"), primary_key=True)
-    kind: Mapped[str] = mapped_column(String(16))  # pixels, perceptual, embedding or crop
-    distance: Mapped[float]  # the residual
+    kind: Mapped[str] = mapped_column(String(16))  # pixels, perceptual or embedding
+    distance: Mapped[float]  # see curation.duplicates
+
+
+class DuplicateDecision(Base):
+    """What a person said of two images: one picture, or not. The newest row of a pair is in force."""
+
+    __tablename__ = "duplicate_decisions"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    first_id: Mapped[int] = mapped_column(ForeignKey("images.id"), index=True)  # the smaller id
+    second_id: Mapped[int] = mapped_column(ForeignKey("images.id"))
+    same: Mapped[bool]
+    decided_at: Mapped[datetime] = mapped_column(default=now)
 
 
 class DuplicateScan(Base):

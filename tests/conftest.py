@@ -40,7 +40,17 @@ class Builder:
             for i in range(count):
                 sha256 = hashlib.sha256(str(i).encode()).hexdigest()
                 image = schema.Image(
-                    sha256=sha256, pixels_sha256=sha256, phash=sha256[:16], width=8, height=8, format="PNG", bytes=100
+                    sha256=sha256,
+                    pixels_sha256=sha256,
+                    phash=sha256[:16],
+                    dhash=sha256[16:32],
+                    width=8,
+                    height=8,
+                    format="PNG",
+                    bytes=100,
+                    sharpness=1.0,
+                    exposure=0.5,
+                    entropy=4.0,
                 )
                 session.add(image)
                 session.flush()
