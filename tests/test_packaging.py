@@ -24,7 +24,7 @@ HEAVY = {
     "alembic",
 }
 RUN_AS_CHILDREN = {
-    "curation.efficientnet_lite",
+    "curation.encoders.efficientnet_lite",
     "curation.explore_dataset",
 }  # they are where torch and FiftyOne are used
 

@@ -92,12 +92,12 @@ def list_quarantine(context: typer.Context, as_json: AsJson = False) -> None:
 
 @encoders.command("list")
 def list_encoders(context: typer.Context, as_json: AsJson = False) -> None:
-    """The encoders there are and how many images each has seen."""
+    """The encoders that were used, how many images each has seen, and what others may be named."""
     from api import documents
-    from curation import encoders as shipped
+    from curation.encoders import KNOWN
 
     with console.workspace(context).database.read() as session:
-        document = documents.encoders(session, shipped=[shipped.DEFAULT])
+        document = documents.encoders(session, known=KNOWN)
     rows = [(one["name"], one["dimensions"], one["embedded"]) for one in document["encoders"]]
     console.emit(document, console.table(("name", "dimensions", "embedded"), rows), as_json=as_json)
 
