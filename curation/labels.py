@@ -33,18 +33,19 @@ def in_force(session: Session, taxonomy: str) -> list[LabelInForce]:
     return [LabelInForce(row[0], ImageId(row[1]), *row[2:]) for row in rows]
 
 
-def newest_ids(taxonomy: str) -> Select[int]:
-    """A query for the ids of the labels in force, to build others on.
+def newest_ids(taxonomy: str | None = None) -> Select[int]:
+    """A query for the ids of the labels in force, of one taxonomy name or of all, to build others on.
 
     A label is in force while the verdict behind it is its item's newest: a reopened item has none.
     """
     standing = select(func.max(Verdict.id)).group_by(Verdict.task_id)
-    return (
+    query = (
         select(func.max(Label.id))
         .join(Taxonomy, Taxonomy.id == Label.taxonomy_id)
-        .where(Taxonomy.name == taxonomy, Label.verdict_id.in_(standing))
-        .group_by(Label.image_id)
+        .where(Label.verdict_id.in_(standing))
+        .group_by(Label.image_id, Taxonomy.name)
     )
+    return query if taxonomy is None else query.where(Taxonomy.name == taxonomy)
 
 
 def the_taxonomy(session: Session, name: str | None) -> Taxonomy:
