@@ -39,8 +39,11 @@ class Fingerprint:
     bytes: int
 
 
-def decode(data: bytes, *, max_pixels: int = MAX_PIXELS) -> Decoded:
+def decode(data: bytes, *, max_pixels: int = MAX_PIXELS, detail: int | None = None) -> Decoded:
     """Decode an image file: EXIF orientation applied, the first frame of several, 16 bits scaled to 8.
+
+    A JPEG whose shorter side has more than twice `detail` pixels comes at a half, a quarter or an eighth of its
+    size, never below `detail`: that saves most of its decoding.
 
     Raises:
         UndecodableError: empty, not an image, truncated, or over `max_pixels` (checked before decoding).
@@ -58,6 +61,8 @@ def decode(data: bytes, *, max_pixels: int = MAX_PIXELS) -> Decoded:
                     f"{image.width} × {image.height} pixels are over the limit of {max_pixels // 1_000_000} megapixels"
                 )
             file_format = image.format or "unknown"
+            if detail is not None:
+                image.draft(None, (detail, detail))
             return Decoded(picture=_to_rgb(ImageOps.exif_transpose(image)), format=file_format)
     except UnidentifiedImageError as error:
         raise UndecodableError("the file is not an image in a known format") from error

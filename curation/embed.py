@@ -1,23 +1,28 @@
-"""Embed what is missing: decode and resize in threads while the network runs."""
+"""Embed what is missing: as many batches side by side as there are cores, each from file to vectors in one thread."""
 
+import os
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
-from sqlalchemy import select
+from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from curation import encoders, originals
 from curation.decode import decode
-from store.arrays import Vectors
-from store.errors import NotFoundError, WinnowError
+from store.arrays import Bools, Vectors
+from store.errors import ConflictError, NotFoundError, WinnowError
 from store.schema import Embedding, Encoder, Image, ImageId
 from store.vectors import VectorFile
 from store.workspace import Workspace
 
-_BATCH = 32  # pictures the network sees at once
-_CHUNK = 8  # batches a commit
+_BATCH = 16  # pictures the network sees at once
+_BLOCK = 256  # vectors a commit
+
+Dtype = Literal["float32", "float16"]
 
 
 @dataclass(frozen=True)
@@ -30,37 +35,49 @@ class EmbedSummary:
     unreadable: list[str]  # a sentence each
 
 
+@dataclass(frozen=True)
+class _Encoded:
+    """What became of one batch."""
+
+    image_ids: list[ImageId]
+    vectors: Vectors  # (n, D), aligned
+    unreadable: list[str]
+
+
 def embed(
     workspace: Workspace,
     *,
     encoder: str = encoders.DEFAULT,
+    dtype: Dtype | None = None,
     on_progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> EmbedSummary:
     """Embed every image that this encoder has not seen; an interrupted pass continues where it was.
 
+    `dtype` is what vectors are kept as on disk, float32 by default; it is settled by the first pass. Memory
+    is bounded by the batches under way, whatever the size of the catalog. Two passes at once do no harm.
+
     Raises:
         NotFoundError: there is no such encoder, or no image.
+        ConflictError: its vectors are kept as another `dtype` already.
     """
     network = encoders.get(encoder, workspace.models_dir)
     with workspace.database.write() as session:
-        row = _register(session, network)
+        row = _register(session, network, dtype)
         session.expunge(row)
     with workspace.database.read() as session:
-        seen = set(session.scalars(select(Embedding.image_id).where(Embedding.encoder_id == row.id)))
-        missing = [ImageId(image_id) for image_id in session.scalars(select(Image.id)) if image_id not in seen]
-        if not missing and not seen:
-            raise NotFoundError("There is no image to embed. First run: winnow ingest FOLDER.")
-        pending = originals.find(session, missing)
+        seen = select(Embedding.image_id).where(Embedding.encoder_id == row.id)
+        missing = [ImageId(one) for one in session.scalars(select(Image.id).where(Image.id.not_in(seen)))]
+        already = session.scalar(select(func.count()).select_from(seen.subquery())) or 0
+    if not missing and not already:
+        raise NotFoundError("There is no image to embed. First run: winnow ingest FOLDER.")
     file = VectorFile(workspace.vectors_dir, row)
     embedded = 0
     unreadable: list[str] = []
-    for image_ids, vectors, errors in _vectors(network, pending):
-        if image_ids:
-            file.append(workspace.database, image_ids, vectors)
-        embedded += len(image_ids)
-        unreadable += errors
-        on_progress(embedded + len(unreadable), len(pending))
-    return EmbedSummary(encoder, embedded, len(seen), unreadable)
+    for block in _blocks(_encoded(workspace, network, missing)):
+        embedded += file.append(workspace.database, block.image_ids, block.vectors)
+        unreadable += block.unreadable
+        on_progress(embedded + len(unreadable), len(missing))
+    return EmbedSummary(row.name, embedded, already, unreadable)
 
 
 def newest_encoder(session: Session, name: str | None = None) -> Encoder:
@@ -70,44 +87,85 @@ def newest_encoder(session: Session, name: str | None = None) -> Encoder:
         NotFoundError: nothing has been embedded with it.
     """
     query = select(Encoder).where(Encoder.id.in_(select(Embedding.encoder_id))).order_by(Encoder.id.desc()).limit(1)
-    row = session.scalar(query if name is None else query.where(Encoder.name == name))
+    row = session.scalar(query if name is None else query.where(Encoder.name == encoders.resolve(name)))
     if row is None:
         raise NotFoundError(f"Nothing is embedded{f' with {name}' if name else ''} yet. First run: winnow embed.")
     return row
 
 
-def _register(session: Session, network: encoders.ImageEncoder) -> Encoder:
+def _register(session: Session, network: encoders.ImageEncoder, dtype: Dtype | None) -> Encoder:
     row = session.scalar(select(Encoder).where(Encoder.digest == network.digest))
     if row is None:
-        row = Encoder(name=network.name, digest=network.digest, dimensions=network.dimensions)
+        row = Encoder(name=network.name, digest=network.digest, dimensions=network.dimensions, dtype=dtype or "float32")
         session.add(row)
         session.flush()
+    elif dtype not in (None, row.dtype):
+        raise ConflictError(f"The vectors of {row.name} are kept as {row.dtype} already, not as {dtype}.")
     return row
 
 
-def _vectors(
-    network: encoders.ImageEncoder, pending: Sequence[originals.Original]
-) -> Iterator[tuple[list[ImageId], Vectors, list[str]]]:
-    """Chunks of image ids, their vectors `(n, D)`, and sentences about what could not be read."""
+def _encoded(workspace: Workspace, network: encoders.ImageEncoder, missing: Sequence[ImageId]) -> Iterator[_Encoded]:
+    """Every batch of `missing`, in order, a few of them computed ahead."""
+    workers = os.cpu_count() or 1
+    under_way: deque[Future[_Encoded]] = deque()
+    pool = ThreadPoolExecutor(workers)
+    try:
+        for batch in _batches(workspace, missing):
+            under_way.append(pool.submit(_encode, network, batch))
+            if len(under_way) > 2 * workers:
+                yield under_way.popleft().result()
+        while under_way:
+            yield under_way.popleft().result()
+    finally:
+        pool.shutdown(cancel_futures=True)
 
-    def prepare(original: originals.Original) -> Vectors | str:
+
+def _batches(workspace: Workspace, missing: Sequence[ImageId]) -> Iterator[list[originals.Original]]:
+    for start in range(0, len(missing), _BLOCK):
+        with workspace.database.read() as session:
+            found = originals.find(session, missing[start : start + _BLOCK])
+        for first in range(0, len(found), _BATCH):
+            yield found[first : first + _BATCH]
+
+
+def _encode(network: encoders.ImageEncoder, batch: Sequence[originals.Original]) -> _Encoded:
+    """Read, decode, resize and run the network, all in this thread; what fails is a sentence."""
+    image_ids: list[ImageId] = []
+    inputs: list[Vectors] = []
+    unreadable: list[str] = []
+    for original in batch:
         try:
-            return network.prepare(decode(original.read()).picture)
+            picture = decode(original.read(), detail=network.preprocessing.detail).picture
         except WinnowError as error:
-            return str(error)
+            unreadable.append(str(error))
+        else:
+            image_ids.append(original.image_id)
+            inputs.append(network.prepare(picture))
+    vectors: Vectors = np.empty((0, network.dimensions), dtype=np.float32)
+    if inputs:
+        vectors = network.encode(np.stack(inputs))
+    finite: Bools = np.asarray(np.isfinite(vectors).all(axis=1))
+    unreadable += [
+        f"Image {image_ids[i]} gives NaN or infinity under {network.name}." for i in np.flatnonzero(~finite).tolist()
+    ]
+    return _Encoded([image_ids[i] for i in np.flatnonzero(finite).tolist()], vectors[finite], unreadable)
 
-    size = _BATCH * _CHUNK
-    chunks = [pending[start : start + size] for start in range(0, len(pending), size)]
-    with ThreadPoolExecutor() as pool:
-        ahead = [pool.submit(prepare, original) for original in chunks[0]] if chunks else []
-        for position, chunk in enumerate(chunks):
-            prepared = [future.result() for future in ahead]
-            following = chunks[position + 1] if position + 1 < len(chunks) else []
-            ahead = [pool.submit(prepare, original) for original in following]
-            image_ids = [o.image_id for o, p in zip(chunk, prepared, strict=True) if not isinstance(p, str)]
-            inputs = [p for p in prepared if not isinstance(p, str)]
-            vectors = [
-                network.encode(np.stack(inputs[start : start + _BATCH])) for start in range(0, len(inputs), _BATCH)
-            ]
-            empty = np.empty((0, network.dimensions), dtype=np.float32)
-            yield image_ids, np.concatenate([empty, *vectors]), [p for p in prepared if isinstance(p, str)]
+
+def _blocks(batches: Iterator[_Encoded]) -> Iterator[_Encoded]:
+    """Batches joined to blocks of `_BLOCK` vectors or more, but for the last."""
+    waiting: list[_Encoded] = []
+    for batch in batches:
+        waiting.append(batch)
+        if sum(len(one.image_ids) for one in waiting) >= _BLOCK:
+            yield _joined(waiting)
+            waiting = []
+    if waiting:
+        yield _joined(waiting)
+
+
+def _joined(batches: Sequence[_Encoded]) -> _Encoded:
+    return _Encoded(
+        [image_id for batch in batches for image_id in batch.image_ids],
+        np.concatenate([batch.vectors for batch in batches]),
+        [sentence for batch in batches for sentence in batch.unreadable],
+    )

@@ -2,10 +2,10 @@
 
 from dataclasses import dataclass
 
-from sqlalchemy import delete, func, select, text
+from sqlalchemy import func, select, text
 from sqlalchemy.orm import Session
 
-from curation import embed, originals, versions
+from curation import embed, encoders, originals, versions
 from store.errors import WinnowError
 from store.schema import Embedding, Encoder, Image, Task, VectorBlock, VersionId
 from store.vectors import VectorFile
@@ -29,9 +29,9 @@ def verify(workspace: Workspace, *, repair: bool = False) -> list[Check]:
     """
     with workspace.database.read() as session:
         checks = [_catalog(session), _files(session), _pushes(session)]
-        encoders = list(session.scalars(select(Encoder).order_by(Encoder.id)))
+        rows = list(session.scalars(select(Encoder).order_by(Encoder.id)))
         session.expunge_all()
-    checks += [_vectors(workspace, encoder, repair=repair) for encoder in encoders]
+    checks += [_vectors(workspace, encoder, repair=repair) for encoder in rows]
     return checks + [_version(workspace, version.id) for version in versions.list_all(workspace)]
 
 
@@ -75,7 +75,7 @@ def _version(workspace: Workspace, version: VersionId) -> Check:
 
 
 def _vectors(workspace: Workspace, encoder: Encoder, *, repair: bool) -> Check:
-    """Blocks against their digests; repaired by forgetting all of this encoder's and embedding again."""
+    """Blocks against their digests; repaired by forgetting the damaged ones and embedding those images again."""
     name = f"vectors of {encoder.name}"
     file = VectorFile(workspace.vectors_dir, encoder)
     with workspace.database.read() as session:
@@ -87,9 +87,17 @@ def _vectors(workspace: Workspace, encoder: Encoder, *, repair: bool) -> Check:
     detail = f"{sum(block.rows for block in damaged)} of {embedded} vectors are missing or damaged on disk."
     if not repair:
         return Check(name, False, f"{detail} Run: winnow verify --repair.")
-    with workspace.database.write() as session:
-        session.execute(delete(Embedding).where(Embedding.encoder_id == encoder.id))
-        session.execute(delete(VectorBlock).where(VectorBlock.encoder_id == encoder.id))
-    file.path.unlink(missing_ok=True)
+    forgotten = file.forget_damaged(workspace.database)
+    try:
+        same = encoders.get(encoder.name, workspace.models_dir).digest == encoder.digest
+    except WinnowError:  # imported, or its package or weights have gone
+        same = False
+    if not same:
+        return Check(
+            name,
+            False,
+            f"{detail} {forgotten} were forgotten; what made them is not here to compute them again. "
+            f"Import them: winnow embeddings import FILE.npz --encoder NAME, or embed anew: winnow embed.",
+        )
     summary = embed.embed(workspace, encoder=encoder.name)
     return Check(name, not summary.unreadable, f"{detail} {summary.embedded} were computed again.", repaired=True)

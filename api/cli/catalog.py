@@ -12,9 +12,11 @@ app = typer.Typer()
 images = typer.Typer(no_args_is_help=True, help="What the catalog holds.")
 quarantine = typer.Typer(no_args_is_help=True, help="Files that could not be taken in.")
 encoders = typer.Typer(no_args_is_help=True, help="What turns images into vectors.")
+embeddings = typer.Typer(no_args_is_help=True, help="Vectors that you computed yourself.")
 images.add_typer(quarantine, name="quarantine")
 app.add_typer(images, name="images")
 app.add_typer(encoders, name="encoders")
+app.add_typer(embeddings, name="embeddings")
 
 
 @app.command()
@@ -107,15 +109,40 @@ def embed(
     context: typer.Context,
     *,
     encoder: Annotated[str, typer.Option(help="See: winnow encoders list.")] = "efficientnet-lite0",
+    half: Annotated[bool, typer.Option("--half", help="Keep them as float16, in half the room.")] = False,
     as_json: AsJson = False,
 ) -> None:
     """Compute the vectors that are missing."""
     from curation.embed import embed as run
 
     with console.progress_bar("Embedding") as advance:
-        done = run(console.workspace(context), encoder=encoder, on_progress=advance)
+        done = run(console.workspace(context), encoder=encoder, dtype="float16" if half else None, on_progress=advance)
     lines = [f"{done.embedded} images embedded with {done.encoder}, {done.already} already were."]
     console.emit(vars(done), lines + [f"  {reason}" for reason in done.unreadable], as_json=as_json)
+
+
+@embeddings.command("import")
+def import_embeddings(
+    context: typer.Context,
+    file: Annotated[Path, typer.Argument(help="An .npz with the arrays vectors (N, D) and sha256 or uri (N,).")],
+    *,
+    encoder: Annotated[str, typer.Option(help="A name for what made them.")],
+    as_json: AsJson = False,
+) -> None:
+    """Bring vectors of your own; the same file again changes nothing."""
+    from curation.embeddings import import_file
+
+    done = import_file(console.workspace(context), file, encoder=encoder)
+    counts = {
+        "were there already": done.already,
+        "differ from what is there, which stays": done.kept,
+        "belong to no image of the catalog": done.unknown,
+        "hold NaN or infinity": done.not_finite,
+        "repeat an image of the file": done.repeated,
+    }
+    lines = [f"{done.imported} vectors of {done.dimensions} dimensions imported as {done.encoder}."]
+    lines += [f"  {count} {what}." for what, count in counts.items() if count]
+    console.emit(vars(done), lines, as_json=as_json)
 
 
 @app.command()

