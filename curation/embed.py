@@ -11,7 +11,7 @@ import numpy as np
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from curation import encoders, originals
+from curation import encoders, ivf, originals
 from curation.decode import decode
 from store.arrays import Bools, Vectors
 from store.errors import ConflictError, NotFoundError, WinnowError
@@ -54,7 +54,8 @@ def embed(
     """Embed every image that this encoder has not seen; an interrupted pass continues where it was.
 
     `dtype` is what vectors are kept as on disk, float32 by default; it is settled by the first pass. Memory
-    is bounded by the batches under way, whatever the size of the catalog. Two passes at once do no harm.
+    is bounded by the batches under way, whatever the size of the catalog. Two passes at once do no harm. Where
+    there are many by now, a process of its own is left to make them fast to search (see curation.ivf).
 
     Raises:
         NotFoundError: there is no such encoder, or no image.
@@ -77,6 +78,7 @@ def embed(
         embedded += file.append(workspace.database, block.image_ids, block.vectors)
         unreadable += block.unreadable
         on_progress(embedded + len(unreadable), len(missing))
+    ivf.build_in_background(workspace, row)
     return EmbedSummary(row.name, embedded, already, unreadable)
 
 

@@ -9,7 +9,7 @@ import numpy as np
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from curation import encoders
+from curation import encoders, ivf
 from store.arrays import Bools, Floats, Ints
 from store.errors import ConflictError, InvalidInputError, NotFoundError
 from store.schema import Encoder, Image, ImageId, Sighting
@@ -72,6 +72,7 @@ def import_file(workspace: Workspace, path: Path, *, encoder: str) -> ImportSumm
         block = fresh[start : start + _BLOCK]
         ids = [ImageId(image_id) for image_id in image_ids[block].tolist()]
         imported += file.append(workspace.database, ids, vectors[block])
+    ivf.build_in_background(workspace, row)
     return ImportSummary(
         encoder=row.name,
         dimensions=row.dimensions,
@@ -89,8 +90,8 @@ def _read(path: Path) -> tuple[list[str], bool, Floats]:
     if not path.is_file():
         raise NotFoundError(f"There is no file {path}.")
     try:
-        with np.load(path, allow_pickle=False) as file:
-            arrays = {name: file[name] for name in ("sha256", "uri", "vectors") if name in file.files}
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
+            arrays = {name: archive[name] for name in ("sha256", "uri", "vectors") if name in archive.files}
     except (OSError, ValueError, TypeError, AttributeError, EOFError, zipfile.BadZipFile) as error:
         raise InvalidInputError(f"{path} is not an .npz of plain arrays: {error}.") from error
     keys = [name for name in ("sha256", "uri") if name in arrays]

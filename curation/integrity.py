@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from sqlalchemy import func, select, text
 from sqlalchemy.orm import Session
 
-from curation import embed, encoders, originals, versions
+from curation import embed, encoders, ivf, originals, versions
 from store.errors import WinnowError
 from store.schema import Embedding, Encoder, Image, Task, VectorBlock, VersionId
 from store.vectors import VectorFile
@@ -88,6 +88,7 @@ def _vectors(workspace: Workspace, encoder: Encoder, *, repair: bool) -> Check:
     if not repair:
         return Check(name, False, f"{detail} Run: winnow verify --repair.")
     forgotten = file.forget_damaged(workspace.database)
+    ivf.drop(workspace, encoder)
     try:
         same = encoders.get(encoder.name, workspace.models_dir).digest == encoder.digest
     except WinnowError:  # imported, or its package or weights have gone

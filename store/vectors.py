@@ -73,7 +73,7 @@ class VectorFile:
             )
         with self._locked() as descriptor:
             with database.read() as session:
-                start = self._recorded_rows(session)
+                start = self.count(session)
                 here = (Embedding.encoder_id == self.encoder_id, Embedding.image_id.in_(image_ids))
                 done = set(session.scalars(select(Embedding.image_id).where(*here)))
             fresh = [i for i, image_id in enumerate(image_ids) if image_id not in done]
@@ -107,7 +107,7 @@ class VectorFile:
         Raises:
             IntegrityError: the file is missing or too short.
         """
-        rows = self._recorded_rows(session)
+        rows = self.count(session)
         image_ids = np.full(rows, -1, dtype=np.int64)
         for start in range(0, rows, _PAGE):
             pairs = self._pairs(session, start)
@@ -119,6 +119,11 @@ class VectorFile:
                 f"{self.path.name} lacks vectors the catalog recorded. Run: winnow verify --repair, then winnow embed."
             )
         return Stored(image_ids, np.memmap(self.path, dtype=self._dtype, mode="r", shape=(rows, self.dimensions)))
+
+    def count(self, session: Session) -> int:
+        """How many rows the catalog recorded, gaps among them."""
+        end = select(func.max(VectorBlock.start + VectorBlock.rows)).where(VectorBlock.encoder_id == self.encoder_id)
+        return session.scalar(end) or 0
 
     def damaged_blocks(self, session: Session) -> list[VectorBlock]:
         """The recorded blocks whose bytes on disk are missing or differ from their digest."""
@@ -154,10 +159,6 @@ class VectorFile:
     def _digest(self, descriptor: int, block: VectorBlock) -> str:
         data = os.pread(descriptor, block.rows * self._row_bytes, block.start * self._row_bytes)
         return hashlib.sha256(data).hexdigest()
-
-    def _recorded_rows(self, session: Session) -> int:
-        end = select(func.max(VectorBlock.start + VectorBlock.rows)).where(VectorBlock.encoder_id == self.encoder_id)
-        return session.scalar(end) or 0
 
     def _cut_tail(self, descriptor: int, rows: int) -> None:
         size = os.fstat(descriptor).st_size

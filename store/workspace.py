@@ -28,6 +28,11 @@ class Workspace:
         return self.home / "vectors"
 
     @property
+    def indexes_dir(self) -> Path:
+        """Trained indexes over the vectors, one per encoder that has many."""
+        return self.home / "indexes"
+
+    @property
     def models_dir(self) -> Path:
         """Networks in the form they run fastest, named by their encoder's digest."""
         return self.home / "models"

@@ -1,4 +1,4 @@
-"""`winnow ingest`, `images`, `encoders`, `embed`, `search`: what the catalog holds and where it is near."""
+"""`winnow ingest`, `images`: what the catalog holds."""
 
 from pathlib import Path
 from typing import Annotated
@@ -11,12 +11,8 @@ from api.cli.console import AsJson
 app = typer.Typer()
 images = typer.Typer(no_args_is_help=True, help="What the catalog holds.")
 quarantine = typer.Typer(no_args_is_help=True, help="Files that could not be taken in.")
-encoders = typer.Typer(no_args_is_help=True, help="What turns images into vectors.")
-embeddings = typer.Typer(no_args_is_help=True, help="Vectors that you computed yourself.")
 images.add_typer(quarantine, name="quarantine")
 app.add_typer(images, name="images")
-app.add_typer(encoders, name="encoders")
-app.add_typer(embeddings, name="embeddings")
 
 
 @app.command()
@@ -90,90 +86,3 @@ def list_quarantine(context: typer.Context, as_json: AsJson = False) -> None:
         document = documents.quarantine(session)
     rows = [(one["uri"], one["reason"]) for one in document["quarantined"]]
     console.emit(document, console.table(("uri", "reason"), rows), as_json=as_json)
-
-
-@encoders.command("list")
-def list_encoders(context: typer.Context, as_json: AsJson = False) -> None:
-    """The encoders that were used, how many images each has seen, and what others may be named."""
-    from api import documents
-    from curation.encoders import KNOWN
-
-    with console.workspace(context).database.read() as session:
-        document = documents.encoders(session, known=KNOWN)
-    rows = [(one["name"], one["dimensions"], one["embedded"]) for one in document["encoders"]]
-    console.emit(document, console.table(("name", "dimensions", "embedded"), rows), as_json=as_json)
-
-
-@app.command()
-def embed(
-    context: typer.Context,
-    *,
-    encoder: Annotated[str, typer.Option(help="See: winnow encoders list.")] = "efficientnet-lite0",
-    half: Annotated[bool, typer.Option("--half", help="Keep them as float16, in half the room.")] = False,
-    as_json: AsJson = False,
-) -> None:
-    """Compute the vectors that are missing."""
-    from curation.embed import embed as run
-
-    with console.progress_bar("Embedding") as advance:
-        done = run(console.workspace(context), encoder=encoder, dtype="float16" if half else None, on_progress=advance)
-    lines = [f"{done.embedded} images embedded with {done.encoder}, {done.already} already were."]
-    console.emit(vars(done), lines + [f"  {reason}" for reason in done.unreadable], as_json=as_json)
-
-
-@embeddings.command("import")
-def import_embeddings(
-    context: typer.Context,
-    file: Annotated[Path, typer.Argument(help="An .npz with the arrays vectors (N, D) and sha256 or uri (N,).")],
-    *,
-    encoder: Annotated[str, typer.Option(help="A name for what made them.")],
-    as_json: AsJson = False,
-) -> None:
-    """Bring vectors of your own; the same file again changes nothing."""
-    from curation.embeddings import import_file
-
-    done = import_file(console.workspace(context), file, encoder=encoder)
-    counts = {
-        "were there already": done.already,
-        "differ from what is there, which stays": done.kept,
-        "belong to no image of the catalog": done.unknown,
-        "hold NaN or infinity": done.not_finite,
-        "repeat an image of the file": done.repeated,
-    }
-    lines = [f"{done.imported} vectors of {done.dimensions} dimensions imported as {done.encoder}."]
-    lines += [f"  {count} {what}." for what, count in counts.items() if count]
-    console.emit(vars(done), lines, as_json=as_json)
-
-
-@app.command()
-def search(
-    context: typer.Context,
-    *,
-    image: Annotated[Path | None, typer.Option(help="Near the picture in this file.")] = None,
-    like: Annotated[int | None, typer.Option(metavar="ID", help="Near this image of the catalog.")] = None,
-    k: Annotated[int, typer.Option("-k", min=1, help="How many.")] = 10,
-    as_json: AsJson = False,
-) -> None:
-    """The nearest images by cosine of the centred embeddings."""
-    from curation import index, originals
-    from store.errors import InvalidInputError, NotFoundError
-    from store.schema import ImageId
-
-    workspace = console.workspace(context)
-    if (image is None) == (like is None):
-        raise InvalidInputError("Say either --image FILE or --like ID.")
-    if like is not None:
-        near = index.like(workspace, ImageId(like), k=k)
-    elif image is not None:
-        try:
-            data = image.read_bytes()
-        except OSError as error:
-            raise NotFoundError(f"{image} cannot be read: {error.strerror}.") from error
-        near = index.like_picture(workspace, data, k=k)
-    with workspace.database.read() as session:
-        uris = {one.image_id: one.uris for one in originals.find(session, [one.image_id for one in near])}
-    document = {
-        "neighbours": [{"image": one.image_id, "cosine": one.cosine, "uris": list(uris[one.image_id])} for one in near]
-    }
-    rows = [(one.image_id, one.cosine, (uris[one.image_id] or ("–",))[0]) for one in near]
-    console.emit(document, console.table(("image", "cosine", "uri"), rows), as_json=as_json)

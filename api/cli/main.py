@@ -24,6 +24,7 @@ from api.cli import (
     schedule,
     serve,
     taxonomy,
+    vectors,
     vendor,
     version,
 )
@@ -56,6 +57,7 @@ def main(
 
 
 app.add_typer(catalog.app)
+app.add_typer(vectors.app)
 app.add_typer(duplicates.app, name="duplicates")
 app.add_typer(predictions.app, name="predictions")
 app.add_typer(batch.app, name="batch")

@@ -1,9 +1,8 @@
-"""The embedding pipeline and the index over what it wrote."""
+"""The embedding pipeline, and what is restored of what it wrote."""
 
 import io
 import shutil
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -16,7 +15,6 @@ from curation.encoders.preprocessing import Preprocessing
 from curation.ingest import ingest
 from store import vectors
 from store.errors import ConflictError, NotFoundError
-from store.schema import ImageId
 from store.workspace import Workspace
 
 COLOURS = [(200, 0, 0), (190, 10, 0), (0, 200, 0), (0, 0, 200), (0, 10, 190)]
@@ -182,29 +180,6 @@ def test_an_empty_catalog_says_what_to_do_first(workspace: Workspace) -> None:
         embed.embed(workspace)
     with pytest.raises(NotFoundError, match="First run: winnow embed"):
         index.open_index(workspace)
-
-
-def test_the_nearest_of_red_is_nearly_red(workspace: Workspace, photos: Path) -> None:
-    embed.embed(workspace)
-    first, *_ = index.like(workspace, ImageId(1), k=4)
-    assert first.image_id == 2
-    assert len(index.like(workspace, ImageId(1), k=99)) == 4
-    assert [near.image_id for near in index.like_picture(workspace, (photos / "3.png").read_bytes(), k=2)] == [4, 5]
-    with pytest.raises(NotFoundError, match="Image 77 is not embedded"):
-        index.like(workspace, ImageId(77))
-
-
-def test_search_equals_brute_force(build: Any, workspace: Workspace) -> None:
-    values = np.random.default_rng(0).normal(size=(60, 8)) + 5
-    ids = build.images(60)
-    build.vectors(ids, values)
-    centred = values - values.mean(axis=0)
-    centred /= np.linalg.norm(centred, axis=1, keepdims=True)
-    for position in (0, 17, 59):
-        cosines = centred @ centred[position]
-        cosines[position] = -2
-        expected = [ids[i] for i in np.argsort(-cosines)[:5]]
-        assert [near.image_id for near in index.like(workspace, ids[position], k=5)] == expected
 
 
 def test_damaged_vectors_are_found_and_computed_again(workspace: Workspace, photos: Path) -> None:

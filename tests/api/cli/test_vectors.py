@@ -1,0 +1,73 @@
+"""`encoders`, `embeddings`, `index` and `search` at the command line."""
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+from api.cli.main import app
+from curation import ivf
+from store.errors import ConflictError, InvalidInputError, NotFoundError
+from store.workspace import Workspace
+
+
+def winnow(workspace: Workspace, *arguments: str) -> Any:
+    """Run a command for people, then for programs; gives the document."""
+    for command in (arguments, (*arguments, "--json")):
+        result = CliRunner().invoke(app, ["--home", str(workspace.home), *command], catch_exceptions=False)
+        assert result.exit_code == 0, result.output
+        assert result.stdout.strip()
+    return json.loads(result.stdout)
+
+
+@pytest.fixture
+def imported(build: Any, workspace: Workspace, tmp_path: Path) -> Workspace:
+    """Four images with vectors on a square."""
+    build.images(4)
+    uris = [f"/photos/{i}.png" for i in range(4)]
+    np.savez(tmp_path / "ours.npz", uri=uris, vectors=np.array([[1, 0], [0, 1], [-1, 0], [0, -1]], dtype=np.float32))
+    winnow(workspace, "embeddings", "import", str(tmp_path / "ours.npz"), "--encoder", "ours")
+    return workspace
+
+
+def test_imported_vectors_are_listed_and_searched(imported: Workspace) -> None:
+    used, *known = winnow(imported, "encoders", "list")["encoders"]
+    assert (used["name"], used["dimensions"], used["embedded"]) == ("ours", 2, 4)
+    assert {one["name"] for one in known} >= {"efficientnet-lite0", "onnx:FILE", "hf:ID_OR_FOLDER"}
+    near = winnow(imported, "search", "--like", "1", "-k", "2", "--encoder", "ours")["neighbours"]
+    assert [(one["image"], one["uris"]) for one in near] == [(2, ["/photos/1.png"]), (4, ["/photos/3.png"])]
+    between = winnow(imported, "search", "--like", "1", "--like", "2", "--unlike", "4")["neighbours"]
+    assert [one["image"] for one in between] == [3]
+    only = winnow(imported, "search", "--like", "1", "--where", 'uri == "/photos/2.png"')["neighbours"]
+    assert [(one["image"], round(one["cosine"], 4)) for one in only] == [(3, -1.0)]
+
+
+def test_the_index_says_how_it_searches(imported: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    status = winnow(imported, "index", "status")
+    assert (status["rows"], status["report"], status["due"]) == (4, None, False)
+    with pytest.raises(ConflictError, match="searched exactly faster"):
+        winnow(imported, "index", "build")
+    monkeypatch.setattr(ivf, "_HELD_OUT", 2)
+    monkeypatch.setattr(ivf, "EXACT_FLOATS", 4)
+    assert winnow(imported, "index", "status")["due"]
+    built = winnow(imported, "index", "build")
+    assert (built["tail"], built["due"], built["report"]["recall"]) == (0, False, 1.0)
+
+
+def test_what_cannot_be_searched_is_said(imported: Workspace, tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    for arguments, complaint in (
+        (["--image", str(tmp_path / "pipe")], "is not a plain file"),
+        (["--image", str(tmp_path)], "is not a plain file"),
+        (["--image", str(tmp_path / "nothing.png")], "There is no file"),
+        (["--like", "99999999999999999999999"], "is not embedded"),
+        (["--text", "a cat"], "searched by images of the catalog only"),
+        (["--like", "1", "--where", "uri =="], "uri"),
+        ([], "Say what to be near"),
+    ):
+        with pytest.raises((InvalidInputError, NotFoundError), match=complaint):
+            winnow(imported, "search", *arguments)
