@@ -281,7 +281,7 @@ def newest_groups(session: Session) -> list[tuple[int, ImageId, list[DuplicateMe
 
 def _fingerprints(session: Session, found: Sequence[originals.Original]) -> tuple[list[str], Any]:
     rows = {
-        image_id: (pixels, phash)
+        image_id: (pixels or str(image_id), phash)
         for image_id, pixels, phash in session.execute(select(Image.id, Image.pixels_sha256, Image.phash))
     }
     pixels = [rows[original.image_id][0] for original in found]

@@ -208,14 +208,14 @@ def reaches(trained: Trained, k: int) -> bool:
 
 
 def recall(trained: Trained, values: Floats, queries: Ints, truth: Ints) -> float:
-    """The share of `truth` `(Q, 10)` that the index finds for the rows `queries` `(Q,)`, themselves left out."""
+    """The share of `truth` `(Q, 10)`, -1 where there are fewer, that the index finds for the rows `queries` `(Q,)`."""
     query = directions(values, queries, trained.mean, trained.inverse_norms)
     proposed = propose(trained, query)
     hits = [
         len(set(_best(values, trained, near[(near >= 0) & (near != row)], one)) & set(true))
         for near, row, one, true in zip(proposed, queries.tolist(), query, truth.tolist(), strict=True)
     ]
-    return sum(hits) / max(truth.size, 1)
+    return sum(hits) / max(int((truth >= 0).sum()), 1)
 
 
 def _best(values: Floats, trained: Trained, rows: Ints, query: Vectors) -> list[int]:
@@ -239,7 +239,7 @@ def _measured(trained: Trained, values: Floats, present: Ints, held_out: Ints, *
 
 
 def _nearest(trained: Trained, values: Floats, present: Ints, queries: Ints) -> Ints:
-    """The rows of the ten exact nearest `(Q, 10)` of each of `queries`, itself left out."""
+    """The rows of the ten exact nearest `(Q, 10)` of each of `queries`, -1 for itself and where there are fewer."""
     import faiss
 
     query = directions(values, queries, trained.mean, trained.inverse_norms)
@@ -252,7 +252,7 @@ def _nearest(trained: Trained, values: Floats, present: Ints, queries: Ints) -> 
         cosines = np.hstack([cosines, np.where(block[positions] == queries[:, None], -np.inf, near)])
         best = np.argsort(-cosines, axis=1, kind="stable")[:, :_DEPTH]
         rows, cosines = np.take_along_axis(rows, best, axis=1), np.take_along_axis(cosines, best, axis=1)
-    return rows
+    return np.where(np.isfinite(cosines), rows, -1)
 
 
 def _extend(workspace: Workspace, encoder: Encoder, stored: Stored) -> Trained | None:

@@ -120,7 +120,7 @@ def read(session: Session) -> Catalog:
     pairs = duplicates.pairs_in_force(session)
     scenes = session.execute(select(Sighting.scene, Sighting.image_id).where(Sighting.scene.is_not(None))).all()
     links = [
-        *_ties((pixels, sha256) for _, sha256, pixels in images),
+        *_ties((pixels, sha256) for _, sha256, pixels in images if pixels is not None),
         *((sha256_of[first], sha256_of[second]) for first, second in pairs),
         *_ties((scene, sha256_of[image_id]) for scene, image_id in scenes),
     ]

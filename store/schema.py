@@ -51,7 +51,9 @@ class Image(Base):
 
     id: Mapped[int] = mapped_column(primary_key=True)
     sha256: Mapped[str] = mapped_column(String(64), unique=True)
-    pixels_sha256: Mapped[str] = mapped_column(String(64), index=True)  # of the decoded RGB pixels
+    pixels_sha256: Mapped[str | None] = mapped_column(
+        String(64), index=True
+    )  # of the decoded RGB pixels; none until a scan finds an image of that size and hash
     phash: Mapped[str] = mapped_column(String(16))  # 64 bits in hex, equal to imagehash.phash
     dhash: Mapped[str | None] = mapped_column(String(16))  # 64 bits in hex, equal to imagehash.dhash
     width: Mapped[int]  # pixels, after EXIF orientation

@@ -33,6 +33,7 @@ def upgrade() -> None:
         batch_op.add_column(sa.Column("dtype", sa.String(length=8), server_default="float32", nullable=False))
 
     with op.batch_alter_table("images", schema=None) as batch_op:
+        batch_op.alter_column("pixels_sha256", existing_type=sa.String(length=64), nullable=True)
         batch_op.add_column(sa.Column("dhash", sa.String(length=16), nullable=True))
         batch_op.add_column(sa.Column("sharpness", sa.Double(), nullable=True))
         batch_op.add_column(sa.Column("exposure", sa.Double(), nullable=True))
@@ -62,6 +63,7 @@ def downgrade() -> None:
         batch_op.drop_column("exposure")
         batch_op.drop_column("sharpness")
         batch_op.drop_column("dhash")
+        batch_op.alter_column("pixels_sha256", existing_type=sa.String(length=64), nullable=False)
 
     with op.batch_alter_table("encoders", schema=None) as batch_op:
         batch_op.drop_column("dtype")
