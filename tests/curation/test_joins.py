@@ -34,7 +34,7 @@ def clustered(count: int, dimensions: int, seed: int) -> Vectors:
     generator = np.random.default_rng(seed)
     scales = 1 / np.sqrt(1 + np.arange(dimensions))
     places = generator.normal(size=(count // 4, dimensions)) * scales
-    weights = generator.pareto(2.0, len(places)) + 0.1
+    weights = generator.pareto(3.0, len(places)) + 0.1
     chosen = generator.choice(len(places), count, p=weights / weights.sum())
     return planted(unit(places[chosen] + generator.normal(size=(count, dimensions)) * scales * 1.1), generator)
 
