@@ -1,17 +1,52 @@
-"""One image file's bytes to pixels, upright and in RGB, or the reason why not."""
+"""One image file's bytes to pixels, upright and in sRGB, or the reason why not."""
 
 import hashlib
+import importlib
 import io
+import logging
+import re
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from datetime import datetime
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
+from curation import colour, exif, hashes, quality
 from store.errors import InvalidInputError
 
 if TYPE_CHECKING:
     from PIL.Image import Image
+    from PIL.ImageFile import ImageFile
 
 MAX_PIXELS = 200_000_000
+THUMBNAIL_SIDE = 192  # pixels
+
+_THUMBNAIL_QUALITY = 85
+_FEWEST_REDUCED = 250_000  # pixels; a smaller JPEG takes little time in full
+_MOST_MISSING = 0.5  # of the rows of a JPEG that is cut short
+_MOST_SCANS = 100  # of a progressive JPEG; each costs a pass over all its pixels, encoders write about ten
+_FORMATS = tuple(
+    (name, re.compile(start, re.DOTALL), module, opener)
+    for name, start, module, opener in (
+        ("JPEG", rb"\xff\xd8\xff", "PIL.JpegImagePlugin", "JpegImageFile"),
+        ("PNG", rb"\x89PNG\r\n\x1a\n", "PIL.PngImagePlugin", "PngImageFile"),
+        ("WEBP", rb"RIFF....WEBP", "PIL.WebPImagePlugin", "WebPImageFile"),
+        ("GIF", rb"GIF8[79]a", "PIL.GifImagePlugin", "GifImageFile"),
+        ("TIFF", rb"II[*+]\0|MM\0[*+]|MM[*]\0|II\0[*]", "PIL.TiffImagePlugin", "TiffImageFile"),
+        ("BMP", rb"BM", "PIL.BmpImagePlugin", "BmpImageFile"),
+        ("AVIF", rb"....ftyp(avif|avis|(mif1|msf1)....(....)*?avi[fs])", "PIL.AvifImagePlugin", "AvifImageFile"),
+        ("HEIF", rb"....ftyp(hei[cxms]|hev[cxms]|mif1|msf1)", "pillow_heif", "HeifImageFile"),
+        ("JPEG2000", rb"\xff\x4f\xff\x51|\0\0\0\x0cjP  \r\n\x87\n", "PIL.Jpeg2KImagePlugin", "Jpeg2KImageFile"),
+        ("PPM", rb"P[0-6fFyY]\s", "PIL.PpmImagePlugin", "PpmImageFile"),
+        ("ICO", rb"\0\0\x01\0", "PIL.IcoImagePlugin", "IcoImageFile"),
+    )
+)
+_HEADER_BYTES = 128  # hold every pattern above
+_TURNS = {2: 0, 3: 3, 4: 1, 5: 5, 6: 4, 7: 6, 8: 2}  # EXIF's orientations as PIL.Image.Transpose
 
 
 class UndecodableError(InvalidInputError):
@@ -20,91 +55,321 @@ class UndecodableError(InvalidInputError):
 
 @dataclass(frozen=True)
 class Decoded:
-    """An upright RGB picture and the format its bytes were in."""
+    """An upright sRGB picture, the format its bytes were in, and what was left out."""
 
     picture: "Image"
     format: str
+    note: str | None = None
 
 
 @dataclass(frozen=True)
 class Fingerprint:
-    """What ingest records of one image content."""
+    """What the catalog records of one content: the columns of `store.schema.Image` that come from the file."""
 
     sha256: str
-    pixels_sha256: str  # of width, height and the RGB pixels
-    phash: str  # 16 hex digits, equal to imagehash.phash
-    width: int
+    phash: str  # see curation.hashes
+    dhash: str
+    width: int  # pixels, upright
     height: int
     format: str
     bytes: int
+    sharpness: float  # see curation.quality
+    exposure: float
+    entropy: float
+    captured_at: datetime | None  # see curation.exif
+    latitude: float | None
+    longitude: float | None
+    note: str | None
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What one decode gave."""
+
+    fingerprint: Fingerprint
+    thumbnail: bytes | None  # a JPEG of at most `THUMBNAIL_SIDE` pixels; None when it was not asked for
+
+
+@dataclass(frozen=True)
+class _Header:
+    """A file opened, its size within the limit, nothing decoded yet."""
+
+    data: bytes
+    format: str
+    image: "ImageFile"
+    camera: exif.Camera
+    notes: tuple[str, ...]
+
+    def reduction(self, *, shorter: int, longer: int) -> int:
+        """The largest of 8, 4, 2 and 1 by which a JPEG may be divided and keep such sides; 1 for all else."""
+        small, large = sorted(self.image.size)
+        if self.format != "JPEG" or self.image.mode not in ("L", "RGB") or small * large < _FEWEST_REDUCED:
+            return 1
+        return next((by for by in (8, 4, 2) if small >= shorter * by and large >= longer * by), 1)
+
+
+@dataclass(frozen=True)
+class _Pixels:
+    """A picture in sRGB, or in grey where no more was asked for, as the file has it: not turned upright."""
+
+    picture: "Image"
+    reduction: int
+    notes: tuple[str, ...]
+
+    @property
+    def note(self) -> str | None:
+        """Everything there is to say of it, in one line."""
+        return "; ".join(self.notes) or None
 
 
 def decode(data: bytes, *, max_pixels: int = MAX_PIXELS, detail: int | None = None) -> Decoded:
-    """Decode an image file: EXIF orientation applied, the first frame of several, 16 bits scaled to 8.
+    """Decode an image file: upright, the first of several pictures, in sRGB on white, 16 bits scaled to 8.
 
     A JPEG whose shorter side has more than twice `detail` pixels comes at a half, a quarter or an eighth of its
-    size, never below `detail`: that saves most of its decoding.
+    size, never below `detail`: that saves most of its decoding. One that is cut short comes with grey in the place of
+    its missing rows, which are less than half.
 
     Raises:
-        UndecodableError: empty, not an image, truncated, or over `max_pixels` (checked before decoding).
+        UndecodableError: empty, not an image, damaged, or over `max_pixels` (checked before decoding).
     """
-    from PIL import Image, ImageOps, UnidentifiedImageError
-
-    if not data:
-        raise UndecodableError("the file is empty")
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # Pillow warns about bombs and odd metadata; we check for ourselves
-            image = Image.open(io.BytesIO(data))
-            if image.width * image.height > max_pixels:
-                raise UndecodableError(
-                    f"{image.width} × {image.height} pixels are over the limit of {max_pixels // 1_000_000} megapixels"
-                )
-            file_format = image.format or "unknown"
-            if detail is not None:
-                image.draft(None, (detail, detail))
-            return Decoded(picture=_to_rgb(ImageOps.exif_transpose(image)), format=file_format)
-    except UnidentifiedImageError as error:
-        raise UndecodableError("the file is not an image in a known format") from error
-    except Image.DecompressionBombError as error:
-        raise UndecodableError(f"more pixels than the limit of {max_pixels // 1_000_000} megapixels") from error
-    except UndecodableError:
-        raise
-    except Exception as error:  # a decoder fed with hostile bytes may raise anything
-        raise UndecodableError(
-            f"the file is damaged: {' '.join(str(error).split()) or type(error).__name__}"
-        ) from error
+    with _one_sentence():
+        header = _open(data, max_pixels)
+        reduction = 1 if detail is None else header.reduction(shorter=detail, longer=detail)
+        pixels = _decode(header, reduction, max_pixels)
+        return Decoded(_upright(pixels.picture, header.camera), header.format, pixels.note)
 
 
-def fingerprint(data: bytes) -> Fingerprint:
-    """Everything the catalog wants to know of one file, in one decode.
+def read(data: bytes, *, max_pixels: int = MAX_PIXELS, thumbnail: bool = True) -> Reading:
+    """Everything the catalog wants to know of one file, in one decode; a large JPEG is decoded at a fraction.
+
+    The hashes are those of the picture `decode` gives, bit for bit; of a JPEG decoded at a fraction a bit or two may
+    differ. Where more may (about one photo in twenty, more where pictures are flat) it is decoded again in full.
+    Without a thumbnail a smaller fraction will do, and grey.
 
     Raises:
         UndecodableError: see `decode`.
     """
-    import imagehash
+    with _one_sentence():
+        header = _open(data, max_pixels)
+        longer = THUMBNAIL_SIDE if thumbnail else quality.LONGER_SIDE
+        reduction = header.reduction(shorter=hashes.SHORTER_SIDE, longer=longer)
+        pixels = _decode(header, reduction, max_pixels, is_grey_enough=not thumbnail)
+        grey = np.asarray(pixels.picture.convert("L"))
+        found = _hash(header, pixels, grey) or hashes.compute(_grey(data, max_pixels))
+        measured = quality.measure(grey)
+        whole = pixels.picture.size if pixels.reduction == 1 else header.image.size
+        width, height = whole if header.camera.orientation < 5 else whole[::-1]
+        return Reading(
+            Fingerprint(
+                sha256=hashlib.sha256(data).hexdigest(),
+                phash=found.phash,
+                dhash=found.dhash,
+                width=width,
+                height=height,
+                format=header.format,
+                bytes=len(data),
+                sharpness=measured.sharpness,
+                exposure=measured.exposure,
+                entropy=measured.entropy,
+                captured_at=header.camera.captured_at,
+                latitude=header.camera.latitude,
+                longitude=header.camera.longitude,
+                note=pixels.note,
+            ),
+            thumbnail=_thumbnail(pixels, header) if thumbnail else None,
+        )
 
-    decoded = decode(data)
-    picture = decoded.picture
-    pixels = hashlib.sha256(f"{picture.width}x{picture.height}:".encode())
-    pixels.update(picture.tobytes())
-    return Fingerprint(
-        sha256=hashlib.sha256(data).hexdigest(),
-        pixels_sha256=pixels.hexdigest(),
-        phash=str(imagehash.phash(picture)),
-        width=picture.width,
-        height=picture.height,
-        format=decoded.format,
-        bytes=len(data),
+
+def fingerprint(data: bytes, *, max_pixels: int = MAX_PIXELS) -> Fingerprint:
+    """What `read` finds, without a thumbnail.
+
+    Raises:
+        UndecodableError: see `decode`.
+    """
+    return read(data, max_pixels=max_pixels, thumbnail=False).fingerprint
+
+
+def pixels_digest(data: bytes, *, max_pixels: int = MAX_PIXELS) -> str:
+    """The sha256 of a picture's width, height and pixels: equal for equal pictures in different files.
+
+    Raises:
+        UndecodableError: see `decode`.
+    """
+    picture = decode(data, max_pixels=max_pixels).picture
+    digest = hashlib.sha256(f"{picture.width}x{picture.height}:".encode())
+    digest.update(picture.tobytes())
+    return digest.hexdigest()
+
+
+@contextmanager
+def _one_sentence() -> Iterator[None]:
+    """Whatever goes wrong inside becomes an `UndecodableError`."""
+    from PIL.Image import DecompressionBombError
+
+    try:
+        yield
+    except UndecodableError:
+        raise
+    except MemoryError as error:
+        raise UndecodableError("decoding takes more memory than there is") from error
+    except DecompressionBombError as error:  # some formats' own limit on what their header announces
+        raise UndecodableError(f"more pixels than its format's decoder takes: {error}") from error
+    except Exception as error:  # a decoder fed with hostile bytes may raise anything
+        text = " ".join(str(error).split())
+        reason = text if " " in text else f"{type(error).__name__} {text}".strip()
+        raise UndecodableError(f"the file is damaged: {reason}") from error
+
+
+def _open(data: bytes, max_pixels: int) -> _Header:
+    """Read the header by the opener for these first bytes: no other format's code sees them."""
+    if not data:
+        raise UndecodableError("the file is empty")
+    _hush()
+    head = data[:_HEADER_BYTES]
+    found = next(((name, module, opener) for name, start, module, opener in _FORMATS if start.match(head)), None)
+    if found is None:
+        raise UndecodableError("the file is not an image in a known format")
+    name, module, opener = found
+    open_file = getattr(importlib.import_module(module), opener)
+    image = open_file(io.BytesIO(data), "")
+    _check_size(image, max_pixels)
+    notes = []
+    if name in ("TIFF", "GIF", "WEBP", "AVIF", "HEIF", "PNG") and getattr(image, "is_animated", False):
+        count = open_file(io.BytesIO(data), "").n_frames  # of another opener: counting moves this one from its place
+        notes.append(f"the first of {count} {'pages' if name == 'TIFF' else 'frames'}")
+    return _Header(data, name, image, exif.read(image), tuple(notes))
+
+
+def _hush() -> None:
+    """Keep remarks on odd files off stderr: what matters of them is in our sentences.
+
+    Done at each call, since a test or a notebook may have reset the filters; entering `warnings.catch_warnings`
+    instead would let threads undo each other's.
+    """
+    quiet = ("ignore", None, Warning, re.compile(r"PIL\."), 0)
+    if quiet not in warnings.filters:
+        warnings.filterwarnings("ignore", module=r"PIL\.")
+    _hush_loggers()
+
+
+@lru_cache(maxsize=1)
+def _hush_loggers() -> None:
+    """Pillow's logger, and libtiff, which writes to stderr unless it is told to have no handler."""
+    import ctypes
+
+    from PIL import Image
+
+    logging.getLogger("PIL").addHandler(logging.NullHandler())
+    with suppress(AttributeError, OSError):  # a Pillow whose libtiff cannot be reached keeps its remarks
+        ctypes.CDLL(Image.core.__file__).TIFFSetErrorHandler(None)  # type: ignore[attr-defined]
+
+
+def _check_size(image: "Image", max_pixels: int) -> None:
+    if image.width * image.height > max_pixels:
+        raise UndecodableError(
+            f"{image.width} × {image.height} pixels are over the limit of {max_pixels / 1_000_000:g} megapixels"
+        )
+
+
+def _decode(header: _Header, reduction: int, max_pixels: int, *, is_grey_enough: bool = False) -> _Pixels:
+    """Decode what was opened, which can be done once."""
+    profile = header.image.info.get("icc_profile")
+    image: Image = header.image
+    reduced: Image | None = None
+    remarks: list[str] = []
+    if header.format == "JPEG":
+        _check_scans(header)
+        if reduction > 1:
+            is_grey = header.image.mode == "L" or (is_grey_enough and colour.is_srgb(profile))
+            reduced = _reduced(header, reduction, "GRAY" if is_grey else "RGB")
+        image, remarks = (reduced, []) if reduced is not None else _whole_jpeg(header)
+    else:
+        image.load()
+        _check_size(image, max_pixels)  # again, since some headers only announce
+    if not (is_grey_enough and reduced is not None and reduced.mode == "L" and colour.is_srgb(profile)):
+        image, more = colour.to_srgb(image, profile)
+        remarks = remarks + more
+    return _Pixels(image, 1 if reduced is None else reduction, (*header.notes, *remarks))
+
+
+def _hash(header: _Header, pixels: _Pixels, grey: Any) -> hashes.Hashes | None:
+    """The hashes of one decode; None where it is too coarse for them."""
+    if pixels.reduction == 1:
+        return hashes.compute(_upright(pixels.picture.convert("L"), header.camera))
+    return hashes.estimate(
+        grey, size=header.image.size, reduction=pixels.reduction, orientation=header.camera.orientation
     )
 
 
-def _to_rgb(image: "Image") -> "Image":
+def _grey(data: bytes, max_pixels: int) -> "Image":
+    """The whole picture, upright and grey."""
+    header = _open(data, max_pixels)
+    return _upright(_decode(header, 1, max_pixels).picture.convert("L"), header.camera)
+
+
+def _upright(picture: "Image", camera: exif.Camera) -> "Image":
+    from PIL.Image import Transpose
+
+    turn = _TURNS.get(camera.orientation)
+    return picture if turn is None else picture.transpose(Transpose(turn))
+
+
+def _check_scans(header: _Header) -> None:
+    if not header.image.info.get("progressive"):
+        return
+    end = header.data.find(b"\xff\xd9", header.data.find(b"\xff\xda"))
+    scans = header.data.count(b"\xff\xda", 0, end if end > 0 else len(header.data))
+    if scans > _MOST_SCANS:
+        raise UndecodableError(f"the file has {scans} progressive scans, more than {_MOST_SCANS}")
+
+
+def _reduced(header: _Header, reduction: int, colours: str) -> "Image | None":
+    """A JPEG at a fraction of its size, sides rounded up; None where its data are not as they should be."""
+    import simplejpeg
     from PIL import Image
 
-    if image.mode.startswith("I;16") or image.mode == "I":
-        image = image.convert("I").point(lambda value: value / 257).convert("L")
-    if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
-        opaque = Image.new("RGBA", image.size, "white")
-        return Image.alpha_composite(opaque, image.convert("RGBA")).convert("RGB")
-    return image.convert("RGB")
+    width, height = (-(-side // reduction) for side in header.image.size)
+    try:
+        pixels = simplejpeg.decode_jpeg(header.data, colours, min_width=width, min_height=height)
+    except ValueError:
+        return None
+    if pixels.shape[:2] != (height, width):
+        return None
+    return Image.fromarray(pixels[:, :, 0] if colours == "GRAY" else pixels)
+
+
+def _whole_jpeg(header: _Header) -> "tuple[Image, list[str]]":
+    """A JPEG in full; the rows it lacks at its end are grey."""
+    try:
+        header.image.load()
+        return header.image, []
+    except OSError:
+        from PIL.JpegImagePlugin import JpegImageFile
+
+        ended = JpegImageFile(io.BytesIO(header.data + b"\xff\xd9"), "")
+        ended.load()
+        missing = _grey_rows(np.asarray(ended)) / ended.height
+        reason = f"it is cut short and lacks {missing:.0%} of its rows" if missing else "it is cut short"
+        if missing > _MOST_MISSING:
+            raise UndecodableError(f"the file is damaged: {reason}") from None
+        return ended, [reason]
+
+
+def _grey_rows(pixels: Any) -> int:
+    """How many of the last rows are the middle grey that stands for no data."""
+    rows = pixels.reshape(len(pixels), -1)
+    is_grey = ((rows == rows[-1, 0]) & (rows >= 127) & (rows <= 128)).all(axis=1)
+    return int(np.argmin(is_grey[::-1])) if not is_grey.all() else len(rows)
+
+
+def _thumbnail(pixels: _Pixels, header: _Header) -> bytes:
+    from PIL.Image import Resampling
+
+    picture = pixels.picture
+    longer = max(picture.size)
+    if longer > THUMBNAIL_SIDE:
+        width, height = (max(1, round(side * THUMBNAIL_SIDE / longer)) for side in picture.size)
+        picture = picture.resize((width, height), Resampling.BICUBIC, reducing_gap=2.0)
+    buffer = io.BytesIO()
+    _upright(picture, header.camera).save(buffer, "JPEG", quality=_THUMBNAIL_QUALITY)
+    return buffer.getvalue()
