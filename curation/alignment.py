@@ -1,13 +1,17 @@
-"""Is one picture the other, re-encoded, resized, brightened or cropped? Align them and look at what is left.
+"""Is one picture the other, re-encoded, resized, brightened, framed, mirrored, cropped or written on?
 
 Embeddings and hashes only *propose* pairs: on a homogeneous collection two different solar cells
-are nearer than a picture and its own crop. What decides is the residual: after the best
-alignment and the best gain and offset, the 95th percentile of the remaining difference, as a
-fraction of the contrast (standard deviation) of the picture. A copy leaves compression noise;
-another object, however similar, leaves structure.
+are nearer than a picture and its own crop. What decides is the residual: what the best alignment, gain and offset
+leave, as a fraction of the contrast (standard deviation) of the picture. A copy leaves compression noise; another
+object, however similar, leaves structure.
+
+The residual is the 95th percentile of what is left. Where something was painted over, a fifth of the picture may
+differ at will, but then the rest has to agree three times as well: an edit leaves it as it was, a second photo of the
+same scene does not.
 """
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -24,34 +28,83 @@ _SATURATED = 250  # grey values from here on may have been clipped by a change o
 _SEARCH_RESIDUAL = 0.3  # a rough alignment worse than this is not refined (true crops begin below .1)
 _MIN_OVERLAP = 0.3  # of the second picture
 _MIN_MATCHES = 4
+_RANSAC_ROUNDS = 500
 _MIN_SIMILARITY = 0.7  # of two descriptors
+_PAINTED_OVER = 0.2  # the share of a picture that an edit may cover
+_UNTOUCHED = 3.0  # times as well as elsewhere the rest then has to agree
+_PLAIN = 0.02  # a residual that no second look makes better
+_LEAST_CORRELATION = 0.3  # below it no fifth of the picture can be what makes the difference
+_STEP = 2  # every so many pixels count: smoothing leaves nothing between them
+_TRIMMED_FITS = 3  # rounds of fitting gain and offset to what agrees best
+_FRAME_SPREAD = 8  # grey values within the lines of a frame; JPEG blurs them
+_WIDEST_FRAME = 0.25  # of the picture, on each side
+
+
+@dataclass(frozen=True)
+class Features:
+    """Where a picture has corners and blobs, and what they look like."""
+
+    keypoints: Vectors  # (K, 2) x, y in pixels of the sketch, strongest first
+    descriptors: Any  # (K, 128) uint8: SIFT, square-rooted (Arandjelović & Zisserman 2012), times 512
 
 
 @dataclass(frozen=True)
 class Sketch:
     """What a comparison needs of one picture."""
 
-    grey: Any  # (H, W) uint8, longer side SIDE
-    keypoints: Vectors  # (K, 2) x, y in pixels of `grey`, strongest first
-    descriptors: Any  # (K, 128) uint8: SIFT, square-rooted (Arandjelović & Zisserman 2012), times 512
+    grey: Any  # (H, W) uint8, longer side SIDE, without a frame of one shade
+
+    @cached_property
+    def features(self) -> Features:
+        """Local features, found when first asked for: they take most of the time."""
+        return _features(self.grey)
+
+    @cached_property
+    def mirrored(self) -> "Sketch":
+        """The picture seen in a mirror."""
+        return Sketch(np.ascontiguousarray(self.grey[:, ::-1]))
 
 
 def sketch(picture: "Image") -> Sketch:
-    """Reduce an RGB picture to what `residual` compares."""
+    """Reduce an RGB picture to what `residual_in_place` and `residual_aligned` compare."""
     import cv2
 
-    grey = np.asarray(picture.convert("L"))
+    grey = without_frame(np.asarray(picture.convert("L")))
     scale = SIDE / max(grey.shape)
     width, height = (max(1, round(size * scale)) for size in (grey.shape[1], grey.shape[0]))
-    grey = cv2.resize(grey, (width, height), interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC)
+    return Sketch(cv2.resize(grey, (width, height), interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC))
+
+
+def without_frame(grey: Any) -> Any:
+    """The picture `(H, W)` uint8 inside bars of one shade at opposite sides: a border, or letterboxing."""
+    for _ in range(2):
+        bars = _bar(grey), _bar(grey[::-1])
+        if min(bars) > 0 and abs(int(np.median(grey[0])) - int(np.median(grey[-1]))) <= _FRAME_SPREAD:
+            grey = grey[bars[0] : len(grey) - bars[1]]
+        grey = grey.T
+    return grey
+
+
+def _bar(grey: Any) -> int:
+    """How many of the first rows are of one shade, the same for all; 0 where there is no end to them."""
+    rows = grey[: int(len(grey) * _WIDEST_FRAME) + 1]
+    spread = np.ptp(rows, axis=1) > _FRAME_SPREAD
+    shade = np.abs(np.median(rows, axis=1) - np.median(grey[0])) > _FRAME_SPREAD
+    ends = np.flatnonzero(spread | shade)
+    return int(ends[0]) if len(ends) else 0
+
+
+def _features(grey: Any) -> Features:
+    import cv2
+
     detector = cv2.SIFT.create(nfeatures=MAX_KEYPOINTS, contrastThreshold=0.01)
     keypoints, descriptors = detector.detectAndCompute(grey, None)  # type: ignore[call-overload]
     if descriptors is None:
-        return Sketch(grey, np.empty((0, 2), np.float32), np.empty((0, 128), np.uint8))
+        return Features(np.empty((0, 2), np.float32), np.empty((0, 128), np.uint8))
     order = np.argsort([-keypoint.response for keypoint in keypoints], kind="stable")[:MAX_KEYPOINTS]
     rooted = np.sqrt(descriptors[order] / np.maximum(descriptors[order].sum(axis=1, keepdims=True), 1e-6))
     positions = np.array([keypoints[i].pt for i in order], dtype=np.float32)
-    return Sketch(grey, positions, np.minimum(np.rint(rooted * 512), 255).astype(np.uint8))
+    return Features(positions, np.minimum(np.rint(rooted * 512), 255).astype(np.uint8))
 
 
 def directions(descriptors: Any) -> Vectors:
@@ -82,7 +135,7 @@ def residual_aligned(first: Sketch, second: Sketch) -> float:
     """
     import cv2
 
-    transform = _match(first, second)
+    transform = _match(first.features, second.features)
     if transform is None or _warped_residual(first, second, transform) > _SEARCH_RESIDUAL:
         return float("inf")
     criteria = (cv2.TERM_CRITERIA_COUNT | cv2.TERM_CRITERIA_EPS, 30, 1e-5)
@@ -93,7 +146,7 @@ def residual_aligned(first: Sketch, second: Sketch) -> float:
     return _warped_residual(first, second, refined)
 
 
-def _match(first: Sketch, second: Sketch) -> Any | None:
+def _match(first: Features, second: Features) -> Any | None:
     """The transform `(2, 3)` float32 from pixels of the second to pixels of the first."""
     import cv2
 
@@ -107,7 +160,7 @@ def _match(first: Sketch, second: Sketch) -> Any | None:
         return None
     cv2.setRNGSeed(0)
     transform, _ = cv2.estimateAffinePartial2D(
-        second.keypoints[forward[mutual]], first.keypoints[mutual], ransacReprojThreshold=2.0
+        second.keypoints[forward[mutual]], first.keypoints[mutual], ransacReprojThreshold=2.0, maxIters=_RANSAC_ROUNDS
     )
     return None if transform is None else transform.astype(np.float32)
 
@@ -126,19 +179,36 @@ def _warped_residual(first: Sketch, second: Sketch, transform: Any) -> float:
 
 
 def _residual(first: Any, second: Any, inside: Any) -> float:
-    """The 95th percentile of what gain and offset leave between two grey pictures, over the contrast."""
+    """What gain and offset leave between two grey pictures, over the contrast; see the top of this file."""
     import cv2
 
     unclipped = inside & (first < _SATURATED) & (second < _SATURATED)
     if unclipped.mean() < _MIN_OVERLAP:  # nearly all white: nothing to go by but all of it
         unclipped = inside
+    unclipped = unclipped[::_STEP, ::_STEP]
     x, y = (
-        cv2.GaussianBlur(grey.astype(np.float32), (0, 0), _SMOOTHING)[unclipped].astype(np.float64)
+        cv2.GaussianBlur(grey.astype(np.float32), (0, 0), _SMOOTHING)[::_STEP, ::_STEP][unclipped]
         for grey in (first, second)
     )
-    contrast = float(min(x.std(), y.std()))
-    if contrast < 1.0:  # flat pictures are told apart by their bytes alone
+    contrast = float(y.std())
+    if min(float(x.std()), contrast) < 1.0:  # flat pictures are told apart by their bytes alone
         return float("inf")
-    gain = float(((x - x.mean()) * (y - y.mean())).mean() / x.var())
-    left: Floats = np.abs((x - x.mean()) * gain - (y - y.mean()))
-    return float(np.percentile(left, 95) / y.std())
+    everywhere = float(np.percentile(_left(x, y, slice(None)), 95)) / contrast
+    correlation = float(((x - x.mean()) * (y - y.mean())).mean()) / (float(x.std()) * contrast)
+    if everywhere <= _PLAIN or correlation < _LEAST_CORRELATION:
+        return everywhere
+    agreeing: Any = slice(None)
+    for _ in range(_TRIMMED_FITS):
+        left = _left(x, y, agreeing)
+        agreeing = left <= np.percentile(left, 100 * (1 - _PAINTED_OVER))
+    left = _left(x, y, agreeing)
+    most, rest = np.percentile(left, [95, 100 * (1 - _PAINTED_OVER)]) / contrast
+    return float(min(everywhere, most, _UNTOUCHED * rest))
+
+
+def _left(x: Floats, y: Floats, agreeing: Any) -> Floats:
+    """What is left of `y` everywhere by the gain and offset of `x` that fit best where they agree."""
+    there_x, there_y = x[agreeing], y[agreeing]
+    variance = max(float(there_x.var()), 1e-9)
+    gain = float(((there_x - there_x.mean()) * (there_y - there_y.mean())).mean()) / variance
+    return np.abs((x - there_x.mean()) * gain - (y - there_y.mean()))
