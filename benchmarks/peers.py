@@ -76,7 +76,13 @@ def run(script: Path, function: str, /, *, in_python: Path | None = None, thread
         }
         command = [in_python or python(), "-P", _PROCESS, script.resolve(), function, json.dumps(arguments), answer]
         done = subprocess.run(
-            command, cwd=scratch, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+            command,
+            check=False,
+            cwd=scratch,
+            env=environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
         )
         if done.returncode or not answer.exists():
             raise RuntimeError(f"{script.name}:{function} ended with {done.returncode}: {done.stdout[-2000:]}")
