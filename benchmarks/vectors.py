@@ -39,7 +39,9 @@ def isotropic(count: int, dimensions: int, *, copies: float = COPIES, seed: int 
     def spread(rows: int) -> Vectors:
         return generator.standard_normal((rows, dimensions), dtype=np.float32)
 
-    return _planted(count, dimensions, lambda start, stop: spread(stop - start), spread, copies, generator)
+    return _planted(
+        count, dimensions, lambda start, stop: spread(stop - start), spread, copies=copies, generator=generator
+    )
 
 
 def realistic(
@@ -67,7 +69,7 @@ def realistic(
         mixed: Vectors = (1 - share[part]) * photos[chosen[part]] + share[part] * photos[other[part]]
         return mixed + jitter * spread(stop - start)
 
-    return _planted(count, dimensions, between, spread, copies, generator)
+    return _planted(count, dimensions, between, spread, copies=copies, generator=generator)
 
 
 def embeddings() -> Vectors:
@@ -87,6 +89,7 @@ def _planted(
     dimensions: int,
     place: Callable[[int, int], Vectors],
     spread: Callable[[int], Vectors],
+    *,
     copies: float,
     generator: np.random.Generator,
 ) -> Collection:
