@@ -9,6 +9,7 @@ from importlib.metadata import version
 from typing import Any
 
 from api.cli.console import table
+from benchmarks import peers
 
 
 def scale() -> str:
@@ -18,10 +19,19 @@ def scale() -> str:
     return str(parser.parse_args().scale)
 
 
-def tell(name: str, packages: Sequence[str], headings: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
-    """Print machine, versions and rows, for people and then for programs."""
+def tell(
+    name: str,
+    packages: Sequence[str],
+    headings: Sequence[str],
+    rows: Sequence[Sequence[Any]],
+    *,
+    of_peers: Sequence[str] = (),
+) -> None:
+    """Print machine, versions (here and in the peers' environment) and rows, for people and then for programs."""
     machine = {"machine": platform.processor() or platform.machine(), "cores": os.cpu_count()}
     versions = {package: version(package) for package in packages}
+    if of_peers:
+        versions |= peers.versions(*of_peers)
     print(f"{name} on {machine['cores']} cores ({machine['machine']}), Python {platform.python_version()}, {versions}")
     print("\n".join(table(headings, rows)))
     document = {"benchmark": name, **machine, "versions": versions}

@@ -7,6 +7,7 @@ compare, and compares the rows that came after the index too. Vectors stay mappe
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from sqlalchemy import select
@@ -22,6 +23,7 @@ from store.vectors import VectorFile
 from store.workspace import Workspace
 
 _BLOCK = 1 << 14  # rows copied out of the mapped file at once
+_DENSE = 4  # where one row in so many is wanted, reading all of them in order is faster
 _LARGEST_ID = 2**63 - 1
 
 
@@ -55,15 +57,16 @@ class Searcher:
         self._trained = ivf.load(workspace, encoder, len(self.image_ids))
         self._indexed = self._trained.report.rows if self._trained else 0
         present = np.flatnonzero(self.image_ids >= 0)
+        tail = present[np.searchsorted(present, self._indexed) :]
         if self._trained is None:
             self._mean, self._inverse_norms = ivf.centre(self._values, present)
         else:
             self._mean = self._trained.mean
-            tail = present[present >= self._indexed]
             _, newer = ivf.centre(self._values, tail, self._mean)
             newer[: self._indexed] = self._trained.inverse_norms
             self._inverse_norms = newer
         self._present = present
+        self._tail = tail  # rows that came after the index
 
     def directions(self, image_ids: Sequence[int]) -> Vectors:
         """The centred unit vectors `(n, D)` of images.
@@ -71,13 +74,13 @@ class Searcher:
         Raises:
             NotFoundError: one is not embedded.
         """
-        rows = []
-        for image_id in image_ids:
+        rows = np.empty(len(image_ids), dtype=np.int64)
+        for position, image_id in enumerate(image_ids):
             found = self.rows_of(np.array([image_id])) if 0 < image_id <= _LARGEST_ID else np.empty(0, np.int64)
             if len(found) == 0:
                 raise NotFoundError(f"Image {image_id} is not embedded with {self.encoder.name}. Run: winnow embed.")
-            rows.append(int(found[0]))
-        return ivf.directions(self._values, np.array(rows, dtype=np.int64), self._mean, self._inverse_norms)
+            rows[position] = found[0]
+        return ivf.directions(self._values, rows, self._mean, self._inverse_norms)
 
     def centred(self, vectors: Vectors) -> Vectors:
         """New vectors `(n, D)` of this encoder as centred unit vectors."""
@@ -85,7 +88,18 @@ class Searcher:
 
     def rows_of(self, image_ids: Ints) -> Ints:
         """The rows, ascending, of those of `image_ids` that are embedded."""
-        return np.flatnonzero(np.isin(self.image_ids, image_ids[image_ids >= 0]))
+        ordered, rows = self._by_image
+        wanted = np.unique(image_ids[image_ids >= 0])
+        places = np.searchsorted(ordered, wanted)
+        there = places < len(ordered)
+        there[there] = ordered[places[there]] == wanted[there]
+        return np.sort(rows[places[there]])
+
+    @cached_property
+    def _by_image(self) -> tuple[Ints, Ints]:
+        """The image ids, ascending, and the row of each; those of gaps first."""
+        rows = np.argsort(self.image_ids, kind="stable")
+        return self.image_ids[rows], rows
 
     def nearest(self, query: Vectors, k: int, *, among: Ints | None = None) -> tuple[Ints, Floats]:
         """The rows nearest to the unit vector `query` `(D,)`, and their cosines, the nearest first, then by row.
@@ -96,7 +110,7 @@ class Searcher:
         if among is None and self._trained is not None and ivf.reaches(self._trained, k):
             proposed = ivf.propose(self._trained, query[None])[0]
             alive = proposed[(proposed >= 0) & (self.image_ids[proposed] >= 0)]
-            rows = np.concatenate([np.sort(alive), self._present[self._present >= self._indexed]])
+            rows = np.concatenate([np.sort(alive), self._tail])
         cosines = exact_cosines(self._values, rows, query, self._mean, self._inverse_norms)
         best: Ints = np.arange(len(rows))
         if k < len(rows):
@@ -179,8 +193,9 @@ def unit(vectors: Vectors) -> Vectors:
 def exact_cosines(values: Floats, rows: Ints, query: Vectors, mean: Vectors, inverse_norms: Vectors) -> Vectors:
     """The cosines `(n,)` of `query` `(D,)` with the centred `rows` of `values`, which are never all copied."""
     dots = np.empty(len(rows), dtype=np.float32)
-    if len(rows) == len(values) and values.dtype == np.float32:
-        np.matmul(values, query, out=dots)  # every row, ascending: straight from the mapped file
+    if _DENSE * len(rows) > len(values) and values.dtype == np.float32:
+        with np.errstate(all="ignore"):  # whatever a gap holds is not looked at
+            dots = np.matmul(values, query)[rows]  # straight from the mapped file
     else:
         for start in range(0, len(rows), _BLOCK):
             block = values[rows[start : start + _BLOCK]].astype(np.float32, copy=False)
