@@ -1,7 +1,7 @@
 """How far changed copies lie from their originals, and the most alike different pictures from each other.
 
 The residual of curation.alignment on real photos: solar cells (from a package) and, where
-../shared/data is, CIFAR photos. The threshold MAX_RESIDUAL has to lie between copies and others;
+../shared/data is, CIFAR photos. The threshold LEAST_RESIDUAL has to lie between copies and others;
 a fixed cosine of the embeddings is shown beside it.
 """
 
@@ -16,7 +16,7 @@ from PIL import Image, ImageEnhance
 
 from benchmarks import report
 from curation import alignment, encoders
-from curation.duplicates import MAX_RESIDUAL
+from curation.calibration import LEAST_RESIDUAL
 from curation.index import Index
 from store.arrays import Floats
 
@@ -60,7 +60,7 @@ def measure(name: str, photos: list[Image.Image], copies: int) -> list[tuple[obj
 def row(name: str, kind: str, residuals: list[float], cosines: Floats) -> tuple[object, ...]:
     """The spread of one kind; infinite residuals, where nothing aligned, count as 9."""
     found = np.minimum(residuals, 9.0)
-    called = f"{(found <= MAX_RESIDUAL).mean():.3f}"
+    called = f"{(found <= LEAST_RESIDUAL).mean():.3f}"
     spread = (float(np.median(found)), float(np.percentile(found, 95)), float(found.min()))
     return (name, kind, len(found), *spread, called, f"{(cosines >= 0.97).mean():.3f}")
 

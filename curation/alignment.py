@@ -10,21 +10,26 @@ differ at will, but then the rest has to agree three times as well: an edit leav
 same scene does not.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import numpy as np
 
-from store.arrays import Floats, Vectors
+from store.arrays import Floats, Ints, Vectors
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
+Way: TypeAlias = Literal["perceptual", "mirrored", "crop"]  # the same frame; its mirror image; moved and scaled
+
 SIDE = 192  # pixels of the longer side at which pictures are compared
 MAX_KEYPOINTS = 120
+_PARTS = 4  # into which each side is divided to spread keypoints
 _SMOOTHING = SIDE / 128  # pixels; hides compression noise, keeps structure
-_SATURATED = 250  # grey values from here on may have been clipped by a change of brightness
+_SATURATED = 250  # grey values from here on may have been clipped by a change of brightness,
+_BRIGHT = 160  # if the other picture is at least this bright there
 _SEARCH_RESIDUAL = 0.3  # a rough alignment worse than this is not refined (true crops begin below .1)
 _MIN_OVERLAP = 0.3  # of the second picture
 _MIN_MATCHES = 4
@@ -33,9 +38,8 @@ _MIN_SIMILARITY = 0.7  # of two descriptors
 _PAINTED_OVER = 0.2  # the share of a picture that an edit may cover
 _UNTOUCHED = 3.0  # times as well as elsewhere the rest then has to agree
 _PLAIN = 0.02  # a residual that no second look makes better
-_LEAST_CORRELATION = 0.3  # below it no fifth of the picture can be what makes the difference
 _STEP = 2  # every so many pixels count: smoothing leaves nothing between them
-_TRIMMED_FITS = 3  # rounds of fitting gain and offset to what agrees best
+_TRIMMED_FITS = 5  # rounds of fitting gain and offset to what agrees best
 _FRAME_SPREAD = 8  # grey values within the lines of a frame; JPEG blurs them
 _WIDEST_FRAME = 0.25  # of the picture, on each side
 
@@ -44,7 +48,7 @@ _WIDEST_FRAME = 0.25  # of the picture, on each side
 class Features:
     """Where a picture has corners and blobs, and what they look like."""
 
-    keypoints: Vectors  # (K, 2) x, y in pixels of the sketch, strongest first
+    keypoints: Vectors  # (K, 2) x, y in pixels of the sketch; the first ones are strong and spread over the picture
     descriptors: Any  # (K, 128) uint8: SIFT, square-rooted (Arandjelović & Zisserman 2012), times 512
 
 
@@ -102,9 +106,20 @@ def _features(grey: Any) -> Features:
     if descriptors is None:
         return Features(np.empty((0, 2), np.float32), np.empty((0, 128), np.uint8))
     order = np.argsort([-keypoint.response for keypoint in keypoints], kind="stable")[:MAX_KEYPOINTS]
-    rooted = np.sqrt(descriptors[order] / np.maximum(descriptors[order].sum(axis=1, keepdims=True), 1e-6))
     positions = np.array([keypoints[i].pt for i in order], dtype=np.float32)
+    spread = spread_order(positions, grey.shape)
+    order, positions = order[spread], positions[spread]
+    rooted = np.sqrt(descriptors[order] / np.maximum(descriptors[order].sum(axis=1, keepdims=True), 1e-6))
     return Features(positions, np.minimum(np.rint(rooted * 512), 255).astype(np.uint8))
+
+
+def ways(first: Sketch, second: Sketch, *, align: bool = True) -> Iterator[tuple[Way, float]]:
+    """Each way of comparing two pictures and the residual it leaves, the cheapest first, made one by one."""
+    yield "perceptual", residual_in_place(first, second)
+    yield "mirrored", residual_in_place(first.mirrored, second)
+    if align:
+        yield "crop", residual_aligned(first, second)
+        yield "crop", residual_aligned(second, first)
 
 
 def directions(descriptors: Any) -> Vectors:
@@ -146,6 +161,19 @@ def residual_aligned(first: Sketch, second: Sketch) -> float:
     return _warped_residual(first, second, refined)
 
 
+def spread_order(positions: Vectors, shape: tuple[int, ...]) -> Ints:
+    """An order of keypoints, given the strongest first, in which each part of the picture has its turn.
+
+    Writing on a picture has the strongest keypoints of all, and they say nothing of the picture.
+    """
+    cells = np.minimum((positions / (shape[1], shape[0]) * _PARTS).astype(np.int64), _PARTS - 1)
+    cell = cells[:, 0] + _PARTS * cells[:, 1]
+    by_cell = np.argsort(cell, kind="stable")
+    turn = np.empty(len(cell), dtype=np.int64)
+    turn[by_cell] = np.arange(len(cell)) - np.searchsorted(cell[by_cell], cell[by_cell])
+    return np.argsort(turn, kind="stable")
+
+
 def _match(first: Features, second: Features) -> Any | None:
     """The transform `(2, 3)` float32 from pixels of the second to pixels of the first."""
     import cv2
@@ -182,7 +210,7 @@ def _residual(first: Any, second: Any, inside: Any) -> float:
     """What gain and offset leave between two grey pictures, over the contrast; see the top of this file."""
     import cv2
 
-    unclipped = inside & (first < _SATURATED) & (second < _SATURATED)
+    unclipped = inside & ((np.maximum(first, second) < _SATURATED) | (np.minimum(first, second) < _BRIGHT))
     if unclipped.mean() < _MIN_OVERLAP:  # nearly all white: nothing to go by but all of it
         unclipped = inside
     unclipped = unclipped[::_STEP, ::_STEP]
@@ -194,8 +222,7 @@ def _residual(first: Any, second: Any, inside: Any) -> float:
     if min(float(x.std()), contrast) < 1.0:  # flat pictures are told apart by their bytes alone
         return float("inf")
     everywhere = float(np.percentile(_left(x, y, slice(None)), 95)) / contrast
-    correlation = float(((x - x.mean()) * (y - y.mean())).mean()) / (float(x.std()) * contrast)
-    if everywhere <= _PLAIN or correlation < _LEAST_CORRELATION:
+    if everywhere <= _PLAIN:
         return everywhere
     agreeing: Any = slice(None)
     for _ in range(_TRIMMED_FITS):
@@ -211,4 +238,4 @@ def _left(x: Floats, y: Floats, agreeing: Any) -> Floats:
     there_x, there_y = x[agreeing], y[agreeing]
     variance = max(float(there_x.var()), 1e-9)
     gain = float(((there_x - there_x.mean()) * (there_y - there_y.mean())).mean()) / variance
-    return np.abs((x - there_x.mean()) * gain - (y - there_y.mean()))
+    return np.asarray(np.abs((x - there_x.mean()) * gain - (y - there_y.mean())))

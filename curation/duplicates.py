@@ -1,63 +1,50 @@
 """Images that are the same picture: proposed cheaply and generously, proven pixel by pixel.
 
-Near perceptual hashes, near embeddings and shared local features name pairs. None of them is
-believed: a pair is a duplicate when its pixels are equal, or when `curation.alignment` leaves no
-structure between the two pictures. Groups are stars around a representative: every member was
-compared with it, so a group never chains from one picture to another.
+Near hashes, near vectors and shared local features name pairs (curation.proposals). None of them is believed: a pair
+is a duplicate when its pixels are equal, or when `curation.alignment` leaves no structure between the two pictures.
+How near and how much is measured on the collection itself (curation.calibration). A person's word goes before all of
+it (curation.decisions). Groups are stars around a representative: every member was compared with it, so a group never
+chains from one picture to another.
 """
 
 import hashlib
 from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
-from typing import Any, Literal, TypeAlias
+from dataclasses import asdict, dataclass
+from typing import Any, Literal, TypeAlias, TypeVar, cast
 
 import numpy as np
-from sqlalchemy import func, select
+from sqlalchemy import and_, delete, func, insert, or_, select, update
 from sqlalchemy.orm import Session
 
-from curation import alignment, originals
-from curation.alignment import Sketch
-from curation.decode import decode
-from curation.index import Index, open_index
-from store.arrays import Vectors
+from curation import alignment, calibration, collection, decisions, evidence, proposals
+from curation.calibration import Calibration
+from curation.collection import Collection
+from curation.decode import pixels_digest
+from curation.sketchbook import Sketchbook
+from store.arrays import Ints
 from store.errors import NotFoundError, WinnowError
-from store.schema import DuplicateGroup, DuplicateMember, DuplicatePair, DuplicateScan, Image, ImageId, Label, Sighting
+from store.schema import DuplicateGroup, DuplicateMember, DuplicatePair, DuplicateScan, Image, ImageId, Sighting
 from store.workspace import Workspace
 
-MAX_RESIDUAL = 0.08
-"""The largest residual (see `curation.alignment`) of two pictures that are one.
-
-On 2,624 photos of solar cells the most alike different cells (wafers cut from one brick) begin at
-.10; JPEG at quality 70, half size, brighter by a fifth end at .04, quality 30 and crops of 80 %
-lie below .08 in nine cases of ten. docs/decisions/0003 has the table.
-"""
-
-Kind: TypeAlias = Literal["pixels", "perceptual", "embedding", "crop"]
+Kind: TypeAlias = Literal["pixels", "perceptual", "mirrored", "crop", "embedding", "person"]
 Pair: TypeAlias = tuple[int, int]  # positions, the smaller first
+_Ids = TypeVar("_Ids", bound=tuple[int, int])
 
-_NEIGHBOURS = 5  # proposals per image by hash and by embedding
-_MAX_HAMMING = 10  # bits of 64 between perceptual hashes
-_VOTING_KEYPOINTS = 48  # the strongest of each image
-_MIN_VOTE = 0.75  # similarity from which a descriptor votes
-_VOTED = 3  # images per image that local features may propose
+_GROWN = 1.25  # times as many images as were calibrated on: from here on a scan begins anew
+_FEATURES_UP_TO = 30_000  # images whose local features are compared
+_PAIRS = 512  # compared between two reports of progress
+_SAME_PIXELS_BITS = 4  # of perceptual hashes that equal pixels may differ by, decoded in two ways
 
 
 @dataclass(frozen=True)
 class Match:
     """Two positions that hold one picture, and how far apart they are."""
 
-    kind: Kind  # crop: only after alignment; perceptual, embedding: in place, with near or distant hashes
-    residual: float  # 0 for equal pixels
-
-
-@dataclass(frozen=True)
-class Proposals:
-    """Pairs worth comparing."""
-
-    in_place: set[Pair]
-    aligned: set[Pair]  # these share local features; the frame may differ
+    kind: Kind  # pixels; how alignment proved it; embedding: by vectors alone, as asked; person: as somebody said
+    distance: float  # the residual; of kind embedding 1 - cosine; 0 for pixels and person
 
 
 @dataclass(frozen=True)
@@ -75,128 +62,121 @@ class ScanSummary:
     scan_id: int
     digest: str
     images: int
+    new_images: int  # that were compared with all others; the rest were compared before
     groups: int
     duplicates: int  # images beyond one per group
     exact_copies: int  # sightings beyond one per image
     kinds: dict[str, int]
     compared_pairs: int
+    calibration: dict[str, Any]  # see curation.calibration.Calibration
+    expected_recall: float | None  # of copies, by those planted; none where no picture could be changed
+    expected_precision: float
+    min_cosine: float | None  # from which vectors alone were believed, where a person said so
     unreadable: list[str]  # a sentence each
 
 
 def scan(
     workspace: Workspace,
     *,
-    max_residual: float = MAX_RESIDUAL,
+    encoder: str | None = None,
+    min_cosine: float | None = None,
+    max_residual: float | None = None,
+    anew: bool = False,
     on_progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> ScanSummary:
-    """Find every duplicate among the embedded images and record the groups.
+    """Find the duplicates among the embedded images and record the groups.
 
-    The same catalog gives the same groups, whatever order the images came in.
+    The first scan calibrates and compares all; later ones compare what is new with all, and begin anew when the
+    collection has grown by a quarter or another threshold is asked for. The same catalog gives the same groups,
+    whatever order the images came in.
+
+    Args:
+        workspace: Whose images.
+        encoder: Whose vectors propose pairs, the newest by default.
+        min_cosine: Two images at least this near are taken for one on their vectors alone, such as frames of a burst.
+        max_residual: How much two pictures may differ, instead of what calibration finds.
+        anew: Calibrate and compare all again.
+        on_progress: Told (done, total) pairs.
 
     Raises:
         NotFoundError: nothing is embedded.
+        IntegrityError: vectors are missing on disk, or hold NaN.
     """
-    encoder, index = open_index(workspace)
+    images = collection.load(workspace, encoder)
+    book = Sketchbook(images.found)
+    asked = {"min_cosine": min_cosine, "max_residual": max_residual}
+    before = None if anew else _previous(workspace, images, asked)
+    if before is None:
+        measured = calibration.calibrate(evidence.gather(workspace, images, book), max_bits=proposals.MAX_BITS)
+        fresh = None
+    else:
+        measured, fresh = before
+    limit = measured.max_residual if max_residual is None else max_residual
+    near = images.near_pairs(workspace, min_cosine=min(measured.min_cosine, min_cosine or 1.0), fresh=fresh)
+    by_hash = proposals.by_hash(images.known, fresh=fresh)
+    matches = _equal_pixels(workspace, images, by_hash)
+    if min_cosine is not None:
+        believed = near.cosines >= min_cosine
+        pairs = zip(near.positions[believed].tolist(), near.cosines[believed].tolist(), strict=True)
+        matches |= {(a, b): Match("embedding", max(1 - cosine, 0.0)) for (a, b), cosine in pairs}
+    proposed = _unique(by_hash, near.positions)
+    voted = proposed
+    if measured.use_features and len(images.found) <= _FEATURES_UP_TO:
+        voted = _with(proposals.by_features(_descriptors(book)), fresh)
+        proposed = _unique(proposed, voted)
     with workspace.database.read() as session:
-        found = originals.find(session, [ImageId(i) for i in index.image_ids.tolist()])
-        pixels, hashes = _fingerprints(session, found)
-        labelled = set(session.scalars(select(Label.image_id)))
-        sizes = dict(session.execute(select(Image.id, Image.width * Image.height)).all())
-        exact_copies = _exact_copies(session)
-    sketches, unreadable = _sketches(found, on_progress)
-    proposals = propose(hashes, index, sketches)
-    matches = verify(proposals, hashes, sketches, max_residual=max_residual) | equal_pixels(pixels)
-    preference = sorted(
-        range(len(found)),
-        key=lambda i: (found[i].image_id not in labelled, -sizes[found[i].image_id], found[i].sha256),
-    )
+        said = images.positions_of(decisions.in_force(session))
+        known = images.positions_of(_recorded(session, limit, min_cosine if fresh is not None else None))
+    settled = matches.keys() | known.keys()
+    pending = [(a, b) for a, b in proposed.tolist() if (a, b) not in settled]
+    to_align = set(map(tuple, voted.tolist()))
+    proven = _verify(pending, to_align, book, max_residual=limit, on_progress=on_progress)
+    found = {**matches, **proven}
+    matches = _as_said({**known, **found}, said)
 
     def settle(first: int, second: int) -> Match | None:
-        if pixels[first] == pixels[second]:
-            return Match("pixels", 0.0)
-        return compare(first, second, hashes, sketches, max_residual=max_residual, align=True)
+        if said.get((first, second)) is False:
+            return None
+        sketches = book.open((first, second))
+        return None if len(sketches) < 2 else compare(sketches[first], sketches[second], max_residual=limit)
 
-    groups = group(preference, matches, settle)
-    kinds = Counter(match.kind for one in groups for match in one.members.values())
-    report = {
-        "max_residual": max_residual,
-        "images": len(found),
+    groups = group(images.preference, matches, settle)
+    summary = {
+        "images": len(images.found),
+        "new_images": len(images.found) if fresh is None else len(fresh),
         "groups": len(groups),
         "duplicates": sum(len(one.members) for one in groups),
-        "exact_copies": exact_copies,
-        "kinds": dict(sorted(kinds.items())),
-        "compared_pairs": len(proposals.in_place | proposals.aligned),
-        "unreadable": unreadable,
+        "kinds": dict(sorted(Counter(match.kind for one in groups for match in one.members.values()).items())),
+        "compared_pairs": len(pending),
+        "calibration": asdict(measured),
+        "expected_recall": _mean(measured.recall) if measured.reach is not None else None,
+        "expected_precision": expected_precision(len(matches), len(pending) - len(proven), measured.false_share),
+        "min_cosine": min_cosine,
+        "unreadable": [book.unreadable[position] for position in sorted(book.unreadable)],
     }
-    scanned = {found[position].image_id for position in sketches}
-    until = max(scanned, default=0)
+    unread = {images.found[position].image_id for position in book.unreadable}
     with workspace.database.write() as session:
-        unread = sorted(set(session.scalars(select(Image.id).where(Image.id <= until))) - scanned)
-        row = DuplicateScan(
-            digest=_digest(groups, found),
-            encoder_id=encoder.id,
-            report={**report, "scanned_until": until, "unread": unread},
-        )
+        summary["exact_copies"] = _exact_copies(session)
+        scanned = {ImageId(image_id) for image_id in images.image_ids.tolist()} - unread
+        until = max(scanned, default=0)
+        left_out = sorted(set(session.scalars(select(Image.id).where(Image.id <= until))) - scanned)
+        report = {**summary, "asked": asked, "max_residual": limit, "scanned_until": until, "unread": left_out}
+        row = DuplicateScan(digest=_digest(groups, images), encoder_id=images.encoder.id, report=report)
         session.add(row)
         session.flush()
-        _save_pairs(session, matches, found)
-        _save_groups(session, row.id, groups, found)
-        summary = {key: value for key, value in report.items() if key != "max_residual"}
+        _save_pairs(session, found, images, replace=fresh is None)
+        _save_groups(session, row.id, groups, images)
         return ScanSummary(scan_id=row.id, digest=row.digest, **summary)  # type: ignore[arg-type]
 
 
-def equal_pixels(pixels: Sequence[str]) -> dict[Pair, Match]:
-    """The first position of each pixel digest with every other one: as many pairs as copies, not their square."""
-    first: dict[str, int] = {}
-    pairs = [(first.setdefault(digest, position), position) for position, digest in enumerate(pixels)]
-    return {pair: Match("pixels", 0.0) for pair in pairs if pair[0] != pair[1]}
-
-
-def propose(hashes: Any, index: Index, sketches: Mapping[int, Sketch]) -> Proposals:
-    """Pairs worth comparing.
-
-    Args:
-        hashes: Perceptual hashes `(N, 8)` uint8.
-        index: The embeddings, aligned with `hashes`.
-        sketches: By position; a picture that could not be read has none and is proposed by nobody.
-    """
-    near = _near_hashes(hashes) | _near_embeddings(index)
-    return Proposals({pair for pair in near if sketches.keys() >= set(pair)}, _shared_features(sketches))
-
-
-def verify(
-    proposals: Proposals, hashes: Any, sketches: Mapping[int, Sketch], *, max_residual: float
-) -> dict[Pair, Match]:
-    """The proposed pairs that are one picture."""
-
-    from threadpoolctl import threadpool_limits
-
-    def check(pair: Pair) -> Match | None:
-        align = pair in proposals.aligned
-        return compare(*pair, hashes, sketches, max_residual=max_residual, align=align)
-
-    pairs = sorted(proposals.in_place | proposals.aligned)
-    with threadpool_limits(1), ThreadPoolExecutor() as pool:  # small products are no work for BLAS threads
-        return {pair: match for pair, match in zip(pairs, pool.map(check, pairs), strict=True) if match is not None}
-
-
 def compare(
-    first: int, second: int, hashes: Any, sketches: Mapping[int, Sketch], *, max_residual: float, align: bool
+    first: alignment.Sketch, second: alignment.Sketch, *, max_residual: float, align: bool = True
 ) -> Match | None:
-    """Whether two positions hold one picture: in place, and if `align` also moved and scaled, both ways round."""
-    a, b = sketches.get(first), sketches.get(second)
-    if a is None or b is None:
-        return None
-    residual = alignment.residual_in_place(a, b)
-    if residual <= max_residual:
-        near = int(np.bitwise_count(hashes[first] ^ hashes[second]).sum()) <= _MAX_HAMMING
-        return Match("perceptual" if near else "embedding", residual)
-    if not align:
-        return None
-    residual = alignment.residual_aligned(a, b)
-    if residual > max_residual:
-        residual = alignment.residual_aligned(b, a)
-    return Match("crop", residual) if residual <= max_residual else None
+    """Whether two sketches are one picture: in place, mirrored, and if `align` also moved and scaled."""
+    for way, residual in alignment.ways(first, second, align=align):
+        if residual <= max_residual:
+            return Match(way, residual)
+    return None
 
 
 def group(
@@ -237,20 +217,19 @@ def group(
 
 
 def pairs_in_force(session: Session) -> list[tuple[ImageId, ImageId]]:
-    """Every two images ever proven to be one picture, by the residual that the newest scan allows.
+    """Every two images that are one picture, see `matches_in_force`; ordered."""
+    return sorted(matches_in_force(session))
+
+
+def matches_in_force(session: Session) -> dict[tuple[ImageId, ImageId], Match]:
+    """Every two images that are one picture, as proven within what the newest scan allows, or as a person said.
 
     More than the groups hold: of three pictures in a row, where the first is not like the third, a
     group takes two, and the pair that is left must still not be separated.
     """
     report = newest_report(session)
-    if report is None:
-        return []
-    proven = (
-        select(DuplicatePair.first_id, DuplicatePair.second_id)
-        .where(DuplicatePair.distance <= report["max_residual"])
-        .order_by(DuplicatePair.first_id, DuplicatePair.second_id)
-    )
-    return [(ImageId(first), ImageId(second)) for first, second in session.execute(proven)]
+    recorded = {} if report is None else _recorded(session, report["max_residual"], report.get("min_cosine"))
+    return _as_said(recorded, decisions.in_force(session))
 
 
 def newest_report(session: Session) -> dict[str, Any] | None:
@@ -279,14 +258,115 @@ def newest_groups(session: Session) -> list[tuple[int, ImageId, list[DuplicateMe
     return [(row.id, ImageId(row.representative_id), members[row.id]) for row in rows]
 
 
-def _fingerprints(session: Session, found: Sequence[originals.Original]) -> tuple[list[str], Any]:
-    rows = {
-        image_id: (pixels or str(image_id), phash)
-        for image_id, pixels, phash in session.execute(select(Image.id, Image.pixels_sha256, Image.phash))
+def expected_precision(found: int, refused: int, false_share: float) -> float:
+    """The share of `found` pairs that are copies if `false_share` of pairs such as those refused are taken for some."""
+    return 1.0 if found == 0 else max(0.0, 1 - false_share * refused / found)
+
+
+def _previous(
+    workspace: Workspace, images: Collection, asked: Mapping[str, float | None]
+) -> tuple[Calibration, Ints] | None:
+    """The calibration in force and the positions no scan has compared; none where a scan has to begin anew."""
+    with workspace.database.read() as session:
+        newest = session.scalar(select(DuplicateScan).order_by(DuplicateScan.id.desc()).limit(1))
+    if newest is None or newest.encoder_id != images.encoder.id or newest.report.get("asked") != asked:
+        return None
+    report = newest.report
+    is_fresh = images.image_ids > report["scanned_until"]
+    is_fresh |= np.isin(images.image_ids, report["unread"])
+    if len(is_fresh) > _GROWN * (len(is_fresh) - int(is_fresh.sum())):
+        return None
+    return Calibration(**report["calibration"]), np.flatnonzero(is_fresh)
+
+
+def _equal_pixels(workspace: Workspace, images: Collection, by_hash: Ints) -> dict[Pair, Match]:
+    """Pairs with equal pixels in different files; the digests that this takes are computed and kept."""
+    bits = np.bitwise_count(images.known.phash[by_hash[:, 0]] ^ images.known.phash[by_hash[:, 1]])
+    alike = (images.sizes[by_hash[:, 0]] == images.sizes[by_hash[:, 1]]).all(axis=1) & (bits <= _SAME_PIXELS_BITS)
+    pairs = by_hash[alike]
+    digests = dict(images.pixels)
+    computed = {}
+    for position in np.unique(pairs).tolist():
+        if position not in digests:
+            try:
+                computed[position] = pixels_digest(images.found[position].read())
+            except WinnowError:
+                continue  # said when it is sketched
+    if computed:
+        with workspace.database.write() as session:
+            rows = [{"id": images.found[i].image_id, "pixels_sha256": digest} for i, digest in computed.items()]
+            session.execute(update(Image), rows)
+    digests |= computed
+    first: dict[str, int] = {}
+    tied = [(first.setdefault(digest, position), position) for position, digest in sorted(digests.items())]
+    return {pair: Match("pixels", 0.0) for pair in tied if pair[0] != pair[1]}
+
+
+def _verify(
+    pairs: Sequence[Pair],
+    to_align: AbstractSet[Pair],
+    book: Sketchbook,
+    *,
+    max_residual: float,
+    on_progress: Callable[[int, int], None],
+) -> dict[Pair, Match]:
+    """Those of `pairs` that are one picture; those in `to_align` also if it was moved and scaled."""
+    from threadpoolctl import threadpool_limits
+
+    proven: dict[Pair, Match] = {}
+    with threadpool_limits(1), ThreadPoolExecutor() as pool:  # small products are no work for BLAS threads
+        for start in range(0, len(pairs), _PAIRS):
+            chunk = pairs[start : start + _PAIRS]
+            sketches = book.open(position for pair in chunk for position in pair)
+            there = [pair for pair in chunk if sketches.keys() >= set(pair)]
+
+            def check(pair: Pair, sketches: Mapping[int, alignment.Sketch] = sketches) -> Match | None:
+                first, second = sketches[pair[0]], sketches[pair[1]]
+                return compare(first, second, max_residual=max_residual, align=pair in to_align)
+
+            for pair, match in zip(there, pool.map(check, there), strict=True):
+                if match is not None:
+                    proven[pair] = match
+            on_progress(start + len(chunk), len(pairs))
+    return proven
+
+
+def _descriptors(book: Sketchbook) -> dict[int, Any]:
+    """The strongest local features of every picture that can be read, by position."""
+    found: dict[int, Any] = {}
+    with ThreadPoolExecutor() as pool:
+        for start in range(0, len(book), _PAIRS):
+            sketches = book.open(range(start, min(start + _PAIRS, len(book))))
+            features = pool.map(lambda sketch: sketch.features.descriptors, sketches.values())
+            found |= {i: one[: proposals.VOTING_KEYPOINTS] for i, one in zip(sketches, features, strict=True)}
+    return found
+
+
+def _unique(*pairs: Ints) -> Ints:
+    return np.unique(np.concatenate(pairs), axis=0)
+
+
+def _with(pairs: Ints, fresh: Ints | None) -> Ints:
+    return pairs if fresh is None else pairs[np.isin(pairs, fresh).any(axis=1)]
+
+
+def _as_said(matches: Mapping[_Ids, Match], said: Mapping[_Ids, bool]) -> dict[_Ids, Match]:
+    """Matches without those that a person rejected, with those that a person accepted."""
+    kept = {pair: match for pair, match in matches.items() if said.get(pair, True)}
+    return kept | {pair: Match("person", 0.0) for pair, same in said.items() if same and pair not in kept}
+
+
+def _recorded(session: Session, max_residual: float, min_cosine: float | None) -> dict[tuple[ImageId, ImageId], Match]:
+    """The recorded pairs, by image ids, that these thresholds allow."""
+    by_vectors = DuplicatePair.kind == "embedding"
+    allowed = and_(~by_vectors, DuplicatePair.distance <= max_residual)
+    if min_cosine is not None:
+        allowed = or_(allowed, and_(by_vectors, DuplicatePair.distance <= 1 - min_cosine))
+    columns = (DuplicatePair.first_id, DuplicatePair.second_id, DuplicatePair.kind, DuplicatePair.distance)
+    return {
+        (ImageId(first), ImageId(second)): Match(cast(Kind, kind), distance)
+        for first, second, kind, distance in session.execute(select(*columns).where(allowed))
     }
-    pixels = [rows[original.image_id][0] for original in found]
-    hashes = [np.frombuffer(bytes.fromhex(rows[original.image_id][1]), dtype=np.uint8) for original in found]
-    return pixels, np.stack(hashes)
 
 
 def _exact_copies(session: Session) -> int:
@@ -296,114 +376,41 @@ def _exact_copies(session: Session) -> int:
     return int(sightings - images)
 
 
-def _sketches(
-    found: Sequence[originals.Original], on_progress: Callable[[int, int], None]
-) -> tuple[dict[int, Sketch], list[str]]:
-    import cv2
-
-    cv2.setNumThreads(1)  # we are the threads, here and in verify; OpenCV's own would fight over the same cores
-
-    def read(original: originals.Original) -> Sketch | str:
-        try:
-            return alignment.sketch(decode(original.read()).picture)
-        except WinnowError as error:
-            return str(error)
-
-    sketches: dict[int, Sketch] = {}
-    unreadable = []
-    with ThreadPoolExecutor() as pool:
-        for position, result in enumerate(pool.map(read, found)):
-            if isinstance(result, str):
-                unreadable.append(result)
-            else:
-                sketches[position] = result
-            on_progress(position + 1, len(found))
-    return sketches, unreadable
+def _mean(shares: Mapping[str, float]) -> float | None:
+    return sum(shares.values()) / len(shares) if shares else None
 
 
-def _near_hashes(hashes: Any) -> set[Pair]:
-    import faiss
+def _digest(groups: Sequence[Group], images: Collection) -> str:
+    def name(position: int) -> str:
+        return images.found[position].sha256
 
-    index = faiss.IndexBinaryFlat(64)
-    index.add(hashes)
-    distances, positions = index.search(hashes, min(_NEIGHBOURS + 1, len(hashes)))
-    return _pairs(positions, distances <= _MAX_HAMMING)
-
-
-def _near_embeddings(index: Index) -> set[Pair]:
-    positions, cosines = index.search_directions(index.directions, min(_NEIGHBOURS + 1, len(index.image_ids)))
-    return _pairs(positions, cosines > 0)
-
-
-def _pairs(positions: Any, wanted: Any) -> set[Pair]:
-    rows, columns = np.nonzero(wanted & (positions >= 0))
-    others = positions[rows, columns]
-    return {(min(a, b), max(a, b)) for a, b in zip(rows.tolist(), others.tolist(), strict=True) if a != b}
-
-
-def _shared_features(sketches: Mapping[int, Sketch]) -> set[Pair]:
-    """Each image with those it shares most local features with.
-
-    A descriptor votes for the owners of its nearest descriptors, by how similar they are.
-    """
-    import faiss
-
-    owners = np.repeat(list(sketches), [len(one.descriptors[:_VOTING_KEYPOINTS]) for one in sketches.values()])
-    if len(owners) < 2:
-        return set()
-    descriptors: Vectors = np.concatenate(
-        [alignment.directions(one.descriptors[:_VOTING_KEYPOINTS]) for one in sketches.values()]
-    )
-    lists = max(1, int(np.sqrt(len(descriptors))))
-    index: Any = faiss.index_factory(descriptors.shape[1], f"IVF{lists},Flat", faiss.METRIC_INNER_PRODUCT)
-    index.cp.min_points_per_centroid = 1
-    index.cp.max_points_per_centroid = 64
-    index.train(descriptors)
-    index.add(descriptors)
-    index.nprobe = 8
-    similarity, nearest = index.search(descriptors, _NEIGHBOURS + 1)
-    voters = np.repeat(owners, similarity.shape[1])
-    elected = np.where(nearest.ravel() >= 0, owners[nearest.ravel()], -1)
-    weight = similarity.ravel() - _MIN_VOTE
-    counted = (weight > 0) & (elected >= 0) & (elected != voters)
-    votes: defaultdict[int, Counter[int]] = defaultdict(Counter)
-    for voter, choice, value in zip(
-        voters[counted].tolist(), elected[counted].tolist(), weight[counted].tolist(), strict=True
-    ):
-        votes[voter][choice] += value
-    return {
-        (min(voter, choice), max(voter, choice))
-        for voter, choices in votes.items()
-        for choice, _ in sorted(choices.items(), key=lambda item: (-item[1], item[0]))[:_VOTED]
-    }
-
-
-def _digest(groups: Sequence[Group], found: Sequence[originals.Original]) -> str:
-    names = sorted(
-        f"{found[one.representative].sha256}:{','.join(sorted(found[member].sha256 for member in one.members))}"
-        for one in groups
-    )
+    names = sorted(f"{name(one.representative)}:{','.join(sorted(map(name, one.members)))}" for one in groups)
     return hashlib.sha256("\n".join(names).encode()).hexdigest()
 
 
-def _save_pairs(session: Session, matches: Mapping[Pair, Match], found: Sequence[originals.Original]) -> None:
+def _save_pairs(session: Session, matches: Mapping[Pair, Match], images: Collection, *, replace: bool) -> None:
+    if replace:  # what vectors alone said, they say anew
+        session.execute(delete(DuplicatePair).where(DuplicatePair.kind == "embedding"))
     known = set(session.execute(select(DuplicatePair.first_id, DuplicatePair.second_id)).all())
-    for (a, b), match in matches.items():
-        pair = tuple(sorted((found[a].image_id, found[b].image_id)))
-        if pair not in known:
-            session.add(DuplicatePair(first_id=pair[0], second_id=pair[1], kind=match.kind, distance=match.residual))
+    rows = []
+    for pair, match in matches.items():
+        first, second = sorted(images.found[position].image_id for position in pair)
+        if (first, second) not in known:
+            rows.append({"first_id": first, "second_id": second, "kind": match.kind, "distance": match.distance})
+    if rows:
+        session.execute(insert(DuplicatePair), rows)
 
 
-def _save_groups(session: Session, scan_id: int, groups: Sequence[Group], found: Sequence[originals.Original]) -> None:
+def _save_groups(session: Session, scan_id: int, groups: Sequence[Group], images: Collection) -> None:
     for one in groups:
-        representative = found[one.representative].image_id
+        representative = images.found[one.representative].image_id
         row = DuplicateGroup(scan_id=scan_id, representative_id=representative)
         session.add(row)
         session.flush()
         session.add(DuplicateMember(group_id=row.id, image_id=representative, kind="representative", distance=0.0))
-        for member, match in one.members.items():
-            session.add(
-                DuplicateMember(
-                    group_id=row.id, image_id=found[member].image_id, kind=match.kind, distance=match.residual
-                )
+        session.add_all(
+            DuplicateMember(
+                group_id=row.id, image_id=images.found[member].image_id, kind=match.kind, distance=match.distance
             )
+            for member, match in one.members.items()
+        )

@@ -128,7 +128,7 @@ def join(take: Take, placed: Placed, cells: Cells, *, fresh: Ints | None = None)
 
     def met(cell: int) -> tuple[Ints, Vectors, int]:
         members = by_home[edges[cell] : edges[cell + 1]]
-        guests = np.concatenate([visit.of(cell) for visit in visits])
+        guests = np.concatenate([np.empty(0, dtype=np.int64), *(visit.of(cell) for visit in visits)])
         return _meet(take, placed.lifted, guests, members, min_cosine=cells.min_cosine)
 
     with _one_thread(), ThreadPoolExecutor() as pool:

@@ -1,12 +1,16 @@
 """`winnow duplicates`: images that are the same picture."""
 
 from dataclasses import asdict
-from typing import Annotated
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from api.cli import console
 from api.cli.console import AsJson
+
+if TYPE_CHECKING:
+    from curation.calibration import Calibration
 
 app = typer.Typer(no_args_is_help=True, help="Images that are the same picture.")
 
@@ -15,23 +19,132 @@ app = typer.Typer(no_args_is_help=True, help="Images that are the same picture."
 def scan(
     context: typer.Context,
     *,
+    encoder: Annotated[str | None, typer.Option(help="Whose vectors propose pairs; the newest by default.")] = None,
+    min_cosine: Annotated[
+        float | None,
+        typer.Option(min=0.1, max=1.0, help="Take images this near for one on their vectors alone: bursts, frames."),
+    ] = None,
     max_residual: Annotated[
-        float, typer.Option(min=0.0, max=0.5, help="The most structure two aligned pictures may differ by.")
-    ] = 0.08,
+        float | None, typer.Option(min=0.0, max=0.5, help="How much two pictures may differ; calibrated by default.")
+    ] = None,
+    anew: Annotated[bool, typer.Option("--anew", help="Calibrate and compare everything again.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Find every duplicate among the embedded images."""
+    """Find every duplicate among the embedded images; again costs in proportion to what is new."""
     from curation import duplicates
+    from curation.calibration import Calibration
 
-    with console.progress_bar("Sketching") as advance:
-        done = duplicates.scan(console.workspace(context), max_residual=max_residual, on_progress=advance)
+    with console.progress_bar("Comparing") as advance:
+        done = duplicates.scan(
+            console.workspace(context),
+            encoder=encoder,
+            min_cosine=min_cosine,
+            max_residual=max_residual,
+            anew=anew,
+            on_progress=advance,
+        )
     kinds = ", ".join(f"{count} {kind}" for kind, count in done.kinds.items()) or "none"
+    measured = Calibration(**done.calibration)
     lines = [
-        f"{done.images} images: {done.duplicates} duplicates in {done.groups} groups ({kinds}); "
-        f"{done.exact_copies} exact copies share an image already.",
-        f"{done.compared_pairs} pairs were compared pixel by pixel.",
+        f"{done.images} images, {done.new_images} of them new: {done.duplicates} duplicates in {done.groups} groups "
+        f"({kinds}); {done.exact_copies} exact copies share an image already.",
+        f"{done.compared_pairs} pairs with a cosine from {measured.min_cosine:.3f}, near hashes"
+        f"{' or shared features' if measured.use_features else ''} were compared pixel by pixel; "
+        f"one picture: a residual of at most {measured.max_residual:.3f}.",
+        *_expectations(done.expected_recall, done.expected_precision, measured),
     ]
     console.emit(asdict(done), lines + [f"  {reason}" for reason in done.unreadable], as_json=as_json)
+
+
+@app.command()
+def calibrate(
+    context: typer.Context,
+    *,
+    output: Annotated[Path, typer.Option(help="A .html or .png file.")] = Path("duplicates.html"),
+    encoder: Annotated[str | None, typer.Option(help="Whose vectors; the newest by default.")] = None,
+    per_band: Annotated[int, typer.Option(min=1, max=50, help="Pairs shown of each band.")] = 8,
+    as_json: AsJson = False,
+) -> None:
+    """Show pairs by how near they are, and what a scan would go by."""
+    from curation import contact_sheet
+    from store.errors import InvalidInputError
+
+    if output.suffix.lower() not in {".html", ".png"}:
+        raise InvalidInputError(f"{output} is neither a .html nor a .png file.")
+    sheet = contact_sheet.make(console.workspace(context), encoder=encoder, per_band=per_band)
+    try:
+        if output.suffix.lower() == ".png":
+            contact_sheet.render_png(sheet).save(output)
+        else:
+            output.write_text(contact_sheet.render_html(sheet), encoding="utf-8")
+    except OSError as error:
+        raise InvalidInputError(f"{output} cannot be written: {error.strerror}.") from error
+    measured = sheet.calibration
+    bands = [
+        {"low": band.low, "high": band.high, "pairs": band.pairs, "proven_share": band.proven_share}
+        for band in sheet.bands
+    ]
+    lines = [
+        *(contact_sheet.title(band) for band in sheet.bands),
+        f"A scan compares pairs from a cosine of {measured.min_cosine:.3f} on and calls one picture "
+        f"what differs by at most {measured.max_residual:.3f}.",
+        measured.advice,
+        f"The pairs are in {output}.",
+    ]
+    document = {"encoder": sheet.encoder, "images": sheet.images, "calibration": asdict(measured), "bands": bands}
+    console.emit({**document, "output": str(output)}, lines, as_json=as_json)
+
+
+@app.command()
+def accept(context: typer.Context, group: int, as_json: AsJson = False) -> None:
+    """Say that a group is one picture; later scans keep it."""
+    from curation import decisions
+
+    pairs = decisions.accept(console.workspace(context), group)
+    console.emit({"group": group, "pairs": pairs}, [f"Group {group} is one picture, as you say."], as_json=as_json)
+
+
+@app.command()
+def reject(
+    context: typer.Context,
+    group: int,
+    *,
+    image: Annotated[int | None, typer.Option(help="Only this member is another picture.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Say that a group, or one of its images, is no duplicate; later scans keep to it."""
+    from curation import decisions
+    from store.schema import ImageId
+
+    said = None if image is None else ImageId(image)
+    pairs = decisions.reject(console.workspace(context), group, image_id=said)
+    lines = [f"{pairs} pairs are different pictures, as you say. The groups follow with: winnow duplicates scan."]
+    console.emit({"group": group, "image": image, "pairs": pairs}, lines, as_json=as_json)
+
+
+@app.command()
+def compare(
+    context: typer.Context,
+    first: Annotated[str, typer.Argument(metavar="A", help="A source or a version.")],
+    second: Annotated[str, typer.Argument(metavar="B", help="A source or a version.")],
+    as_json: AsJson = False,
+) -> None:
+    """What leaks from one source or version into another."""
+    from curation import leaks
+
+    found = leaks.compare(console.workspace(context), first, second)
+    images = len({leak.second for leak in found.leaks})
+    lines = [
+        f"{images} of {found.second_images} images in {second} are pictures that {first} has too, "
+        f"in {len(found.leaks)} pairs.",
+        *console.table(
+            (first, second, "kind", "distance"),
+            [(leak.first, leak.second, leak.kind, leak.distance) for leak in found.leaks[:100]],
+        ),
+    ]
+    if found.unscanned:
+        lines.append(f"{found.unscanned} images were never compared. Run: winnow embed, then winnow duplicates scan.")
+    console.emit(asdict(found), lines, as_json=as_json)
 
 
 @app.command("list")
@@ -79,3 +192,15 @@ def show(context: typer.Context, group: int, as_json: AsJson = False) -> None:
     ]
     lines = console.table(("image", "kind", "distance", "uri"), rows)
     console.emit({**document, "members": members}, lines, as_json=as_json)
+
+
+def _expectations(recall: float | None, precision: float, measured: "Calibration") -> list[str]:
+    """What a scan may be expected to find, by the copies it made of a sample."""
+    if recall is None:
+        return ["No copies could be made and embedded here, so how many are found is not known.", measured.advice]
+    weakest = min(measured.recall, key=lambda kind: measured.recall[kind])
+    return [
+        f"Expected: {recall:.0%} of copies found (fewest of those {weakest}: {measured.recall[weakest]:.0%}), "
+        f"{precision:.1%} of pairs right; measured on {measured.copies} copies made of these images.",
+        measured.advice,
+    ]
