@@ -75,7 +75,7 @@ def export(workspace: Workspace, reference: str, *, format: str, folder: Path) -
         if format == "parquet":
             _write_parquet(partial, rows)
         else:
-            _write_image_folder(partial, rows, links, sources)
+            _write_image_folder(partial, rows, links, sources, workspace.originals_dir)
         fail_points.reach("export.before_rename")
     return ExportSummary(version.id, format, folder, len(rows))
 
@@ -151,13 +151,13 @@ def _write_parquet(folder: Path, rows: Sequence[_Row]) -> None:
 
 
 def _write_image_folder(
-    folder: Path, rows: Sequence[_Row], links: Sequence[Path], sources: Mapping[str, Original]
+    folder: Path, rows: Sequence[_Row], links: Sequence[Path], sources: Mapping[str, Original], copies: Path
 ) -> None:
     """Links to files whose bytes were looked at now: a name in a version stands for one content."""
     files, gone = [], []
     for row in rows:
         try:
-            files.append(sources[row.sha256].locate())
+            files.append(sources[row.sha256].locate(copies))
         except NotFoundError:
             gone.append(row.uri)
     if gone:

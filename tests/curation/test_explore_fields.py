@@ -22,7 +22,7 @@ def images(workspace, build, tmp_path):
 
 def read(workspace):
     with workspace.database.read() as session:
-        return explore_fields.read(session)
+        return explore_fields.read(session, workspace.originals_dir)
 
 
 def values(workspace, field):
