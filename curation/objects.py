@@ -4,6 +4,7 @@ Endpoint and keys come from the usual variables (AWS_ENDPOINT_URL, AWS_ACCESS_KE
 libraries read for themselves. What their errors say is never passed on: it may quote a signed request.
 """
 
+import errno
 import hashlib
 import io
 import re
@@ -111,18 +112,29 @@ def stamp(url: str) -> Stamp:
     return _stamp_of(_or_os_error(lambda: _filesystem(scheme).info(url)))
 
 
-def read(url: str, *, limit: int) -> bytes:
-    """The bytes, or the first `limit` + 1 of them.
+def read(url: str, *, limit: int) -> tuple[bytes, Stamp]:
+    """The bytes, and the stamp of what was read.
 
     Raises:
-        OSError: see `stamp`.
+        OSError: see `stamp`; or there are more than `limit` bytes.
     """
+    scheme, rest = _parts(url)
 
-    def load() -> bytes:
-        with open_file(url) as file:
-            return file.read(limit + 1)
+    def load() -> tuple[bytes, Stamp]:
+        if scheme not in _OBSTORE_SCHEMES:
+            found = _stamp_of(_filesystem(scheme).info(url))
+            return b"" if found[0] > limit else _filesystem(scheme).cat_file(url), found
+        import obstore
 
-    return _or_os_error(load)
+        store, path = _store(scheme, rest)
+        got = obstore.get(store, path)
+        found = _stamp_of(cast(Mapping[str, Any], got.meta))
+        return b"" if found[0] > limit else bytes(got.bytes()), found
+
+    data, found = _or_os_error(load)
+    if found[0] > limit:
+        raise OSError(errno.EFBIG, f"it is over {limit // 1_000_000} MB")
+    return data, found
 
 
 def open_file(url: str) -> BinaryIO:
@@ -231,9 +243,9 @@ def _or_os_error(call: Callable[[], T]) -> T:
     try:
         return call()
     except FileNotFoundError as error:
-        raise FileNotFoundError(2, _reason(error)) from None
+        raise FileNotFoundError(errno.ENOENT, _reason(error)) from None
     except Exception as error:  # whatever a store's client raises
-        raise OSError(5, _reason(error)) from None
+        raise OSError(errno.EIO, _reason(error)) from None
 
 
 def _reason(error: Exception) -> str:

@@ -1,5 +1,6 @@
 """The catalog's rows for what ingest sees: looked up, written, and marked missing, many at a time."""
 
+import os
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -106,7 +107,7 @@ def look_inside(session: Session, container: str) -> Page:
             uri: Known(row_id, (size, moment), missing)
             for uri, row_id, size, moment, missing in session.execute(known.where(Sighting.current, within))
         },
-        {row.uri: _failure(row) for row in session.scalars(select(Quarantined).where(failed))},
+        {row.uri: _failure(row) for row in session.scalars(select(Quarantined).where(failed).order_by(Quarantined.id))},
         {},
     )
 
@@ -210,11 +211,12 @@ def mark_missing(workspace: Workspace, roots: Iterable[Root], *, seen: Ints, rea
 def release_gone(
     workspace: Workspace, roots: Iterable[Root], *, failed: Collection[str], read: Collection[str]
 ) -> None:
-    """Take out of quarantine what lies under `roots`, did not fail now, and is not there any longer."""
+    """Take out of quarantine what lies under `roots`, did not fail now, and is not there any longer or a folder."""
     for root in roots:
         with workspace.database.read() as session:
             held = session.scalars(select(Quarantined.uri).where(_begins(Quarantined.uri, root.prefix))).all()
-        gone = [uri for uri in held if uri not in failed and covers(root, uri) and _is_gone(uri, read)]
+        passed = [uri for uri in held if uri not in failed and covers(root, uri)]
+        gone = [uri for uri in passed if os.path.isdir(uri) or _is_gone(uri, read)]
         if gone:
             with workspace.database.write() as session:
                 for start in range(0, len(gone), _CHUNK):

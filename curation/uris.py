@@ -118,13 +118,11 @@ def read(uri: str, *, limit: int = 1 << 31) -> tuple[bytes, Stamp]:
         OSError: not there, or not to be read.
     """
     address = split(uri)
-    if address.is_whole and not objects.is_url(uri):
-        return _read_file(uri, limit)
+    if address.is_whole:
+        return objects.read(uri, limit=limit) if objects.is_url(uri) else _read_file(uri, limit)
     found = stamp(uri)
     try:
-        if address.is_whole:
-            data = objects.read(uri, limit=limit)
-        elif address.member is not None:
+        if address.member is not None:
             data = _reader(address.file, found).read(address.member, limit)
         else:
             with open_file(address.file) as file:

@@ -1,5 +1,6 @@
 """Frames of videos as images of their own, the same bytes every time they are asked for."""
 
+import os
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -56,6 +57,9 @@ def frames(file: BinaryIO, *, every_s: float, on_scene_change: bool, max_pixels:
     """
     import av
 
+    if not file.seek(0, os.SEEK_END):
+        raise UnreadableError("the file is empty")
+    file.seek(0)
     try:
         with av.open(file, mode="r", options={"format_whitelist": _FORMATS}) as container:
             stream = _stream(container)

@@ -118,7 +118,9 @@ def show_image(context: typer.Context, image_id: int, as_json: AsJson = False) -
     for one in document["sightings"]:
         state = "" if one["current"] and not one["missing"] else ", missing" if one["current"] else ", replaced since"
         scene = f", scene {one['scene']}" if one["scene"] else ""
-        lines.append(f"seen at {console.printable(one['uri'])} ({one['source']}{scene}{state}) {one['details'] or ''}".rstrip())
+        lines.append(
+            f"seen at {console.printable(one['uri'])} ({one['source']}{scene}{state}) {one['details'] or ''}".rstrip()
+        )
     console.emit(document, lines, as_json=as_json)
 
 
