@@ -168,7 +168,10 @@ def _write_image_folder(
     with (folder / "metadata.jsonl").open("w") as metadata:
         for row, link, file in zip(rows, links, files, strict=True):
             (folder / link).parent.mkdir(parents=True, exist_ok=True)
-            (folder / link).symlink_to(file)
+            if file.parent == copies:  # a cache, which may be deleted
+                shutil.copyfile(file, folder / link)
+            else:
+                (folder / link).symlink_to(file)
             metadata.write(json.dumps({"file_name": str(link), **asdict(row)}) + "\n")
 
 

@@ -85,7 +85,8 @@ def find(url: str) -> Iterator[tuple[str, Stamp]]:
     else:
         listed = _list_fsspec(scheme, base)
     for uri, one in _each_told(url, listed):
-        if not is_glob(url) or fnmatchcase(uri, url):
+        is_itself = scheme not in ("http", "https") and uri == url.rstrip("/")  # or the mark of an empty folder
+        if fnmatchcase(uri, url) if is_glob(url) else not is_itself:
             found += 1
             yield uri, one
     if not found and not is_glob(url):

@@ -198,10 +198,10 @@ def _behind_urls(findings: Findings, urls: Sequence[str]) -> Iterator[tuple[str,
         start = _before_magic(url) if objects.is_glob(url) else url
         for uri, stamp in objects.find(url):
             is_single = uri == url
-            has_suffix = "." in uri.rpartition("/")[2]
+            may_be = may_be_image(uri) or ("." not in uri.rpartition("/")[2] and stamp[0] > 0)  # 0: marks a folder
             kind = uris.kind(uri)
             is_meant = is_single or not is_hidden(uri.removeprefix(start))
-            if is_meant and (kind != "file" or is_single or may_be_image(uri) or not has_suffix):
+            if is_meant and (kind != "file" or is_single or may_be):
                 is_empty = False
                 yield uri, Candidate(uri, stamp, kind)
         if is_single:

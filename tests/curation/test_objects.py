@@ -79,6 +79,8 @@ def test_a_prefix_is_searched_like_a_folder(workspace: Workspace, bucket: Bucket
         bucket.put(f"north/{name}", picture(i))
     bucket.put("north/.hidden/c.png", picture(98))
     bucket.put("north/labels.json", b"{}")
+    bucket.put("north/", b"")  # as consoles mark a folder
+    bucket.put("north/deep/", b"")
     bucket.put("northern/d.png", picture(99))
     summary = ingest(workspace, ["s3://photos/north"])
     assert (summary.files, summary.new_images, summary.quarantined) == (len(names), len(names), [])
