@@ -117,6 +117,8 @@ def find(
     for source in sources:
         path = os.path.abspath(source.removeprefix("file://"))
         if objects.is_url(source) and not os.path.lexists(source):
+            if source.lower().endswith(manifests.SUFFIXES):
+                raise InvalidInputError(f"A manifest has to be a file here: fetch {objects.check(source)} first.")
             urls.append(objects.check(source))
         elif path.lower().endswith(manifests.SUFFIXES) and os.path.isfile(path):
             named.update(manifests.read(Path(path)))
@@ -180,7 +182,7 @@ def _candidates(
     else:
         yield from map(_named, sorted(named))
     if closed:
-        findings.notes.append(f"{closed} archives were left closed: name them as sources to take in their images.")
+        findings.notes.append(f"Archives left closed: {closed}. Name them as sources to take in their images.")
 
 
 def _in_folders(findings: Findings, folders: Sequence[str], passing: str) -> Iterator[tuple[str, Candidate]]:

@@ -215,7 +215,7 @@ def test_archives_in_a_folder_stay_closed_unless_named(workspace: Workspace, tmp
     summary = ingest(workspace, [str(folder)])
     assert (summary.files, summary.notes) == (
         1,
-        ["1 archives were left closed: name them as sources to take in their images."],
+        ["Archives left closed: 1. Name them as sources to take in their images."],
     )
     assert ingest(workspace, [str(folder), str(path)]).new_images == 1
     assert ingest(workspace, [str(folder)]).missing == 0

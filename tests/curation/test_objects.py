@@ -189,6 +189,8 @@ def test_a_url_that_holds_a_secret_is_refused_without_saying_it(workspace: Works
 def test_a_scheme_nobody_knows(workspace: Workspace) -> None:
     with pytest.raises(InvalidInputError, match="Nothing here reads gopher:// URLs"):
         ingest(workspace, ["gopher://example.org/a.png"])
+    with pytest.raises(InvalidInputError, match=r"fetch s3://photos/list\.csv first"):
+        ingest(workspace, ["s3://photos/list.csv"])
 
 
 def test_any_file_system_of_fsspec(workspace: Workspace) -> None:
