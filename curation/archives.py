@@ -1,6 +1,6 @@
 """Images inside zip and tar archives. Nothing is unpacked to disk: the names inside are only names."""
 
-import shutil
+import contextlib
 import stat
 import tarfile
 import tempfile
@@ -11,7 +11,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Hashable, Iterator
 from dataclasses import dataclass
 from functools import partial
-from typing import IO, BinaryIO, Protocol
+from typing import IO, Any, BinaryIO, Protocol
 
 SUFFIXES = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz")
 BEGINNING = 32  # bytes a member is known by
@@ -115,13 +115,15 @@ def _is_zip(file: BinaryIO) -> bool:
 class _ZipReader:
     def __init__(self, file: BinaryIO) -> None:
         self._archive = zipfile.ZipFile(file)
+        self._lock = threading.Lock()  # it counts its open members, not minding threads
         weakref.finalize(self, file.close)
 
     def __contains__(self, name: object) -> bool:
         return name in self._archive.NameToInfo
 
     def read(self, name: str, limit: int) -> bytes:
-        return _read(partial(_open_zipped, self._archive, self._archive.getinfo(name)), limit) or b""
+        with self._lock:
+            return _read(partial(_open_zipped, self._archive, self._archive.getinfo(name)), limit) or b""
 
 
 class _TarReader:
@@ -134,7 +136,11 @@ class _TarReader:
         self._lock = threading.Lock()
         weakref.finalize(self, file.close)
         self._archive = tarfile.TarFile(fileobj=file, errors="backslashreplace")
-        self._infos = {info.name: info for info in self._archive.getmembers() if info.isreg()}
+        self._infos: dict[str, tarfile.TarInfo] = {}
+        with contextlib.suppress(tarfile.TarError):  # an archive that was cut short has what is before the cut
+            for info in self._archive:
+                if info.isreg():
+                    self._infos[info.name] = info
 
     def __contains__(self, name: object) -> bool:
         return name in self._infos
@@ -145,18 +151,29 @@ class _TarReader:
 
 
 def _decompressed(file: BinaryIO) -> BinaryIO:
+    """All of a compressed file that can be decompressed, in a file without a name."""
     import bz2
     import gzip
     import lzma
+    import zlib
 
     file.seek(0)
     start = file.read(6)
     file.seek(0)
-    opener = bz2.open if start.startswith(b"BZh") else lzma.open if start == b"\xfd7zXZ\0" else gzip.open
+    opener: Callable[[BinaryIO], Any] = gzip.open
+    if start.startswith(_COMPRESSED[1:]):
+        opener = bz2.open if start.startswith(b"BZh") else lzma.open
     spool = tempfile.TemporaryFile()  # noqa: SIM115 - its reader closes it
     try:
-        with file, opener(file, "rb") as plain:
-            shutil.copyfileobj(plain, spool, 1 << 20)
+        with file, opener(file) as plain:
+
+            def read_on() -> bytes:
+                with contextlib.suppress(EOFError, OSError, zlib.error, lzma.LZMAError):
+                    return bytes(plain.read1(1 << 16))
+                return b""
+
+            while block := read_on():
+                spool.write(block)
     except BaseException:
         spool.close()
         raise

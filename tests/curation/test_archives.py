@@ -150,7 +150,7 @@ def test_a_member_that_swells_is_read_no_further_than_any_picture(workspace: Wor
     assert summary.new_images == 1
 
 
-@pytest.mark.parametrize("cut", ["a.zip", "a.tar", "a.tar.gz"])
+@pytest.mark.parametrize("cut", ["a.zip", "a.tar", "a.tar.gz", "a.tar.xz"])
 def test_of_a_truncated_archive_the_whole_members_are_taken(workspace: Workspace, tmp_path: Path, cut: str) -> None:
     members = [("a.png", picture(1)), *((f"{i}.png", noise() + bytes([i])) for i in range(5))]
     path = (write_zip if cut.endswith("zip") else write_tar)(tmp_path / cut, members)
@@ -159,6 +159,7 @@ def test_of_a_truncated_archive_the_whole_members_are_taken(workspace: Workspace
     assert summary.quarantined
     assert all("archive" in reason for _, reason in summary.quarantined)
     assert (summary.new_images >= 1) == (cut != "a.zip")  # a zip's list of members is at its end
+    assert len(contents(workspace)) == summary.new_images
     again = ingest(workspace, [str(path)])
     assert (again.unchanged, again.quarantined) == (summary.new_images, summary.quarantined)
     (write_zip if cut.endswith("zip") else write_tar)(path, members)
