@@ -58,7 +58,7 @@ def check(url: str) -> str:
             f"The URL {shown} carries a password, signature or query. Uris are stored and shown, so give it without "
             "and put keys into the environment (AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY …)."
         )
-    if "::" in rest.partition("/")[0] or scheme not in _OBSTORE_SCHEMES:
+    if scheme not in _OBSTORE_SCHEMES:
         import fsspec
 
         if scheme not in fsspec.available_protocols():
@@ -76,20 +76,18 @@ def find(url: str) -> Iterator[tuple[str, Stamp]]:
         RemoteError: the store does not answer, or refuses.
     """
     scheme, rest = _parts(url)
-    base = rest[: re.search(r"[*?[]|$", rest).start()].rpartition("/")[0] if is_glob(url) else rest.rstrip("/")  # type: ignore[union-attr]
-    found = 0
-    if scheme in ("http", "https") and not is_glob(url):
-        listed: Iterator[tuple[str, Stamp]] = iter([(url, _told(url, lambda: stamp(url)))])
-    elif scheme in _OBSTORE_SCHEMES:
-        listed = _list_store(scheme, base)
+    magic = re.search(r"[*?[]", rest)
+    base = rest[: magic.start()].rpartition("/")[0] if magic else rest.rstrip("/")
+    if scheme in ("http", "https"):  # the web lists nothing
+        listed: Iterator[tuple[str, Stamp]] = iter(())
     else:
-        listed = _list_fsspec(scheme, base)
+        listed = _list_store(scheme, base) if scheme in _OBSTORE_SCHEMES else _list_fsspec(scheme, base)
+    is_empty = True
     for uri, one in _each_told(url, listed):
-        is_itself = scheme not in ("http", "https") and uri == url.rstrip("/")  # or the mark of an empty folder
-        if fnmatchcase(uri, url) if is_glob(url) else not is_itself:
-            found += 1
+        if fnmatchcase(uri, url) if magic else uri != url.rstrip("/"):  # itself: the mark of an empty folder
+            is_empty = False
             yield uri, one
-    if not found and not is_glob(url):
+    if is_empty and not magic:
         yield url, _told(url, lambda: stamp(url))  # the URL of one object
 
 
