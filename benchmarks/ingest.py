@@ -16,6 +16,8 @@ import tarfile
 import tempfile
 import time
 from collections.abc import Iterator
+from itertools import count as count_from
+from itertools import islice, zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +30,7 @@ from store.workspace import open_workspace
 _CIFAR = Path(__file__).parents[2] / "shared" / "data" / "cifar10-photos.tar"
 _SIDES = (150, 224, 300, 480, 640, 1024)  # pixels
 _A_FOLDER = 1000  # files
+_TURNS = 4  # a photo is saved again three times before the next one comes
 
 
 def main() -> None:
@@ -83,36 +86,40 @@ def write(folder: Path, count: int) -> float:
 
 
 def files(count: int) -> Iterator[tuple[str, bytes]]:
-    """Suffix and bytes of `count` files, no two alike."""
+    """Suffix and bytes of `count` files, no two alike; the first of them are a like mixture, however many."""
     originals = list(photos())
-    seen = set()
-    made = 0
-    for turn in range(10**6):
+    seen: set[bytes] = set()
+    for turns in count_from(0, _TURNS):
         for position, (suffix, data) in enumerate(originals):
-            if turn:
-                suffix, data = saved_again(data, turn, position)  # noqa: PLW2901
-            digest = hashlib.sha256(data).digest()
-            if digest not in seen:
-                seen.add(digest)
-                yield suffix, data
-                made += 1
-            if made == count:
-                return
+            for turn in range(turns, turns + _TURNS):
+                made = (suffix, data) if turn == 0 else saved_again(data, turn, position)
+                digest = hashlib.sha256(made[1]).digest()
+                if digest not in seen:
+                    seen.add(digest)
+                    yield made
+                if len(seen) == count:
+                    return
 
 
 def photos() -> Iterator[tuple[str, bytes]]:
-    """Every solar cell, and as many CIFAR photos."""
+    """Every solar cell, and after each a CIFAR photo."""
     import elpv_dataset
 
     cells = sorted((Path(elpv_dataset.__file__).parent / "data" / "images").glob("*.png"))
-    yield from (("png", path.read_bytes()) for path in cells)
+    for cell, photo in zip_longest(cells, islice(cifar_photos(), len(cells))):
+        yield "png", cell.read_bytes()
+        if photo is not None:
+            yield "jpg", photo
+
+
+def cifar_photos() -> Iterator[bytes]:
+    """The files of the CIFAR photos; none where the shared data is absent."""
     if _CIFAR.exists():
         with tarfile.open(_CIFAR) as archive:
-            names = sorted(name for name in archive.getnames() if name.endswith(".jpg"))[: len(cells)]
-            for name in names:
+            for name in sorted(name for name in archive.getnames() if name.endswith(".jpg")):
                 file = archive.extractfile(name)
-                assert file is not None
-                yield "jpg", file.read()
+                if file is not None:
+                    yield file.read()
 
 
 def saved_again(data: bytes, turn: int, position: int) -> tuple[str, bytes]:
