@@ -92,9 +92,21 @@ def create_app(workspace: Workspace, *, hosts: Sequence[str] = LOOPBACK_HOSTS) -
             return documents.status(session)
 
     @app.get("/v1/images")
-    def list_images(after: int = 0, limit: int = 100) -> dict[str, Any]:
+    def list_images(
+        after: int = 0, limit: int = 100, where: str | None = None, sort: str | None = None
+    ) -> dict[str, Any]:
         with workspace.database.read() as session:
-            return documents.images(session, after=after, limit=limit)
+            return documents.images(session, after=after, limit=limit, where=where, sort=sort)
+
+    @app.get("/v1/images/{image_id}")
+    def show_image_record(image_id: int) -> dict[str, Any]:
+        with workspace.database.read() as session:
+            return documents.image(session, image_id)
+
+    @app.get("/v1/quarantine")
+    def list_quarantine() -> dict[str, Any]:
+        with workspace.database.read() as session:
+            return documents.quarantine(session)
 
     @app.get("/v1/duplicates")
     def list_duplicates(after: int = 0, limit: int = 100) -> dict[str, Any]:

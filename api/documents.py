@@ -5,10 +5,11 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
-from sqlalchemy import func, select
+from sqlalchemy import and_, func, or_, select
 from sqlalchemy.orm import Session
 
 from api import dashboard
+from curation import where as expressions
 from store.errors import InvalidInputError, NotFoundError
 from store.schema import (
     Batch,
@@ -31,13 +32,38 @@ def status(session: Session) -> dict[str, Any]:
     return {"stages": [asdict(stage) for stage in dashboard.stages(session)]}
 
 
-def images(session: Session, *, after: int = 0, limit: int = 100) -> dict[str, Any]:
-    """A page of images by id; `next` is what to ask for `after`, none on the last page."""
-    page = session.scalars(select(Image).where(Image.id > after).order_by(Image.id).limit(_checked(limit) + 1)).all()
+def images(
+    session: Session, *, after: int = 0, limit: int = 100, where: str | None = None, sort: str | None = None
+) -> dict[str, Any]:
+    """A page of images; `next` is what to ask for `after`, none on the last page.
+
+    `where` chooses images (see curation.where). They come by id, or by the field `sort`, downwards with a `-`
+    before it; those without a value come last.
+
+    Raises:
+        InvalidInputError: `where` or `sort` cannot be understood, or `limit` is too large.
+    """
+    found = select(Image).limit(_checked(limit) + 1)
+    if where is not None:
+        found = found.where(expressions.clause(where, session))
+    if sort is None:
+        found = found.where(Image.id > after).order_by(Image.id)
+    else:
+        value = expressions.own_value(sort.removeprefix("-"))
+        downwards = sort.startswith("-")
+        found = found.order_by(value.is_(None), value.desc() if downwards else value, Image.id)
+        if after:
+            last = session.scalar(select(value).where(Image.id == after))
+            beyond = and_(value.is_(None), Image.id > after)
+            if last is not None:
+                further = value < last if downwards else value > last
+                beyond = or_(further, and_(value == last, Image.id > after), value.is_(None))
+            found = found.where(beyond)
+    page = session.scalars(found).all()
     shown = page[:limit]
     sightings: dict[int, list[Sighting]] = defaultdict(list)
-    found = select(Sighting).where(Sighting.image_id.in_([image.id for image in shown])).order_by(Sighting.id.desc())
-    for sighting in session.scalars(found):
+    rows = select(Sighting).where(Sighting.image_id.in_([image.id for image in shown])).order_by(Sighting.id.desc())
+    for sighting in session.scalars(rows):
         sightings[sighting.image_id].append(sighting)
     return {
         "images": [_image(image, sightings[image.id]) for image in shown],
@@ -54,10 +80,17 @@ def image(session: Session, image_id: int) -> dict[str, Any]:
     row = session.get(Image, image_id)
     if row is None:
         raise NotFoundError(f"There is no image {image_id}. See: winnow images list.")
-    order = (Sighting.current.desc(), Sighting.uri)
+    order = (Sighting.current.desc(), Sighting.missing, Sighting.uri)
     sightings = list(session.scalars(select(Sighting).where(Sighting.image_id == image_id).order_by(*order)))
     seen = [
-        {"uri": one.uri, "source": one.source, "scene": one.scene, "details": one.details, "current": one.current}
+        {
+            "uri": one.uri,
+            "source": one.source,
+            "scene": one.scene,
+            "details": one.details,
+            "current": one.current,
+            "missing": one.missing,
+        }
         for one in sightings
     ]
     return {**_image(row, sightings), "sightings": seen}
@@ -136,7 +169,15 @@ def _image(image: Image, sightings: list[Sighting]) -> dict[str, Any]:
         "width": image.width,
         "height": image.height,
         "format": image.format,
-        "status": "present" if current else "gone",
+        "bytes": image.bytes,
+        "sharpness": image.sharpness,
+        "exposure": image.exposure,
+        "entropy": image.entropy,
+        "captured_at": None if image.captured_at is None else image.captured_at.isoformat(),
+        "latitude": image.latitude,
+        "longitude": image.longitude,
+        "note": image.note,
+        "status": "present" if any(one.current and not one.missing for one in sightings) else "missing",
     }
 
 

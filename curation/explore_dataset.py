@@ -37,7 +37,7 @@ class DatasetSummary:
 def replace(workspace: Workspace) -> DatasetSummary:
     """Build the dataset from what the catalog holds now, then put it in the place of the one before."""
     with workspace.database.read() as session:
-        catalog = explore_fields.read(session)
+        catalog = explore_fields.read(session, workspace.originals_dir)
         encoder = session.scalar(
             select(Encoder.name).where(Encoder.id == select(func.max(Embedding.encoder_id)).scalar_subquery())
         )

@@ -4,6 +4,7 @@ Every field belongs to a word of the vocabulary; the user's own columns are call
 a model's predictions `prediction_…`, so that no name of theirs can collide with another.
 """
 
+import contextlib
 import json
 import os
 import re
@@ -11,13 +12,16 @@ import sys
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, TypeAlias
 
 import numpy as np
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from curation import labels
+from curation import labels, uris
+from curation.originals import Original
+from store.errors import NotFoundError
 from store.schema import (
     Batch,
     DuplicateGroup,
@@ -76,9 +80,13 @@ class Catalog:
     without_file: int  # images that no local file stands behind any more
 
 
-def read(session: Session) -> Catalog:
-    """The images that a local file stands behind, and all fields that any of them has."""
-    sightings = _sightings(session)
+def read(session: Session, copies: Path) -> Catalog:
+    """The images whose bytes can be had, and all fields that any of them has.
+
+    Those behind a URL or inside an archive or video are copied into the folder `copies`: a viewer needs files.
+    """
+    paths = _paths(session, copies)
+    sightings = {image_id: sighting for image_id, (sighting, _) in paths.items()}
     versions = session.scalars(select(Version).order_by(Version.created_at, Version.id)).all()
     columns: dict[str, Column] = {
         "source": {image_id: sighting.source for image_id, sighting in sightings.items()},
@@ -98,7 +106,7 @@ def read(session: Session) -> Catalog:
     items = [
         Item(
             image_id=ImageId(image.id),
-            path=sightings[image.id].uri,
+            path=str(paths[image.id][1]),
             width=image.width,
             height=image.height,
             bytes=image.bytes,
@@ -117,12 +125,24 @@ def read(session: Session) -> Catalog:
     )
 
 
-def _sightings(session: Session) -> dict[int, Sighting]:
-    """For each image the first of its current sightings whose file is there."""
-    found: dict[int, Sighting] = {}
-    for sighting in session.scalars(select(Sighting).where(Sighting.current).order_by(Sighting.uri)):
-        if sighting.image_id not in found and os.path.isfile(sighting.uri):
-            found[sighting.image_id] = sighting
+def _paths(session: Session, copies: Path) -> dict[int, tuple[Sighting, Path]]:
+    """For each image the first of its current sightings whose bytes can be had, and the file that holds them."""
+    found: dict[int, tuple[Sighting, Path]] = {}
+    rows = session.execute(
+        select(Sighting, Image.sha256, Image.format)
+        .join(Image, Image.id == Sighting.image_id)
+        .where(Sighting.current)
+        .order_by(Sighting.uri)
+    )
+    for sighting, sha256, file_format in rows:
+        if sighting.image_id in found:
+            continue
+        if os.path.isfile(sighting.uri):
+            found[sighting.image_id] = (sighting, Path(sighting.uri))
+        elif not uris.is_local_file(sighting.uri):
+            original = Original(ImageId(sighting.image_id), sha256, file_format, (sighting.uri,))
+            with contextlib.suppress(NotFoundError):
+                found[sighting.image_id] = (sighting, original.locate(copies))
     return found
 
 

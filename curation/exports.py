@@ -75,7 +75,7 @@ def export(workspace: Workspace, reference: str, *, format: str, folder: Path) -
         if format == "parquet":
             _write_parquet(partial, rows)
         else:
-            _write_image_folder(partial, rows, links, sources)
+            _write_image_folder(partial, rows, links, sources, workspace.originals_dir)
         fail_points.reach("export.before_rename")
     return ExportSummary(version.id, format, folder, len(rows))
 
@@ -151,13 +151,13 @@ def _write_parquet(folder: Path, rows: Sequence[_Row]) -> None:
 
 
 def _write_image_folder(
-    folder: Path, rows: Sequence[_Row], links: Sequence[Path], sources: Mapping[str, Original]
+    folder: Path, rows: Sequence[_Row], links: Sequence[Path], sources: Mapping[str, Original], copies: Path
 ) -> None:
     """Links to files whose bytes were looked at now: a name in a version stands for one content."""
     files, gone = [], []
     for row in rows:
         try:
-            files.append(sources[row.sha256].locate())
+            files.append(sources[row.sha256].locate(copies))
         except NotFoundError:
             gone.append(row.uri)
     if gone:
@@ -168,7 +168,10 @@ def _write_image_folder(
     with (folder / "metadata.jsonl").open("w") as metadata:
         for row, link, file in zip(rows, links, files, strict=True):
             (folder / link).parent.mkdir(parents=True, exist_ok=True)
-            (folder / link).symlink_to(file)
+            if file.parent == copies:  # a cache, which may be deleted
+                shutil.copyfile(file, folder / link)
+            else:
+                (folder / link).symlink_to(file)
             metadata.write(json.dumps({"file_name": str(link), **asdict(row)}) + "\n")
 
 

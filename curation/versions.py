@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, cast
 
-from sqlalchemy import Select, insert, select
+from sqlalchemy import Select, and_, insert, select
 from sqlalchemy.orm import Session
 
 from curation import gates, labels, splits
@@ -368,11 +368,12 @@ def _groups(session: Session) -> _Groups:
 
 
 def _files(session: Session) -> _Files:
+    there = and_(Sighting.current, ~Sighting.missing)
     sightings = session.execute(
-        select(Sighting.image_id, Sighting.uri, Sighting.current).order_by(Sighting.current, Sighting.uri.desc())
+        select(Sighting.image_id, Sighting.uri, there.label("there")).order_by("there", Sighting.uri.desc())
     ).all()
-    uris = {image_id: uri for image_id, uri, _ in sightings}  # the last wins: a current one, where there is one
-    return _Files(uris, gone=uris.keys() - {image_id for image_id, _, current in sightings if current})
+    uris = {image_id: uri for image_id, uri, _ in sightings}  # the last wins: one that is there, where there is one
+    return _Files(uris, gone=uris.keys() - {image_id for image_id, _, is_there in sightings if is_there})
 
 
 def _evidence(session: Session, label_ids: Select[int]) -> dict[int, str]:

@@ -84,6 +84,17 @@ def image_ids(session: Session, expression: str) -> Ints:
     return np.fromiter(found, dtype=np.int64)
 
 
+def own_value(field: str) -> ColumnElement[Any]:
+    """The value of one of an image's own fields, to sort by.
+
+    Raises:
+        InvalidInputError: an image has no such field.
+    """
+    if field not in _OWN:
+        raise InvalidInputError(f"Images cannot be sorted by {field!r}, but by: {', '.join(_OWN)}.")
+    return _OWN[field][1]
+
+
 @dataclass(frozen=True)
 class _Field:
     """Something known of an image: a value of its own, or one of each of its current sightings."""

@@ -98,7 +98,22 @@ class Quarantined(Base):
     uri: Mapped[str] = mapped_column(unique=True)
     source: Mapped[str]
     reason: Mapped[str]
+    bytes: Mapped[int | None] = mapped_column(BigInteger)  # with modified_ns: tried again when either changed;
+    modified_ns: Mapped[int | None] = mapped_column(BigInteger)  # none where the next ingest is to try in any case
     seen_at: Mapped[datetime] = mapped_column(default=now)
+
+
+class Container(Base):
+    """An archive or video that was read to its end; until it changes, what is inside is known."""
+
+    __tablename__ = "containers"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    uri: Mapped[str] = mapped_column(unique=True)
+    bytes: Mapped[int] = mapped_column(BigInteger)
+    modified_ns: Mapped[int] = mapped_column(BigInteger)
+    frames: Mapped[str | None]  # which frames of a video were taken, such as "every 1.0 s"
+    read_at: Mapped[datetime] = mapped_column(default=now)
 
 
 # --- vectors and duplicates ----------------------------------------------------------------------

@@ -47,6 +47,11 @@ class Workspace:
         """JPEG thumbnails named by sha256."""
         return self.home / "thumbnails"
 
+    @property
+    def originals_dir(self) -> Path:
+        """Copies of images that are no files: those behind URLs, in archives and in videos."""
+        return self.home / "originals"
+
     @cached_property
     def key(self) -> bytes:
         """The 32-byte secret that signs image URLs; made on first use, readable by its owner only."""

@@ -52,6 +52,11 @@ def table(headings: Sequence[str], rows: Iterable[Sequence[object]]) -> list[str
     return lines
 
 
+def printable(text: str) -> str:
+    """`text` on one line: what a terminal would not print, such as a newline in a file's name, spelled out."""
+    return "".join(sign if sign.isprintable() else sign.encode("unicode_escape").decode() for sign in text)
+
+
 @contextmanager
 def progress_bar(what: str) -> Iterator[Progress]:
     """A bar with rate and time left on a terminal's stderr; silent in a pipe."""
@@ -71,7 +76,7 @@ def _cell(value: object) -> str:
         return "–"
     if isinstance(value, float):
         return f"{value:.3f}"
-    return str(value)
+    return printable(str(value))
 
 
 def _is_number(cell: str) -> bool:

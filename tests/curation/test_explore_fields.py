@@ -1,4 +1,6 @@
 import os
+import zipfile
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -22,7 +24,7 @@ def images(workspace, build, tmp_path):
 
 def read(workspace):
     with workspace.database.read() as session:
-        return explore_fields.read(session)
+        return explore_fields.read(session, workspace.originals_dir)
 
 
 def values(workspace, field):
@@ -228,3 +230,16 @@ def test_no_key_of_a_user_breaks_a_field_name(workspace, images):
 def test_half_a_surrogate_pair_is_spelled_out(workspace, images):
     set_details(workspace, {images[0]: {"broken": "\ud800!"}})
     assert values(workspace, "details_broken") == {images[0]: "\\ud800!"}
+
+
+def test_an_image_in_an_archive_is_shown_from_a_copy(workspace, build, tmp_path):
+    (image_id,) = build.images(1)
+    archive = tmp_path / "photos.zip"
+    with zipfile.ZipFile(archive, "w") as file:
+        file.writestr("0.png", b"0")  # whose sha256 the image has
+    with workspace.database.write() as session:
+        session.scalars(select(schema.Sighting)).one().uri = f"{archive}!/0.png"
+    (item,) = read(workspace).items
+    assert (item.image_id, Path(item.path).read_bytes()) == (image_id, b"0")
+    archive.unlink()
+    assert read(workspace).items == [item]

@@ -1,6 +1,7 @@
 import json
 import subprocess
 import sys
+import zipfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -8,7 +9,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from sqlalchemy import select
+from sqlalchemy import select, update
 
 from curation import exports, versions
 from store import schema
@@ -53,6 +54,22 @@ def test_parquet_has_a_row_per_image(workspace: Workspace, tmp_path: Path) -> No
     assert Path(rows[0]["uri"]).is_file()
     document = json.loads((tmp_path / "out" / "version.json").read_text())
     assert (document["id"], document["classes"]) == (summary.version, ["cat", "../dog"])
+
+
+def test_what_is_no_file_is_copied_into_an_image_folder(
+    workspace: Workspace, cut: list[ImageId], tmp_path: Path
+) -> None:
+    archive = tmp_path / "photos.zip"
+    with zipfile.ZipFile(archive, "w") as file:
+        file.writestr("0.png", b"0")
+    with workspace.database.write() as session:
+        session.execute(
+            update(schema.Sighting).where(schema.Sighting.image_id == cut[0]).values(uri=f"{archive}!/0.png")
+        )
+    out = tmp_path / "out"
+    exports.export(workspace, "pets", format="image-folder", folder=out)
+    (copy,) = (path for path in out.rglob("*.png") if not path.is_symlink())
+    assert copy.read_bytes() == b"0"
 
 
 @pytest.mark.usefixtures("cut")

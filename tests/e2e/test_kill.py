@@ -8,6 +8,7 @@ import os
 import signal
 import subprocess
 import sys
+import tarfile
 from pathlib import Path
 from typing import Any
 
@@ -56,6 +57,19 @@ def test_ingest(tmp_path: Path, photos: Path, fail_point: str) -> None:
     listed = json.loads(winnow(home, "images", "list", "--limit", "1000", "--json").stdout)["images"]
     assert sorted(Path(uri).name for image in listed for uri in image["uris"]) == sorted(os.listdir(photos))
     assert len({image["sha256"] for image in listed}) == len(listed)
+    assert verified(home)["ok"]
+
+
+@pytest.mark.parametrize("fail_point", ["ingest.before_commit:2", "ingest.after_commit:3"])
+def test_ingest_of_an_archive(tmp_path: Path, photos: Path, fail_point: str) -> None:
+    home, archive = tmp_path / "home", tmp_path / "photos.tar.gz"
+    with tarfile.open(archive, "w:gz") as tar:
+        tar.add(photos, "photos")
+    assert winnow(home, "ingest", str(archive), fail_point=fail_point).returncode == -signal.SIGKILL
+    done = json.loads(winnow(home, "ingest", str(archive), "--json").stdout)
+    committed = {"ingest.before_commit:2": 200, "ingest.after_commit:3": 450}[fail_point]
+    assert (done["unchanged"], done["new_images"]) == (committed, 450 - committed)
+    assert json.loads(winnow(home, "ingest", str(archive), "--json").stdout)["unchanged"] == 450
     assert verified(home)["ok"]
 
 

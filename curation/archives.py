@@ -1,0 +1,211 @@
+"""Images inside zip and tar archives. Nothing is unpacked to disk: the names inside are only names."""
+
+import contextlib
+import stat
+import tarfile
+import tempfile
+import threading
+import weakref
+import zipfile
+from collections import OrderedDict
+from collections.abc import Callable, Hashable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from typing import IO, Any, BinaryIO, Protocol
+
+SUFFIXES = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz")
+BEGINNING = 32  # bytes a member is known by
+_COMPRESSED = (b"\x1f\x8b", b"BZh", b"\xfd7zXZ\0")  # how gzip, bzip2 and xz begin
+_KEPT_OPEN = 4  # archives
+
+
+class UnreadableError(Exception):
+    """This archive, or this member of one, cannot be read; the message is the reason."""
+
+
+@dataclass(frozen=True)
+class Member:
+    """One file in an archive, to be read before the next one is asked for."""
+
+    name: str
+    open: Callable[[], IO[bytes]]
+
+    def read(self, limit: int, is_wanted: Callable[[bytes], bool]) -> bytes | None:
+        """All of it, or the first `limit` + 1 bytes; none where `is_wanted` says no to how it begins.
+
+        Raises:
+            UnreadableError: it is encrypted or damaged.
+        """
+        return _read(self.open, limit, is_wanted)
+
+
+def members(file: BinaryIO) -> Iterator[Member]:
+    """The regular files of an archive in its order, links and folders left out.
+
+    A name may come again: as with every unpacker, the last one counts.
+
+    Raises:
+        UnreadableError: this is no archive, or it is damaged from here on.
+        OSError: the file cannot be read.
+    """
+    try:
+        if _is_zip(file):
+            with zipfile.ZipFile(file) as archive:
+                for info in archive.infolist():
+                    if not info.is_dir():
+                        yield Member(info.filename, partial(_open_zipped, archive, info))
+        else:
+            file.seek(0)
+            with tarfile.open(fileobj=file, mode="r|*", errors="backslashreplace") as tar:
+                for entry in tar:
+                    if entry.isreg():
+                        yield Member(entry.name, partial(_open_tarred, tar, entry))
+    except Exception as error:  # a parser fed with hostile bytes may raise anything
+        if isinstance(error, OSError) and error.errno is not None:
+            raise
+        raise UnreadableError(f"the archive is damaged or none: {_said(error)}") from error
+
+
+class Reader(Protocol):
+    """Reads members by name, in any order and from several threads."""
+
+    def __contains__(self, name: object) -> bool: ...
+
+    def read(self, name: str, limit: int) -> bytes:
+        """All of it, or the first `limit` + 1 bytes; raises KeyError or UnreadableError."""
+
+
+def reader(key: Hashable, open_file: Callable[[], BinaryIO]) -> Reader:
+    """A reader of the archive that `open_file` opens; the last few are kept, each under its `key`.
+
+    A compressed tar cannot be read from the middle: it is decompressed once, into a file without a name.
+
+    Raises:
+        UnreadableError: this is no archive.
+        OSError: the file cannot be opened.
+    """
+    with _lock:
+        if key not in _readers:
+            _readers[key] = _open_reader(open_file())
+            while len(_readers) > _KEPT_OPEN:
+                _readers.popitem(last=False)
+        _readers.move_to_end(key)
+        return _readers[key]
+
+
+_readers: OrderedDict[Hashable, Reader] = OrderedDict()
+_lock = threading.Lock()
+
+
+def _open_reader(file: BinaryIO) -> Reader:
+    try:
+        return _ZipReader(file) if _is_zip(file) else _TarReader(file)
+    except Exception as error:
+        file.close()
+        raise UnreadableError(f"the archive is damaged or none: {_said(error)}") from error
+
+
+def _is_zip(file: BinaryIO) -> bool:
+    """Whether it is a zip; a tar that ends in one is not."""
+    file.seek(0)
+    start = file.read(512)
+    return not start.startswith(_COMPRESSED) and start[257:262] != b"ustar" and zipfile.is_zipfile(file)
+
+
+class _ZipReader:
+    def __init__(self, file: BinaryIO) -> None:
+        self._archive = zipfile.ZipFile(file)
+        self._lock = threading.Lock()  # it counts its open members, not minding threads
+        weakref.finalize(self, file.close)
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._archive.NameToInfo
+
+    def read(self, name: str, limit: int) -> bytes:
+        with self._lock:
+            return _read(partial(_open_zipped, self._archive, self._archive.getinfo(name)), limit) or b""
+
+
+class _TarReader:
+    def __init__(self, file: BinaryIO) -> None:
+        file.seek(0)
+        if file.read(6).startswith(_COMPRESSED):
+            file = _decompressed(file)
+        file.seek(0)
+        self._file = file
+        self._lock = threading.Lock()
+        weakref.finalize(self, file.close)
+        self._archive = tarfile.TarFile(fileobj=file, errors="backslashreplace")
+        self._infos: dict[str, tarfile.TarInfo] = {}
+        with contextlib.suppress(tarfile.TarError):  # an archive that was cut short has what is before the cut
+            for info in self._archive:
+                if info.isreg():
+                    self._infos[info.name] = info
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._infos
+
+    def read(self, name: str, limit: int) -> bytes:
+        with self._lock:
+            return _read(partial(_open_tarred, self._archive, self._infos[name]), limit) or b""
+
+
+def _decompressed(file: BinaryIO) -> BinaryIO:
+    """All of a compressed file that can be decompressed, in a file without a name."""
+    import bz2
+    import gzip
+    import lzma
+    import zlib
+
+    file.seek(0)
+    start = file.read(6)
+    file.seek(0)
+    opener: Callable[[BinaryIO], Any] = gzip.open
+    if start.startswith(_COMPRESSED[1:]):
+        opener = bz2.open if start.startswith(b"BZh") else lzma.open
+    spool = tempfile.TemporaryFile()  # noqa: SIM115 - its reader closes it
+    try:
+        with file, opener(file) as plain:
+
+            def read_on() -> bytes:
+                with contextlib.suppress(EOFError, OSError, zlib.error, lzma.LZMAError):
+                    return bytes(plain.read1(1 << 16))
+                return b""
+
+            while block := read_on():
+                spool.write(block)
+    except BaseException:
+        spool.close()
+        raise
+    return spool
+
+
+def _open_zipped(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> IO[bytes]:
+    if info.flag_bits & 1:
+        raise UnreadableError("it is encrypted: unpack the archive with its password and ingest the folder")
+    if stat.S_ISLNK(info.external_attr >> 16):
+        raise UnreadableError("it is a link, and links inside archives are not followed")
+    return archive.open(info)
+
+
+def _open_tarred(archive: tarfile.TarFile, info: tarfile.TarInfo) -> IO[bytes]:
+    file = archive.extractfile(info)
+    assert file is not None  # noqa: S101 - for mypy: it is a regular file
+    return file
+
+
+def _read(
+    open_member: Callable[[], IO[bytes]], limit: int, is_wanted: Callable[[bytes], bool] = lambda beginning: True
+) -> bytes | None:
+    try:
+        with open_member() as file:
+            beginning = file.read(BEGINNING)
+            return beginning + file.read(max(limit + 1 - len(beginning), 0)) if is_wanted(beginning) else None
+    except UnreadableError:
+        raise
+    except Exception as error:
+        raise UnreadableError(f"the archive is damaged here: {_said(error)}") from error
+
+
+def _said(error: Exception) -> str:
+    return " ".join(str(error).split()).rstrip(".") or type(error).__name__
