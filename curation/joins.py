@@ -34,7 +34,7 @@ _QUERIED = 50  # one in so many vectors if that is more, but never more than thi
 _SAMPLED_WORK = 2e11
 _MADE = 1000  # pairs at just the threshold
 _MADE_MISSED = 0.004  # the share of them that may be lost
-_MOST_PER_VISIT = 64  # pairs of one vector with one cell that are kept, the nearest
+_MOST_PER_VISIT = 256  # pairs of one vector with one cell that are kept, the nearest
 _ROWS = 4096  # vectors that look for the cells they visit at once
 _PRODUCTS = 1 << 18  # of visitors with members at once: they stay in the processor's cache
 _CHUNK = 1 << 15  # vectors taken at once
@@ -46,7 +46,7 @@ class Pairs:
 
     positions: Ints  # (P, 2)
     cosines: Vectors  # (P,), exact
-    truncated: int  # pairs left out where one vector had more than 64 in one cell; the nearest stay
+    truncated: int  # pairs left out where one vector had more than 256 in one cell; the nearest stay
 
 
 @dataclass(frozen=True)
