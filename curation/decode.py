@@ -14,6 +14,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from curation import colour, exif, hashes, quality
 from store.errors import InvalidInputError
@@ -110,16 +111,11 @@ class _Header:
 
 @dataclass(frozen=True)
 class _Pixels:
-    """A picture in sRGB, or in grey where no more was asked for, as the file has it: not turned upright."""
+    """A picture in sRGB, as the file has it: not turned upright."""
 
     picture: "Image"
     reduction: int
     notes: tuple[str, ...]
-
-    @property
-    def note(self) -> str | None:
-        """Everything there is to say of it, in one line."""
-        return "; ".join(self.notes) or None
 
 
 def decode(data: bytes, *, max_pixels: int = MAX_PIXELS, detail: int | None = None) -> Decoded:
@@ -136,7 +132,7 @@ def decode(data: bytes, *, max_pixels: int = MAX_PIXELS, detail: int | None = No
         header = _open(data, max_pixels)
         reduction = 1 if detail is None else header.reduction(shorter=detail, longer=detail)
         pixels = _decode(header, reduction, max_pixels)
-        return Decoded(_upright(pixels.picture, header.camera), header.format, pixels.note)
+        return Decoded(_upright(pixels.picture, header.camera), header.format, _line(pixels.notes))
 
 
 def read(data: bytes, *, max_pixels: int = MAX_PIXELS, thumbnail: bool = True) -> Reading:
@@ -153,12 +149,21 @@ def read(data: bytes, *, max_pixels: int = MAX_PIXELS, thumbnail: bool = True) -
         header = _open(data, max_pixels)
         longer = THUMBNAIL_SIDE if thumbnail else quality.LONGER_SIDE
         reduction = header.reduction(shorter=hashes.SHORTER_SIDE, longer=longer)
-        pixels = _decode(header, reduction, max_pixels, is_grey_enough=not thumbnail)
-        grey = np.asarray(pixels.picture.convert("L"))
-        found = _hash(header, pixels, grey) or hashes.compute(_grey(data, max_pixels))
+        pixels = None
+        grey = None if thumbnail else _reduced_grey(header, reduction)
+        if grey is None:
+            pixels = _decode(header, reduction, max_pixels)
+            grey, reduction = np.asarray(pixels.picture.convert("L")), pixels.reduction
+        found = None
+        if reduction > 1:
+            way_up = header.camera.orientation
+            found = hashes.estimate(grey, size=header.image.size, reduction=reduction, orientation=way_up)
+        if found is None:
+            whole = pixels if reduction == 1 and pixels else _decode(_open(data, max_pixels), 1, max_pixels)
+            found = hashes.compute(_upright(whole.picture.convert("L"), header.camera))
         measured = quality.measure(grey)
-        whole = pixels.picture.size if pixels.reduction == 1 else header.image.size
-        width, height = whole if header.camera.orientation < 5 else whole[::-1]
+        size = pixels.picture.size if pixels and reduction == 1 else header.image.size
+        width, height = size if header.camera.orientation < 5 else size[::-1]
         return Reading(
             Fingerprint(
                 sha256=hashlib.sha256(data).hexdigest(),
@@ -174,9 +179,9 @@ def read(data: bytes, *, max_pixels: int = MAX_PIXELS, thumbnail: bool = True) -
                 captured_at=header.camera.captured_at,
                 latitude=header.camera.latitude,
                 longitude=header.camera.longitude,
-                note=pixels.note,
+                note=_line(pixels.notes if pixels else header.notes),
             ),
-            thumbnail=_thumbnail(pixels, header) if thumbnail else None,
+            thumbnail=_thumbnail(pixels, header) if thumbnail and pixels else None,
         )
 
 
@@ -271,40 +276,24 @@ def _check_size(image: "Image", max_pixels: int) -> None:
         )
 
 
-def _decode(header: _Header, reduction: int, max_pixels: int, *, is_grey_enough: bool = False) -> _Pixels:
+def _decode(header: _Header, reduction: int, max_pixels: int) -> _Pixels:
     """Decode what was opened, which can be done once."""
-    profile = header.image.info.get("icc_profile")
     image: Image = header.image
     reduced: Image | None = None
     remarks: list[str] = []
     if header.format == "JPEG":
         _check_scans(header)
-        if reduction > 1:
-            is_grey = header.image.mode == "L" or (is_grey_enough and colour.is_srgb(profile))
-            reduced = _reduced(header, reduction, "GRAY" if is_grey else "RGB")
+        reduced = _reduced(header, reduction)
         image, remarks = (reduced, []) if reduced is not None else _whole_jpeg(header)
     else:
         image.load()
         _check_size(image, max_pixels)  # again, since some headers only announce
-    if not (is_grey_enough and reduced is not None and reduced.mode == "L" and colour.is_srgb(profile)):
-        image, more = colour.to_srgb(image, profile)
-        remarks = remarks + more
-    return _Pixels(image, 1 if reduced is None else reduction, (*header.notes, *remarks))
+    image, more = colour.to_srgb(image, header.image.info.get("icc_profile"))
+    return _Pixels(image, 1 if reduced is None else reduction, (*header.notes, *remarks, *more))
 
 
-def _hash(header: _Header, pixels: _Pixels, grey: Any) -> hashes.Hashes | None:
-    """The hashes of one decode; None where it is too coarse for them."""
-    if pixels.reduction == 1:
-        return hashes.compute(_upright(pixels.picture.convert("L"), header.camera))
-    return hashes.estimate(
-        grey, size=header.image.size, reduction=pixels.reduction, orientation=header.camera.orientation
-    )
-
-
-def _grey(data: bytes, max_pixels: int) -> "Image":
-    """The whole picture, upright and grey."""
-    header = _open(data, max_pixels)
-    return _upright(_decode(header, 1, max_pixels).picture.convert("L"), header.camera)
+def _line(notes: tuple[str, ...]) -> str | None:
+    return "; ".join(notes) or None
 
 
 def _upright(picture: "Image", camera: exif.Camera) -> "Image":
@@ -323,19 +312,34 @@ def _check_scans(header: _Header) -> None:
         raise UndecodableError(f"the file has {scans} progressive scans, more than {_MOST_SCANS}")
 
 
-def _reduced(header: _Header, reduction: int, colours: str) -> "Image | None":
-    """A JPEG at a fraction of its size, sides rounded up; None where its data are not as they should be."""
-    import simplejpeg
+def _reduced_grey(header: _Header, reduction: int) -> NDArray[np.uint8] | None:
+    """The luminance `(H, W)` of a JPEG at a fraction of its size; None where that is not its picture in grey."""
+    if reduction == 1 or not colour.is_srgb(header.image.info.get("icc_profile")):
+        return None
+    _check_scans(header)
+    pixels = _blocks(header, reduction, "GRAY")
+    return None if pixels is None else pixels[:, :, 0]
+
+
+def _reduced(header: _Header, reduction: int) -> "Image | None":
+    """A JPEG at a fraction of its size, None where there is none to be had."""
     from PIL import Image
+
+    is_grey = header.image.mode == "L"
+    pixels = _blocks(header, reduction, "GRAY" if is_grey else "RGB") if reduction > 1 else None
+    return None if pixels is None else Image.fromarray(pixels[:, :, 0] if is_grey else pixels)
+
+
+def _blocks(header: _Header, reduction: int, colours: str) -> NDArray[np.uint8] | None:
+    """A JPEG `(H, W, C)` at a fraction of its size, sides rounded up; None where its data are damaged in some way."""
+    import simplejpeg
 
     width, height = (-(-side // reduction) for side in header.image.size)
     try:
         pixels = simplejpeg.decode_jpeg(header.data, colours, min_width=width, min_height=height)
     except ValueError:
         return None
-    if pixels.shape[:2] != (height, width):
-        return None
-    return Image.fromarray(pixels[:, :, 0] if colours == "GRAY" else pixels)
+    return np.asarray(pixels) if pixels.shape[:2] == (height, width) else None
 
 
 def _whole_jpeg(header: _Header) -> "tuple[Image, list[str]]":
