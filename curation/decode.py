@@ -29,6 +29,7 @@ THUMBNAIL_SIDE = 192  # pixels
 _THUMBNAIL_QUALITY = 85
 _FEWEST_REDUCED = 250_000  # pixels; a smaller JPEG takes little time in full
 _MOST_MISSING = 0.5  # of the rows of a JPEG that is cut short
+_MOST_PIXELS_A_BYTE = 1024  # a block of 64 takes a bit at least, so less than half of the picture would be there
 _MOST_SCANS = 100  # of a progressive JPEG; each costs a pass over all its pixels, encoders write about ten
 _FORMATS = tuple(
     (name, re.compile(start, re.DOTALL), module, opener)
@@ -282,7 +283,7 @@ def _decode(header: _Header, reduction: int, max_pixels: int) -> _Pixels:
     reduced: Image | None = None
     remarks: list[str] = []
     if header.format == "JPEG":
-        _check_scans(header)
+        _check_jpeg(header)
         reduced = _reduced(header, reduction)
         image, remarks = (reduced, []) if reduced is not None else _whole_jpeg(header)
     else:
@@ -303,8 +304,15 @@ def _upright(picture: "Image", camera: exif.Camera) -> "Image":
     return picture if turn is None else picture.transpose(Transpose(turn))
 
 
-def _check_scans(header: _Header) -> None:
+def _check_jpeg(header: _Header) -> None:
+    """Refuse what would take long and come to nothing, by the header and the length alone."""
     if not header.image.info.get("progressive"):
+        pixels = header.image.width * header.image.height
+        if len(header.data) * _MOST_PIXELS_A_BYTE < pixels:
+            raise UndecodableError(
+                f"the file is damaged: {len(header.data)} bytes cannot hold the {pixels / 1_000_000:.0f} megapixels "
+                "that its header announces"
+            )
         return
     end = header.data.find(b"\xff\xd9", header.data.find(b"\xff\xda"))
     scans = header.data.count(b"\xff\xda", 0, end if end > 0 else len(header.data))
@@ -316,7 +324,7 @@ def _reduced_grey(header: _Header, reduction: int) -> NDArray[np.uint8] | None:
     """The luminance `(H, W)` of a JPEG at a fraction of its size; None where that is not its picture in grey."""
     if reduction == 1 or not colour.is_srgb(header.image.info.get("icc_profile")):
         return None
-    _check_scans(header)
+    _check_jpeg(header)
     pixels = _blocks(header, reduction, "GRAY")
     return None if pixels is None else pixels[:, :, 0]
 
@@ -344,19 +352,22 @@ def _blocks(header: _Header, reduction: int, colours: str) -> NDArray[np.uint8] 
 
 def _whole_jpeg(header: _Header) -> "tuple[Image, list[str]]":
     """A JPEG in full; the rows it lacks at its end are grey."""
-    try:
-        header.image.load()
-        return header.image, []
-    except OSError:
-        from PIL.JpegImagePlugin import JpegImageFile
+    from PIL.JpegImagePlugin import JpegImageFile
 
-        ended = JpegImageFile(io.BytesIO(header.data + b"\xff\xd9"), "")
-        ended.load()
-        missing = _grey_rows(np.asarray(ended)) / ended.height
-        reason = f"it is cut short and lacks {missing:.0%} of its rows" if missing else "it is cut short"
-        if missing > _MOST_MISSING:
-            raise UndecodableError(f"the file is damaged: {reason}") from None
-        return ended, [reason]
+    image = header.image
+    try:
+        image.load()
+        last = np.asarray(image.crop((0, image.height - 1, image.width, image.height)))
+        if not _grey_rows(last) or _blocks(header, 8, "GRAY") is not None:
+            return image, []
+    except OSError:
+        image = JpegImageFile(io.BytesIO(header.data + b"\xff\xd9"), "")  # with its end, what is there can be had
+        image.load()
+    missing = _grey_rows(np.asarray(image)) / image.height
+    reason = f"it is cut short and lacks {missing:.0%} of its rows" if missing else "it is cut short"
+    if missing > _MOST_MISSING:
+        raise UndecodableError(f"the file is damaged: {reason}")
+    return image, [reason]
 
 
 def _grey_rows(pixels: Any) -> int:

@@ -14,9 +14,9 @@ SHORTER_SIDE = 100  # pixels a reduced picture must keep for `estimate`
 
 _FREQUENCIES, _COLUMNS, _ROWS = 32, 9, 8  # the sizes imagehash takes for phash and dhash
 _LOBES = 3  # of the Lanczos kernel
-_COEFFICIENT_ERROR = 20.0  # standard deviation of a cosine coefficient of a reduced picture, from rounded greys
+_COEFFICIENT_ERROR = 30.0  # standard deviation of a cosine coefficient of a reduced picture, from rounded greys
 _AREA_ERROR = 0.08  # standard deviation of an area's grey
-_MOST_PHASH_CHANGES, _MOST_DHASH_CHANGES = 1.3, 0.8  # expected; above lie those pictures where three bits turned
+_MOST_PHASH_CHANGES, _MOST_DHASH_CHANGES = 1.2, 0.65  # expected; above lie those pictures where three bits turned
 _ONE_THREAD = 260_000  # multiplications that OpenBLAS does not spread over threads, which here cost more than they save
 
 
