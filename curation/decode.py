@@ -140,7 +140,7 @@ def read(data: bytes, *, max_pixels: int = MAX_PIXELS, thumbnail: bool = True) -
     """Everything the catalog wants to know of one file, in one decode; a large JPEG is decoded at a fraction.
 
     The hashes are those of the picture `decode` gives, bit for bit; of a JPEG decoded at a fraction a bit or two may
-    differ. Where more may (about one photo in twenty, more where pictures are flat) it is decoded again in full.
+    differ. Where more may (one photo in twenty, one in three where pictures are flat) it is decoded again in full.
     Without a thumbnail a smaller fraction will do, and grey.
 
     Raises:

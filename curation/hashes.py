@@ -46,7 +46,8 @@ def estimate(
 
     The Lanczos kernel of the whole picture is summed over each block, so the areas come out within a tenth of a grey.
     What that, and imagehash's rounding on the way, may change is added up from how close each bit is to turning. On
-    photos three in four come out equal and the rest within two bits.
+    photos four in five come out equal and the rest within two bits; on flat, enlarged microscope pictures one in four
+    hundred was three or four bits off.
 
     Args:
         reduced: `(H, W) uint8`, grey, the sides rounded up, as the file has it.
