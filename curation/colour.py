@@ -32,7 +32,7 @@ def to_srgb(image: "Image", profile: bytes | None) -> tuple["Image", list[str]]:
     if not is_srgb(profile) or image.mode == _LAB:
         image, note = _follow(image, profile)
         notes += note
-    return image.convert("RGB"), notes
+    return (image if image.mode == "RGB" else image.convert("RGB")), notes  # a copy would take as long as a decode
 
 
 def is_srgb(profile: bytes | None) -> bool:

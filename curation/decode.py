@@ -14,6 +14,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from curation import colour, exif, hashes, quality
 from store.errors import InvalidInputError
@@ -28,6 +29,7 @@ THUMBNAIL_SIDE = 192  # pixels
 _THUMBNAIL_QUALITY = 85
 _FEWEST_REDUCED = 250_000  # pixels; a smaller JPEG takes little time in full
 _MOST_MISSING = 0.5  # of the rows of a JPEG that is cut short
+_MOST_PIXELS_A_BYTE = 1024  # a block of 64 takes a bit at least, so less than half of the picture would be there
 _MOST_SCANS = 100  # of a progressive JPEG; each costs a pass over all its pixels, encoders write about ten
 _FORMATS = tuple(
     (name, re.compile(start, re.DOTALL), module, opener)
@@ -110,16 +112,11 @@ class _Header:
 
 @dataclass(frozen=True)
 class _Pixels:
-    """A picture in sRGB, or in grey where no more was asked for, as the file has it: not turned upright."""
+    """A picture in sRGB, as the file has it: not turned upright."""
 
     picture: "Image"
     reduction: int
     notes: tuple[str, ...]
-
-    @property
-    def note(self) -> str | None:
-        """Everything there is to say of it, in one line."""
-        return "; ".join(self.notes) or None
 
 
 def decode(data: bytes, *, max_pixels: int = MAX_PIXELS, detail: int | None = None) -> Decoded:
@@ -136,14 +133,14 @@ def decode(data: bytes, *, max_pixels: int = MAX_PIXELS, detail: int | None = No
         header = _open(data, max_pixels)
         reduction = 1 if detail is None else header.reduction(shorter=detail, longer=detail)
         pixels = _decode(header, reduction, max_pixels)
-        return Decoded(_upright(pixels.picture, header.camera), header.format, pixels.note)
+        return Decoded(_upright(pixels.picture, header.camera), header.format, _line(pixels.notes))
 
 
 def read(data: bytes, *, max_pixels: int = MAX_PIXELS, thumbnail: bool = True) -> Reading:
     """Everything the catalog wants to know of one file, in one decode; a large JPEG is decoded at a fraction.
 
     The hashes are those of the picture `decode` gives, bit for bit; of a JPEG decoded at a fraction a bit or two may
-    differ. Where more may (about one photo in twenty, more where pictures are flat) it is decoded again in full.
+    differ. Where more may (one photo in twenty, one in three where pictures are flat) it is decoded again in full.
     Without a thumbnail a smaller fraction will do, and grey.
 
     Raises:
@@ -153,12 +150,21 @@ def read(data: bytes, *, max_pixels: int = MAX_PIXELS, thumbnail: bool = True) -
         header = _open(data, max_pixels)
         longer = THUMBNAIL_SIDE if thumbnail else quality.LONGER_SIDE
         reduction = header.reduction(shorter=hashes.SHORTER_SIDE, longer=longer)
-        pixels = _decode(header, reduction, max_pixels, is_grey_enough=not thumbnail)
-        grey = np.asarray(pixels.picture.convert("L"))
-        found = _hash(header, pixels, grey) or hashes.compute(_grey(data, max_pixels))
+        pixels = None
+        grey = None if thumbnail else _reduced_grey(header, reduction)
+        if grey is None:
+            pixels = _decode(header, reduction, max_pixels)
+            grey, reduction = np.asarray(pixels.picture.convert("L")), pixels.reduction
+        found = None
+        if reduction > 1:
+            way_up = header.camera.orientation
+            found = hashes.estimate(grey, size=header.image.size, reduction=reduction, orientation=way_up)
+        if found is None:
+            whole = pixels if reduction == 1 and pixels else _decode(_open(data, max_pixels), 1, max_pixels)
+            found = hashes.compute(_upright(whole.picture.convert("L"), header.camera))
         measured = quality.measure(grey)
-        whole = pixels.picture.size if pixels.reduction == 1 else header.image.size
-        width, height = whole if header.camera.orientation < 5 else whole[::-1]
+        size = pixels.picture.size if pixels and reduction == 1 else header.image.size
+        width, height = size if header.camera.orientation < 5 else size[::-1]
         return Reading(
             Fingerprint(
                 sha256=hashlib.sha256(data).hexdigest(),
@@ -174,9 +180,9 @@ def read(data: bytes, *, max_pixels: int = MAX_PIXELS, thumbnail: bool = True) -
                 captured_at=header.camera.captured_at,
                 latitude=header.camera.latitude,
                 longitude=header.camera.longitude,
-                note=pixels.note,
+                note=_line(pixels.notes if pixels else header.notes),
             ),
-            thumbnail=_thumbnail(pixels, header) if thumbnail else None,
+            thumbnail=_thumbnail(pixels, header) if thumbnail and pixels else None,
         )
 
 
@@ -271,40 +277,24 @@ def _check_size(image: "Image", max_pixels: int) -> None:
         )
 
 
-def _decode(header: _Header, reduction: int, max_pixels: int, *, is_grey_enough: bool = False) -> _Pixels:
+def _decode(header: _Header, reduction: int, max_pixels: int) -> _Pixels:
     """Decode what was opened, which can be done once."""
-    profile = header.image.info.get("icc_profile")
     image: Image = header.image
     reduced: Image | None = None
     remarks: list[str] = []
     if header.format == "JPEG":
-        _check_scans(header)
-        if reduction > 1:
-            is_grey = header.image.mode == "L" or (is_grey_enough and colour.is_srgb(profile))
-            reduced = _reduced(header, reduction, "GRAY" if is_grey else "RGB")
+        _check_jpeg(header)
+        reduced = _reduced(header, reduction)
         image, remarks = (reduced, []) if reduced is not None else _whole_jpeg(header)
     else:
         image.load()
         _check_size(image, max_pixels)  # again, since some headers only announce
-    if not (is_grey_enough and reduced is not None and reduced.mode == "L" and colour.is_srgb(profile)):
-        image, more = colour.to_srgb(image, profile)
-        remarks = remarks + more
-    return _Pixels(image, 1 if reduced is None else reduction, (*header.notes, *remarks))
+    image, more = colour.to_srgb(image, header.image.info.get("icc_profile"))
+    return _Pixels(image, 1 if reduced is None else reduction, (*header.notes, *remarks, *more))
 
 
-def _hash(header: _Header, pixels: _Pixels, grey: Any) -> hashes.Hashes | None:
-    """The hashes of one decode; None where it is too coarse for them."""
-    if pixels.reduction == 1:
-        return hashes.compute(_upright(pixels.picture.convert("L"), header.camera))
-    return hashes.estimate(
-        grey, size=header.image.size, reduction=pixels.reduction, orientation=header.camera.orientation
-    )
-
-
-def _grey(data: bytes, max_pixels: int) -> "Image":
-    """The whole picture, upright and grey."""
-    header = _open(data, max_pixels)
-    return _upright(_decode(header, 1, max_pixels).picture.convert("L"), header.camera)
+def _line(notes: tuple[str, ...]) -> str | None:
+    return "; ".join(notes) or None
 
 
 def _upright(picture: "Image", camera: exif.Camera) -> "Image":
@@ -314,8 +304,15 @@ def _upright(picture: "Image", camera: exif.Camera) -> "Image":
     return picture if turn is None else picture.transpose(Transpose(turn))
 
 
-def _check_scans(header: _Header) -> None:
+def _check_jpeg(header: _Header) -> None:
+    """Refuse what would take long and come to nothing, by the header and the length alone."""
     if not header.image.info.get("progressive"):
+        pixels = header.image.width * header.image.height
+        if len(header.data) * _MOST_PIXELS_A_BYTE < pixels:
+            raise UndecodableError(
+                f"the file is damaged: {len(header.data)} bytes cannot hold the {pixels / 1_000_000:.0f} megapixels "
+                "that its header announces"
+            )
         return
     end = header.data.find(b"\xff\xd9", header.data.find(b"\xff\xda"))
     scans = header.data.count(b"\xff\xda", 0, end if end > 0 else len(header.data))
@@ -323,36 +320,54 @@ def _check_scans(header: _Header) -> None:
         raise UndecodableError(f"the file has {scans} progressive scans, more than {_MOST_SCANS}")
 
 
-def _reduced(header: _Header, reduction: int, colours: str) -> "Image | None":
-    """A JPEG at a fraction of its size, sides rounded up; None where its data are not as they should be."""
-    import simplejpeg
+def _reduced_grey(header: _Header, reduction: int) -> NDArray[np.uint8] | None:
+    """The luminance `(H, W)` of a JPEG at a fraction of its size; None where that is not its picture in grey."""
+    if reduction == 1 or not colour.is_srgb(header.image.info.get("icc_profile")):
+        return None
+    _check_jpeg(header)
+    pixels = _blocks(header, reduction, "GRAY")
+    return None if pixels is None else pixels[:, :, 0]
+
+
+def _reduced(header: _Header, reduction: int) -> "Image | None":
+    """A JPEG at a fraction of its size, None where there is none to be had."""
     from PIL import Image
+
+    is_grey = header.image.mode == "L"
+    pixels = _blocks(header, reduction, "GRAY" if is_grey else "RGB") if reduction > 1 else None
+    return None if pixels is None else Image.fromarray(pixels[:, :, 0] if is_grey else pixels)
+
+
+def _blocks(header: _Header, reduction: int, colours: str) -> NDArray[np.uint8] | None:
+    """A JPEG `(H, W, C)` at a fraction of its size, sides rounded up; None where its data are damaged in some way."""
+    import simplejpeg
 
     width, height = (-(-side // reduction) for side in header.image.size)
     try:
         pixels = simplejpeg.decode_jpeg(header.data, colours, min_width=width, min_height=height)
     except ValueError:
         return None
-    if pixels.shape[:2] != (height, width):
-        return None
-    return Image.fromarray(pixels[:, :, 0] if colours == "GRAY" else pixels)
+    return np.asarray(pixels) if pixels.shape[:2] == (height, width) else None
 
 
 def _whole_jpeg(header: _Header) -> "tuple[Image, list[str]]":
     """A JPEG in full; the rows it lacks at its end are grey."""
-    try:
-        header.image.load()
-        return header.image, []
-    except OSError:
-        from PIL.JpegImagePlugin import JpegImageFile
+    from PIL.JpegImagePlugin import JpegImageFile
 
-        ended = JpegImageFile(io.BytesIO(header.data + b"\xff\xd9"), "")
-        ended.load()
-        missing = _grey_rows(np.asarray(ended)) / ended.height
-        reason = f"it is cut short and lacks {missing:.0%} of its rows" if missing else "it is cut short"
-        if missing > _MOST_MISSING:
-            raise UndecodableError(f"the file is damaged: {reason}") from None
-        return ended, [reason]
+    image = header.image
+    try:
+        image.load()
+        last = np.asarray(image.crop((0, image.height - 1, image.width, image.height)))
+        if not _grey_rows(last) or _blocks(header, 8, "GRAY") is not None:
+            return image, []
+    except OSError:
+        image = JpegImageFile(io.BytesIO(header.data + b"\xff\xd9"), "")  # with its end, what is there can be had
+        image.load()
+    missing = _grey_rows(np.asarray(image)) / image.height
+    reason = f"it is cut short and lacks {missing:.0%} of its rows" if missing else "it is cut short"
+    if missing > _MOST_MISSING:
+        raise UndecodableError(f"the file is damaged: {reason}")
+    return image, [reason]
 
 
 def _grey_rows(pixels: Any) -> int:

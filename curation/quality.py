@@ -48,13 +48,13 @@ def measure(grey: NDArray[np.uint8]) -> Quality:
 
 
 def _reduce(grey: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    from PIL import Image
+    import cv2
 
     longer = max(grey.shape)
     if longer <= LONGER_SIDE:
         return grey
     height, width = (max(1, round(side * LONGER_SIDE / longer)) for side in grey.shape)
-    return np.asarray(Image.fromarray(grey).resize((width, height), Image.Resampling.BOX))
+    return np.asarray(cv2.resize(grey, (width, height), interpolation=cv2.INTER_AREA), dtype=np.uint8)
 
 
 def _sharpness(grey: NDArray[np.uint8]) -> float:

@@ -234,6 +234,25 @@ def test_a_jpeg_cut_short_is_used_while_half_of_it_is_there(size: tuple[int, int
         fingerprint(data[: len(data) // 10])
 
 
+def test_a_jpeg_that_ends_early_lacks_rows_too() -> None:
+    data = encoded(CHINA, "JPEG")
+    found = fingerprint(data[: len(data) * 3 // 4] + b"\xff\xd9")
+    assert re.fullmatch(r"it is cut short and lacks [12]\d% of its rows", found.note or "")
+
+
+@pytest.mark.parametrize("mode", ["RGB", "L"])
+def test_a_grey_jpeg_lacks_nothing(mode: str) -> None:
+    assert fingerprint(encoded(Image.new("RGB", (640, 480), (128, 128, 128)).convert(mode), "JPEG")).note is None
+
+
+def test_a_jpeg_that_announces_more_than_its_bytes_can_hold_is_refused_at_once() -> None:
+    data = bytearray(encoded(PHOTO, "JPEG"))
+    at = data.index(b"\xff\xc0") + 5
+    data[at : at + 4] = struct.pack(">HH", 14_000, 14_000)
+    with pytest.raises(UndecodableError, match="bytes cannot hold the 196 megapixels that its header announces"):
+        read(bytes(data))
+
+
 def test_a_progressive_jpeg_cut_short_is_whole_but_coarse() -> None:
     data = encoded(CHINA, "JPEG", progressive=True)
     assert fingerprint(data[: len(data) // 2]).note == "it is cut short"
