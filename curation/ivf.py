@@ -1,7 +1,8 @@
 """A trained index beside the vectors of a large collection: which rows to compare with a query exactly.
 
-Inverted lists of 8-bit codes (FAISS IVF, SQ8) over centred directions. The lists only propose rows; every cosine
-that is told was computed on the stored vectors. The mean that centres is the one of the rows it was trained on: it
+Inverted lists of codes (FAISS IVF, scalar quantizer) over centred directions, a quarter of the size of the vectors: 8
+bits beside float32, 4 beside float16. The lists only propose rows; every cosine that is told was computed on the stored
+vectors. The mean that centres is the one of the rows it was trained on: it
 stays in the file until the index is trained anew. Rows that came after it are compared exactly, see curation.search.
 """
 
@@ -34,7 +35,7 @@ _LISTS_PER_ROOT = 4  # lists per square root of the rows
 _TRAINING_ROWS = 40  # per list
 _HELD_OUT = 400  # queries that training does not see
 _DEPTH = 10  # recall is of this many
-_PROPOSED = 64  # rows that the codes propose, for the nearest to be among them
+_PROPOSED = 128  # rows that the codes propose, for the nearest to be among them
 _EXTENDED = 8  # one in so many lists may be looked into, before it is better to train anew
 _BLOCK = 1 << 16  # rows in memory at once
 
@@ -157,8 +158,9 @@ def train(values: Floats, present: Ints, *, seed: int = 0) -> Trained:
     held_out, seen = np.split(generator.permutation(present), [_HELD_OUT])
     lists = max(1, min(int(_LISTS_PER_ROOT * len(present) ** 0.5), len(seen)))
     dimensions = values.shape[1]
+    codes = faiss.ScalarQuantizer.QT_4bit if values.dtype == np.float16 else faiss.ScalarQuantizer.QT_8bit
     index = faiss.IndexIVFScalarQuantizer(
-        faiss.IndexFlatIP(dimensions), dimensions, lists, faiss.ScalarQuantizer.QT_8bit, faiss.METRIC_INNER_PRODUCT
+        faiss.IndexFlatIP(dimensions), dimensions, lists, codes, faiss.METRIC_INNER_PRODUCT
     )
     index.cp.seed = seed + 1
     index.cp.min_points_per_centroid = 1  # it is told nothing new by FAISS's warning
@@ -199,7 +201,7 @@ def directions(values: Floats, rows: Ints, mean: Vectors, inverse_norms: Vectors
 
 
 def propose(trained: Trained, query: Vectors) -> Ints:
-    """Rows `(Q, 64)` that are near the unit vectors `(Q, D)` by their codes, -1 where there are fewer."""
+    """Rows `(Q, 128)` that are near the unit vectors `(Q, D)` by their codes, -1 where there are fewer."""
     rows: Ints = trained.faiss.search(query, _PROPOSED)[1]
     return rows
 
