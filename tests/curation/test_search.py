@@ -173,12 +173,11 @@ def test_the_rows_of_images_are_looked_up_in_whatever_order_they_came(build: Any
     assert searcher.rows_of(np.empty(0, dtype=np.int64)).tolist() == []
 
 
-@pytest.mark.parametrize("share", [3, 5])  # read in order, and gathered
-def test_rows_are_compared_whatever_a_gap_between_them_holds(share: int) -> None:
+@pytest.mark.parametrize("rows", [[0, *range(2, 30)], [2, 28]])  # read in order, and gathered
+def test_rows_are_compared_whatever_a_gap_between_them_holds(rows: list[int]) -> None:
     values = np.random.default_rng(0).normal(size=(30, 4)).astype(np.float32)
     values[1] = np.nan
-    rows = np.arange(0, 30, share)
     query = np.array([0, 1, 0, 0], dtype=np.float32)
     inverse_norms = 1 / np.linalg.norm(values, axis=1)
-    found = search.exact_cosines(values, rows, query, np.zeros(4, dtype=np.float32), inverse_norms)
+    found = search.exact_cosines(values, np.array(rows), query, np.zeros(4, dtype=np.float32), inverse_norms)
     assert np.allclose(found, values[rows, 1] / np.linalg.norm(values[rows], axis=1), atol=1e-6)
