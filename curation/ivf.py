@@ -1,8 +1,7 @@
 """A trained index beside the vectors of a large collection: which rows to compare with a query exactly.
 
-Inverted lists of codes (FAISS IVF, scalar quantizer) over centred directions, a quarter of the size of the vectors: 8
-bits beside float32, 4 beside float16. The lists only propose rows; every cosine that is told was computed on the stored
-vectors. The mean that centres is the one of the rows it was trained on: it
+Inverted lists of 8-bit codes (FAISS IVF, SQ8) over centred directions. The lists only propose rows; every cosine
+that is told was computed on the stored vectors. The mean that centres is the one of the rows it was trained on: it
 stays in the file until the index is trained anew. Rows that came after it are compared exactly, see curation.search.
 """
 
@@ -158,9 +157,8 @@ def train(values: Floats, present: Ints, *, seed: int = 0) -> Trained:
     held_out, seen = np.split(generator.permutation(present), [_HELD_OUT])
     lists = max(1, min(int(_LISTS_PER_ROOT * len(present) ** 0.5), len(seen)))
     dimensions = values.shape[1]
-    codes = faiss.ScalarQuantizer.QT_4bit if values.dtype == np.float16 else faiss.ScalarQuantizer.QT_8bit
     index = faiss.IndexIVFScalarQuantizer(
-        faiss.IndexFlatIP(dimensions), dimensions, lists, codes, faiss.METRIC_INNER_PRODUCT
+        faiss.IndexFlatIP(dimensions), dimensions, lists, faiss.ScalarQuantizer.QT_8bit, faiss.METRIC_INNER_PRODUCT
     )
     index.cp.seed = seed + 1
     index.cp.min_points_per_centroid = 1  # it is told nothing new by FAISS's warning
