@@ -32,8 +32,8 @@ def cleanvision(folder: str) -> Iterator[Any]:
     yield _once(_within(sets))
 
 
-def fastdup(folder: str, limit: float = 0.04) -> Iterator[Any]:
-    """The pairs of fastdup that are as alike as its own threshold of components, .96, or as the distance given."""
+def fastdup(folder: str) -> Iterator[Any]:
+    """Every pair that fastdup lists, at 1 − its similarity; from .96 on its own components join them."""
     import fastdup
 
     yield
@@ -41,7 +41,7 @@ def fastdup(folder: str, limit: float = 0.04) -> Iterator[Any]:
     found.run(overwrite=True, verbose=False, run_sentry=False, print_summary=False)
     pairs = found.similarity()
     named = zip(pairs["filename_from"], pairs["filename_to"], 1 - pairs["distance"], strict=True)
-    yield _once(pair for pair in named if pair[2] <= limit)
+    yield _once(named)
 
 
 def fiftyone(folder: str, home: str, limits: Sequence[float] = (0.2,)) -> Iterator[Any]:

@@ -34,7 +34,7 @@ _LISTS_PER_ROOT = 4  # lists per square root of the rows
 _TRAINING_ROWS = 40  # per list
 _HELD_OUT = 400  # queries that training does not see
 _DEPTH = 10  # recall is of this many
-_PROPOSED = 64  # rows that the codes propose, for the nearest to be among them
+_PROPOSED = 128  # rows that the codes propose, for the nearest to be among them
 _EXTENDED = 8  # one in so many lists may be looked into, before it is better to train anew
 _BLOCK = 1 << 16  # rows in memory at once
 
@@ -199,7 +199,7 @@ def directions(values: Floats, rows: Ints, mean: Vectors, inverse_norms: Vectors
 
 
 def propose(trained: Trained, query: Vectors) -> Ints:
-    """Rows `(Q, 64)` that are near the unit vectors `(Q, D)` by their codes, -1 where there are fewer."""
+    """Rows `(Q, 128)` that are near the unit vectors `(Q, D)` by their codes, -1 where there are fewer."""
     rows: Ints = trained.faiss.search(query, _PROPOSED)[1]
     return rows
 

@@ -22,8 +22,8 @@ from store.schema import Encoder, ImageId, Sighting
 from store.vectors import VectorFile
 from store.workspace import Workspace
 
-_BLOCK = 1 << 14  # rows copied out of the mapped file at once
-_DENSE = 4  # where one row in so many is wanted, reading all of them in order is faster
+_BLOCK = 1 << 11  # rows copied out of the mapped file at once: into memory that is used again, near the processor
+_DENSE = 2  # where one row in so many is wanted, reading all of them in order is faster
 _LARGEST_ID = 2**63 - 1
 
 
@@ -197,9 +197,11 @@ def exact_cosines(values: Floats, rows: Ints, query: Vectors, mean: Vectors, inv
         with np.errstate(all="ignore"):  # whatever a gap holds is not looked at
             dots = np.matmul(values, query)[rows]  # straight from the mapped file
     else:
+        copied = np.empty((min(_BLOCK, len(rows)), values.shape[1]), dtype=values.dtype)
         for start in range(0, len(rows), _BLOCK):
-            block = values[rows[start : start + _BLOCK]].astype(np.float32, copy=False)
-            np.matmul(block, query, out=dots[start : start + _BLOCK])
+            wanted = rows[start : start + _BLOCK]
+            block = np.take(values, wanted, axis=0, out=copied[: len(wanted)], mode="clip")  # "raise" copies once more
+            np.matmul(block.astype(np.float32, copy=False), query, out=dots[start : start + _BLOCK])
     return np.clip((dots - mean @ query) * inverse_norms[rows], -1, 1)
 
 

@@ -18,7 +18,7 @@ from datetime import UTC, datetime
 from typing import Any, Literal, TypeAlias
 
 import numpy as np
-from sqlalchemy import ColumnElement, Select, and_, func, not_, or_, select, true
+from sqlalchemy import ColumnElement, Select, String, and_, cast, func, not_, or_, select, true
 from sqlalchemy.orm import Session
 
 from curation import labels
@@ -80,8 +80,9 @@ def image_ids(session: Session, expression: str) -> Ints:
     Raises:
         InvalidInputError: see `clause`.
     """
-    found = session.scalars(select(Image.id).where(clause(expression, session)).order_by(Image.id))
-    return np.fromiter(found, dtype=np.int64)
+    ids = func.aggregate_strings(cast(Image.id, String), ",")  # one string: a fraction of the time of a million rows
+    found = session.scalar(select(ids).where(clause(expression, session)))
+    return np.sort(np.fromstring(found or "", dtype=np.int64, sep=","))
 
 
 def own_value(field: str) -> ColumnElement[Any]:

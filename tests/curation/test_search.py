@@ -7,14 +7,14 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image as Pillow
-from sqlalchemy import update
+from sqlalchemy import delete, update
 
 from curation import encoders, search
 from curation.encoders.interface import ImageEncoder
 from curation.encoders.preprocessing import Preprocessing
 from curation.search import Query
 from store.errors import ConflictError, InvalidInputError, NotFoundError
-from store.schema import ImageId, Sighting
+from store.schema import Embedding, ImageId, Sighting
 from store.workspace import Workspace
 
 # six images on a circle around (10, 10), every sixty degrees; their mean is the centre
@@ -158,3 +158,26 @@ def test_search_equals_brute_force(build: Any, workspace: Workspace) -> None:
         cosines = centred @ centred[position]
         cosines[position] = -2
         assert found(workspace, Query(like=[ids[position]]), k=5) == np.argsort(-cosines)[:5].tolist()
+
+
+def test_the_rows_of_images_are_looked_up_in_whatever_order_they_came(build: Any, workspace: Workspace) -> None:
+    ids = build.images(6)
+    encoder = build.vectors([ids[i] for i in (4, 0, 5, 2)], CIRCLE[[4, 0, 5, 2]])
+    with workspace.database.write() as session:
+        session.execute(delete(Embedding).where(Embedding.image_id == ids[5]))  # row 2 is a gap
+    with workspace.database.read() as session:
+        searcher = search.Searcher(workspace, session, encoder)
+    wanted = np.array([ids[2], -1, ids[4], ids[1], ids[5], ids[2], 10**15])
+    assert searcher.rows_of(wanted).tolist() == [0, 3]
+    assert searcher.rows_of(np.array([ids[0]])).tolist() == [1]
+    assert searcher.rows_of(np.empty(0, dtype=np.int64)).tolist() == []
+
+
+@pytest.mark.parametrize("rows", [[0, *range(2, 30)], [2, 28]])  # read in order, and gathered
+def test_rows_are_compared_whatever_a_gap_between_them_holds(rows: list[int]) -> None:
+    values = np.random.default_rng(0).normal(size=(30, 4)).astype(np.float32)
+    values[1] = np.nan
+    query = np.array([0, 1, 0, 0], dtype=np.float32)
+    inverse_norms = 1 / np.linalg.norm(values, axis=1)
+    found = search.exact_cosines(values, np.array(rows), query, np.zeros(4, dtype=np.float32), inverse_norms)
+    assert np.allclose(found, values[rows, 1] / np.linalg.norm(values[rows], axis=1), atol=1e-6)
