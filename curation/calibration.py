@@ -34,6 +34,7 @@ _REACHED = 0.95  # the share of copies that vectors and hashes must reach, or lo
 _LOST = 0.005  # the share of copies that vectors need not reach, and some room for those not in the sample
 _ROOM = 0.1
 _PROPOSED = 8  # others that vectors may propose for each picture on average
+_SAME = 1e-4  # less than this from 1 a cosine is of equal pictures
 _MOST_PAIRS = 500_000  # that vectors may propose in all
 _PRECISE = 0.01  # the share of neighbours above the cosine from which vectors alone are believed
 _WORTH_WHILE = 0.5  # the share of copies that must lie above it
@@ -58,7 +59,7 @@ class Calibration:
 
     min_cosine: float  # pairs at least this near are compared
     max_residual: float  # pairs at most this different are one picture
-    use_features: bool  # vectors and hashes would not reach enough copies here
+    needs_features: bool  # vectors and hashes alone do not reach enough copies here
     copies: int  # planted
     recall: Mapping[str, float]  # by kind of change: the share of planted copies with a small enough residual
     reach: float | None  # the share of those that vectors and hashes propose
@@ -68,6 +69,16 @@ class Calibration:
     )
     trusted_cosine: float | None  # from which vectors alone may be believed; none: copies and others overlap
     trusted_recall: float | None  # the share of planted copies above it
+
+    def expected_recall(self, *, features_used: bool) -> float | None:
+        """The share of copies to be found, by those planted; none where they could not be embedded.
+
+        Local features have to find what vectors and hashes do not reach; how many they reach is not measured.
+        """
+        if self.reach is None or not self.recall:
+            return None
+        proven = sum(self.recall.values()) / len(self.recall)
+        return proven if features_used else proven * self.reach
 
     @property
     def advice(self) -> str:
@@ -94,7 +105,7 @@ def calibrate(evidence: Evidence, *, max_bits: int) -> Calibration:
     return Calibration(
         min_cosine=min_cosine,
         max_residual=max_residual,
-        use_features=reach is None or reach < _REACHED,
+        needs_features=reach is None or reach < _REACHED,
         copies=len(evidence.kinds),
         recall=_by_kind(evidence.kinds, is_copy),
         reach=reach,
@@ -156,13 +167,23 @@ def _by_kind(kinds: Sequence[str], found: Any) -> dict[str, float]:
 def crowd_cosine(sample: Vectors, others: Vectors, count: int) -> float:
     """The cosine above which there are as many pairs as may be compared.
 
+    A picture counts for four times the average at most, so that one heap of frames does not decide for all.
+
     Args:
         sample: Unit vectors `(n, D)`.
         others: Unit vectors `(m, D)` drawn evenly from the collection.
         count: Of pictures in the collection.
     """
-    share = min(_PROPOSED / count, 2 * _MOST_PAIRS / count**2, 1.0)
-    return float(np.quantile(sample @ others.T, 1 - share))
+    affordable = min(_PROPOSED, 2 * _MOST_PAIRS / count)
+    weight = count / len(others)  # pictures that each of `others` stands for
+    depth = min(len(others), 1 + int(4 * affordable / weight) + 1)
+    nearest = -np.partition(-(sample @ others.T), depth - 1, axis=1)[:, :depth]
+    nearest = np.where(nearest > 1 - _SAME, -1.0, nearest)  # itself, and what equals it
+    for cosine in np.linspace(0.99, 0.0, 100).tolist():
+        crowd = np.minimum(weight * (nearest >= cosine).sum(axis=1), 4 * affordable).mean()
+        if crowd > affordable:
+            return float(min(cosine + 0.01, 0.99))
+    return 0.0
 
 
 def _part(picture: "Image", share: float, generator: np.random.Generator) -> tuple[int, int, int, int]:

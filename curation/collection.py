@@ -1,5 +1,7 @@
 """The embedded images of a catalog as arrays: vectors, hashes and what makes one of two the better representative."""
 
+import os
+import tempfile
 import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
@@ -62,8 +64,12 @@ class Collection:
                 there[min(a, b), max(a, b)] = value
         return there
 
-    def near_pairs(self, workspace: Workspace, *, min_cosine: float, fresh: Ints | None) -> Pairs:
-        """Every two images at least so near, or those with one of the positions `fresh` (see curation.joins).
+    def near_pairs(self, *, min_cosine: float) -> Pairs:
+        """Every two images at least so near (see curation.joins)."""
+        return joins.find_pairs(self.take, len(self.image_ids), min_cosine=min_cosine)
+
+    def near_pairs_of(self, workspace: Workspace, *, min_cosine: float, fresh: Ints | None) -> Pairs:
+        """The same or, if `fresh` is given, those pairs that one of these positions is part of.
 
         How the collection is divided is kept on disk, so that a few fresh images cost little beside many.
         """
@@ -158,13 +164,13 @@ def _read_cells(path: Path) -> "_Kept | None":
             values: dict[str, Any] = {one.name: arrays[one.name][()] for one in fields(Cells)}
             placed = Placed(arrays["lifted"], arrays["homes"])
             return _Kept(Cells(**values), placed, arrays["image_ids"], arrays["mean"])
-    except (OSError, ValueError, KeyError, zipfile.BadZipFile):
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
         return None
 
 
 def _write_cells(path: Path, kept: _Kept) -> None:
-    scratch = path.with_suffix(".part")
     arrays = {**vars(kept.cells), **vars(kept.placed)}
-    with scratch.open("wb") as file:
+    descriptor, scratch = tempfile.mkstemp(dir=path.parent, suffix=".part")
+    with os.fdopen(descriptor, "wb") as file:
         np.savez(file, **arrays, image_ids=kept.image_ids, mean=kept.mean)
-    scratch.replace(path)
+    os.replace(scratch, path)

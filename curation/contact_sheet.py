@@ -72,7 +72,7 @@ def make(workspace: Workspace, *, encoder: str | None = None, per_band: int = 8)
     images = collection.load(workspace, encoder)
     book = Sketchbook(images.found)
     measured = calibration.calibrate(evidence.gather(workspace, images, book), max_bits=proposals.MAX_BITS)
-    near = images.near_pairs(workspace, min_cosine=measured.min_cosine, fresh=None)
+    near = images.near_pairs(min_cosine=measured.min_cosine)
     edges = [edge for edge in _EDGES if edge > measured.min_cosine] + [measured.min_cosine]
     bands = []
     for high, low in pairwise(edges):

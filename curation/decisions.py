@@ -10,7 +10,7 @@ from store.errors import InvalidInputError, NotFoundError
 from store.schema import DuplicateDecision, DuplicateGroup, DuplicateMember, ImageId
 from store.workspace import Workspace
 
-_MOST_MEMBERS = 1000  # whose every pair is rejected at once
+_MOST_MEMBERS = 1000  # whose every pair is said at once
 
 
 def accept(workspace: Workspace, group_id: int) -> int:
@@ -18,10 +18,10 @@ def accept(workspace: Workspace, group_id: int) -> int:
 
     Raises:
         NotFoundError: there is no such group.
+        InvalidInputError: the group has too many members.
     """
     with workspace.database.write() as session:
-        representative, members = _group(session, group_id)
-        return _say(session, ((representative, member) for member in members), same=True)
+        return _say_all(session, group_id, same=True)
 
 
 def reject(workspace: Workspace, group_id: int, *, image_id: ImageId | None = None) -> int:
@@ -32,17 +32,12 @@ def reject(workspace: Workspace, group_id: int, *, image_id: ImageId | None = No
         InvalidInputError: the group has too many members to reject them all at once.
     """
     with workspace.database.write() as session:
-        representative, members = _group(session, group_id)
-        everyone = [representative, *members]
-        if image_id is not None:
-            if image_id not in everyone:
-                raise NotFoundError(f"Image {image_id} is not in group {group_id}.")
-            return _say(session, ((image_id, other) for other in everyone if other != image_id), same=False)
-        if len(everyone) > _MOST_MEMBERS:
-            raise InvalidInputError(
-                f"Group {group_id} has {len(everyone)} images, more than {_MOST_MEMBERS}: reject them with --image."
-            )
-        return _say(session, combinations(everyone, 2), same=False)
+        if image_id is None:
+            return _say_all(session, group_id, same=False)
+        everyone = _members(session, group_id)
+        if image_id not in everyone:
+            raise NotFoundError(f"Image {image_id} is not in group {group_id}. See: winnow duplicates show {group_id}.")
+        return _say(session, ((image_id, other) for other in everyone if other != image_id), same=False)
 
 
 def in_force(session: Session) -> dict[tuple[ImageId, ImageId], bool]:
@@ -52,16 +47,21 @@ def in_force(session: Session) -> dict[tuple[ImageId, ImageId], bool]:
     return {(ImageId(first), ImageId(second)): same for first, second, same in rows}
 
 
-def _group(session: Session, group_id: int) -> tuple[ImageId, list[ImageId]]:
-    group = session.get(DuplicateGroup, group_id)
-    if group is None:
+def _members(session: Session, group_id: int) -> list[ImageId]:
+    if session.get(DuplicateGroup, group_id) is None:
         raise NotFoundError(f"There is no group {group_id}. See: winnow duplicates list.")
-    members = session.scalars(
-        select(DuplicateMember.image_id)
-        .where(DuplicateMember.group_id == group_id, DuplicateMember.image_id != group.representative_id)
-        .order_by(DuplicateMember.image_id)
-    )
-    return ImageId(group.representative_id), [ImageId(member) for member in members]
+    members = select(DuplicateMember.image_id).where(DuplicateMember.group_id == group_id)
+    return [ImageId(member) for member in session.scalars(members.order_by(DuplicateMember.image_id))]
+
+
+def _say_all(session: Session, group_id: int, *, same: bool) -> int:
+    everyone = _members(session, group_id)
+    if len(everyone) > _MOST_MEMBERS:
+        raise InvalidInputError(
+            f"Group {group_id} has {len(everyone)} images; every pair can be told of at most {_MOST_MEMBERS}. "
+            "Reject single images with --image."
+        )
+    return _say(session, combinations(everyone, 2), same=same)
 
 
 def _say(session: Session, pairs: Iterable[tuple[ImageId, ImageId]], *, same: bool) -> int:

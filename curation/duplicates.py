@@ -35,6 +35,7 @@ _Ids = TypeVar("_Ids", bound=tuple[int, int])
 
 _GROWN = 1.25  # times as many images as were calibrated on: from here on a scan begins anew
 _FEATURES_UP_TO = 30_000  # images whose local features are compared
+_NEAREST = 16  # pairs of each image that its vector proposes, the nearest
 _PAIRS = 512  # compared between two reports of progress
 _SAME_PIXELS_BITS = 4  # of perceptual hashes that equal pixels may differ by, decoded in two ways
 
@@ -69,6 +70,8 @@ class ScanSummary:
     kinds: dict[str, int]
     compared_pairs: int
     calibration: dict[str, Any]  # see curation.calibration.Calibration
+    features_used: bool  # local features proposed pairs too
+    truncated: int  # pairs of vectors that may be near and were left out, in places with hundreds of alike images
     expected_recall: float | None  # of copies, by those planted; none where no picture could be changed
     expected_precision: float
     min_cosine: float | None  # from which vectors alone were believed, where a person said so
@@ -87,8 +90,8 @@ def scan(
     """Find the duplicates among the embedded images and record the groups.
 
     The first scan calibrates and compares all; later ones compare what is new with all, and begin anew when the
-    collection has grown by a quarter or another threshold is asked for. The same catalog gives the same groups,
-    whatever order the images came in.
+    collection has grown by a quarter or another threshold is asked for. Scanned anew, the same images give the same
+    groups whatever order they came in; what was added later is found by the thresholds of before.
 
     Args:
         workspace: Whose images.
@@ -112,33 +115,26 @@ def scan(
     else:
         measured, fresh = before
     limit = measured.max_residual if max_residual is None else max_residual
-    near = images.near_pairs(workspace, min_cosine=min(measured.min_cosine, min_cosine or 1.0), fresh=fresh)
-    by_hash = proposals.by_hash(images.known, fresh=fresh)
-    matches = _equal_pixels(workspace, images, by_hash)
-    if min_cosine is not None:
-        believed = near.cosines >= min_cosine
-        pairs = zip(near.positions[believed].tolist(), near.cosines[believed].tolist(), strict=True)
-        matches |= {(a, b): Match("embedding", max(1 - cosine, 0.0)) for (a, b), cosine in pairs}
-    proposed = _unique(by_hash, near.positions)
-    voted = proposed
-    if measured.use_features and len(images.found) <= _FEATURES_UP_TO:
-        voted = _with(proposals.by_features(_descriptors(book)), fresh)
-        proposed = _unique(proposed, voted)
+    proposed = _propose(workspace, images, book, measured, min_cosine=min_cosine, fresh=fresh)
     with workspace.database.read() as session:
         said = images.positions_of(decisions.in_force(session))
         known = images.positions_of(_recorded(session, limit, min_cosine if fresh is not None else None))
-    settled = matches.keys() | known.keys()
-    pending = [(a, b) for a, b in proposed.tolist() if (a, b) not in settled]
-    to_align = set(map(tuple, voted.tolist()))
-    proven = _verify(pending, to_align, book, max_residual=limit, on_progress=on_progress)
-    found = {**matches, **proven}
+    found = {**proposed.by_vectors, **_equal(proposed.pixels)}
+    settled = found.keys() | known.keys()
+    pending = [(a, b) for a, b in proposed.pairs.tolist() if (a, b) not in settled]
+    proven = _verify(pending, proposed.to_align, book, max_residual=limit, on_progress=on_progress)
+    refused = proposed.to_align.intersection(pending) - proven.keys()
+    refused |= {pair for pair, same in said.items() if not same}
+    found |= proven
     matches = _as_said({**known, **found}, said)
 
     def settle(first: int, second: int) -> Match | None:
-        if said.get((first, second)) is False:
-            return None
-        sketches = book.open((first, second))
-        return None if len(sketches) < 2 else compare(sketches[first], sketches[second], max_residual=limit)
+        """A pair that nothing proposed; what is proven is kept like any other."""
+        pair = (first, second)
+        match = None if pair in refused else _compared(pair, proposed.pixels, book, max_residual=limit)
+        if match is not None:
+            found[pair] = match
+        return match
 
     groups = group(images.preference, matches, settle)
     summary = {
@@ -149,7 +145,9 @@ def scan(
         "kinds": dict(sorted(Counter(match.kind for one in groups for match in one.members.values()).items())),
         "compared_pairs": len(pending),
         "calibration": asdict(measured),
-        "expected_recall": _mean(measured.recall) if measured.reach is not None else None,
+        "features_used": proposed.features_used,
+        "truncated": proposed.truncated,
+        "expected_recall": measured.expected_recall(features_used=proposed.features_used),
         "expected_precision": expected_precision(len(matches), len(pending) - len(proven), measured.false_share),
         "min_cosine": min_cosine,
         "unreadable": [book.unreadable[position] for position in sorted(book.unreadable)],
@@ -272,33 +270,98 @@ def _previous(
     if newest is None or newest.encoder_id != images.encoder.id or newest.report.get("asked") != asked:
         return None
     report = newest.report
-    is_fresh = images.image_ids > report["scanned_until"]
-    is_fresh |= np.isin(images.image_ids, report["unread"])
-    if len(is_fresh) > _GROWN * (len(is_fresh) - int(is_fresh.sum())):
+    is_new = images.image_ids > report["scanned_until"]
+    if len(is_new) > _GROWN * (len(is_new) - int(is_new.sum())):
         return None
+    is_fresh = is_new | np.isin(images.image_ids, report["unread"])
     return Calibration(**report["calibration"]), np.flatnonzero(is_fresh)
 
 
-def _equal_pixels(workspace: Workspace, images: Collection, by_hash: Ints) -> dict[Pair, Match]:
-    """Pairs with equal pixels in different files; the digests that this takes are computed and kept."""
+@dataclass(frozen=True)
+class _Proposed:
+    """What a scan has to compare, and what needs no comparing."""
+
+    pairs: Ints  # (P, 2)
+    to_align: set[Pair]  # of these, those that may be moved and scaled
+    by_vectors: dict[Pair, Match]  # believed as they are, if a person said so
+    pixels: dict[int, str]  # digests by position
+    features_used: bool
+    truncated: int
+
+
+def _propose(
+    workspace: Workspace,
+    images: Collection,
+    book: Sketchbook,
+    measured: Calibration,
+    *,
+    min_cosine: float | None,
+    fresh: Ints | None,
+) -> _Proposed:
+    near = images.near_pairs_of(workspace, min_cosine=min(measured.min_cosine, min_cosine or 1.0), fresh=fresh)
+    believed = near.cosines >= (2.0 if min_cosine is None else min_cosine)
+    by_vectors = {
+        (a, b): Match("embedding", max(1 - cosine, 0.0))
+        for (a, b), cosine in zip(near.positions[believed].tolist(), near.cosines[believed].tolist(), strict=True)
+    }
+    is_near = np.flatnonzero(near.cosines >= measured.min_cosine)
+    is_near = is_near[proposals.nearest(near.positions[is_near], -near.cosines[is_near], most=_NEAREST)]
+    by_hash = proposals.by_hash(images.known, fresh=fresh)
+    pairs = voted = _unique(by_hash, near.positions[is_near])
+    features_used = measured.needs_features and len(images.found) <= _FEATURES_UP_TO
+    if features_used:
+        voted = _with(proposals.by_features(_descriptors(book)), fresh)
+        pairs = _unique(pairs, voted)
+    return _Proposed(
+        pairs=pairs,
+        to_align=set(map(tuple, voted.tolist())),
+        by_vectors=by_vectors,
+        pixels=_pixels(workspace, images, by_hash),
+        features_used=features_used,
+        truncated=near.truncated,
+    )
+
+
+def _compared(pair: Pair, pixels: Mapping[int, str], book: Sketchbook, *, max_residual: float) -> Match | None:
+    first, second = pair
+    if first in pixels and pixels[first] == pixels.get(second):
+        return Match("pixels", 0.0)
+    sketches = book.open(pair)
+    return None if len(sketches) < 2 else compare(sketches[first], sketches[second], max_residual=max_residual)
+
+
+def _pixels(workspace: Workspace, images: Collection, by_hash: Ints) -> dict[int, str]:
+    """The pixel digests that are known by position, and those of files whose size and hashes agree with another's.
+
+    What is computed is kept, a few hundred at a time.
+    """
     bits = np.bitwise_count(images.known.phash[by_hash[:, 0]] ^ images.known.phash[by_hash[:, 1]])
     alike = (images.sizes[by_hash[:, 0]] == images.sizes[by_hash[:, 1]]).all(axis=1) & (bits <= _SAME_PIXELS_BITS)
-    pairs = by_hash[alike]
     digests = dict(images.pixels)
-    computed = {}
-    for position in np.unique(pairs).tolist():
-        if position not in digests:
-            try:
-                computed[position] = pixels_digest(images.found[position].read())
-            except WinnowError:
-                continue  # said when it is sketched
-    if computed:
-        with workspace.database.write() as session:
-            rows = [{"id": images.found[i].image_id, "pixels_sha256": digest} for i, digest in computed.items()]
-            session.execute(update(Image), rows)
-    digests |= computed
+    missing = [position for position in np.unique(by_hash[alike]).tolist() if position not in digests]
+
+    def digest(position: int) -> str | None:
+        try:
+            return pixels_digest(images.found[position].read())
+        except WinnowError:
+            return None  # said when it is sketched
+
+    with ThreadPoolExecutor() as pool:
+        for start in range(0, len(missing), _PAIRS):
+            chunk = missing[start : start + _PAIRS]
+            computed = {i: one for i, one in zip(chunk, pool.map(digest, chunk), strict=True) if one is not None}
+            rows = [{"id": images.found[i].image_id, "pixels_sha256": one} for i, one in computed.items()]
+            if rows:
+                with workspace.database.write() as session:
+                    session.execute(update(Image), rows)
+            digests |= computed
+    return digests
+
+
+def _equal(pixels: Mapping[int, str]) -> dict[Pair, Match]:
+    """The first position of each pixel digest with every other one: as many pairs as copies, not their square."""
     first: dict[str, int] = {}
-    tied = [(first.setdefault(digest, position), position) for position, digest in sorted(digests.items())]
+    tied = [(first.setdefault(digest, position), position) for position, digest in sorted(pixels.items())]
     return {pair: Match("pixels", 0.0) for pair in tied if pair[0] != pair[1]}
 
 
@@ -376,10 +439,6 @@ def _exact_copies(session: Session) -> int:
     return int(sightings - images)
 
 
-def _mean(shares: Mapping[str, float]) -> float | None:
-    return sum(shares.values()) / len(shares) if shares else None
-
-
 def _digest(groups: Sequence[Group], images: Collection) -> str:
     def name(position: int) -> str:
         return images.found[position].sha256
@@ -391,14 +450,24 @@ def _digest(groups: Sequence[Group], images: Collection) -> str:
 def _save_pairs(session: Session, matches: Mapping[Pair, Match], images: Collection, *, replace: bool) -> None:
     if replace:  # what vectors alone said, they say anew
         session.execute(delete(DuplicatePair).where(DuplicatePair.kind == "embedding"))
-    known = set(session.execute(select(DuplicatePair.first_id, DuplicatePair.second_id)).all())
-    rows = []
+    known = {
+        (first, second): distance
+        for first, second, distance in session.execute(
+            select(DuplicatePair.first_id, DuplicatePair.second_id, DuplicatePair.distance)
+        )
+    }
+    new, nearer = [], []
     for pair, match in matches.items():
         first, second = sorted(images.found[position].image_id for position in pair)
+        row = {"first_id": first, "second_id": second, "kind": match.kind, "distance": match.distance}
         if (first, second) not in known:
-            rows.append({"first_id": first, "second_id": second, "kind": match.kind, "distance": match.distance})
-    if rows:
-        session.execute(insert(DuplicatePair), rows)
+            new.append(row)
+        elif match.distance != known[first, second]:  # proven in another way, by other limits
+            nearer.append(row)
+    if new:
+        session.execute(insert(DuplicatePair), new)
+    if nearer:
+        session.execute(update(DuplicatePair), nearer)
 
 
 def _save_groups(session: Session, scan_id: int, groups: Sequence[Group], images: Collection) -> None:

@@ -1,4 +1,4 @@
-"""Every two 64-bit hashes that differ in at most so many bits, found exactly.
+"""The nearest of 64-bit hashes that differ in at most so many bits, found exactly.
 
 Two hashes that differ in k bits agree in at least one of k + 1 chunks of their bits (pigeonhole), so only hashes
 with an equal chunk are compared.
@@ -34,25 +34,36 @@ def mirrored(hashes: Hashes) -> Hashes:
     return turned.view(">u8").astype(np.uint64)
 
 
-def join(left: Hashes, right: Hashes, *, max_bits: int) -> Ints:
-    """Positions `(P, 2)` of all hashes of `left` and `right` that differ in at most `max_bits`, each pair once, sorted.
+def nearest(left: Hashes, right: Hashes, *, max_bits: int, most: int) -> Ints:
+    """Positions `(P, 2)`: each of `left` with the `most` of `right` that differ in the fewest bits, `max_bits` at most.
 
-    Takes time with the square of how many hashes share a chunk: pass distinct hashes. Joined with itself, a hash
-    meets only those after it.
+    Ties go to the earlier of `right`; a hash meets itself where both are one array. Ordered by position. Takes time
+    with the square of how many hashes share a chunk: pass distinct hashes. Memory is bounded by `most` of each.
     """
-    found: list[Ints] = [np.empty((0, 2), dtype=np.int64)]
     edges = np.linspace(0, _BITS, max_bits + 2).round().astype(int).tolist()
+    found: Ints = np.empty((0, 2), dtype=np.int64)
     for low, high in pairwise(edges):
         mask = np.uint64((1 << (high - low)) - 1)
         chunks = [(side >> np.uint64(low)) & mask for side in (left, right)]
-        found += _equal_chunks(left, right, *chunks, max_bits=max_bits)
-    pairs = np.concatenate(found)
-    if left is right:
-        pairs = np.sort(pairs[pairs[:, 0] != pairs[:, 1]], axis=1)
-    return np.unique(pairs, axis=0)
+        new = list(_equal_chunks(left, right, *chunks, max_bits=max_bits, most=most))
+        found = _cut(left, right, np.concatenate([found, *new]), most)
+    return found
 
 
-def _equal_chunks(left: Hashes, right: Hashes, first: Hashes, second: Hashes, *, max_bits: int) -> Iterator[Ints]:
+def _cut(left: Hashes, right: Hashes, pairs: Ints, most: int) -> Ints:
+    """Each pair once, and of each of `left` the `most` nearest."""
+    keys = np.unique(pairs[:, 0] * max(len(right), 1) + pairs[:, 1])
+    first, second = np.divmod(keys, max(len(right), 1))
+    bits = np.bitwise_count(left[first] ^ right[second])
+    order = np.lexsort((second, bits, first))
+    rank = np.arange(len(order)) - np.searchsorted(first, first[order])
+    kept = np.sort(order[rank < most])
+    return np.stack([first[kept], second[kept]], axis=1)
+
+
+def _equal_chunks(
+    left: Hashes, right: Hashes, first: Hashes, second: Hashes, *, max_bits: int, most: int
+) -> Iterator[Ints]:
     by_first, by_second = np.argsort(first, kind="stable"), np.argsort(second, kind="stable")
     values = np.intersect1d(first, second)
     spans = [
@@ -61,10 +72,11 @@ def _equal_chunks(left: Hashes, right: Hashes, first: Hashes, second: Hashes, *,
         for side in ("left", "right")
     ]
     for from_first, to_first, from_second, to_second in zip(*(span.tolist() for span in spans), strict=True):
-        step = max(1, _BLOCK // (to_second - from_second))
+        columns = by_second[from_second:to_second]
+        step = max(1, _BLOCK // len(columns))
         for start in range(from_first, to_first, step):
             rows = by_first[start : min(start + step, to_first)]
-            columns = by_second[start if left is right else from_second : to_second]
             bits = np.bitwise_count(left[rows, None] ^ right[columns])
-            i, j = np.nonzero(bits <= max_bits)
-            yield np.stack([rows[i], columns[j]], axis=1)
+            i, j = np.divmod(np.flatnonzero(bits <= max_bits), len(columns))
+            pairs = np.stack([rows[i], columns[j]], axis=1)
+            yield pairs if len(pairs) <= most * len(rows) else _cut(left, right, pairs, most)

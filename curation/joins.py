@@ -34,8 +34,9 @@ _QUERIED = 50  # one in so many vectors if that is more, but never more than thi
 _SAMPLED_WORK = 2e11
 _MADE = 1000  # pairs at just the threshold
 _MADE_MISSED = 0.004  # the share of them that may be lost
-_MOST_PER_VISIT = 256  # pairs of one vector with one cell that are kept, the nearest
+_MOST_PER_VISIT = 128  # pairs of one vector with one cell that are kept, the nearest
 _ROWS = 4096  # vectors that look for the cells they visit at once
+_EXACT = 1 << 22  # numbers of projected vectors whose pairs are computed exactly at once
 _PRODUCTS = 1 << 18  # of visitors with members at once: they stay in the processor's cache
 _CHUNK = 1 << 15  # vectors taken at once
 
@@ -46,7 +47,7 @@ class Pairs:
 
     positions: Ints  # (P, 2)
     cosines: Vectors  # (P,), exact
-    truncated: int  # pairs left out where one vector had more than 256 in one cell; the nearest stay
+    truncated: int  # pairs that may have been, left out of the densest places; the nearest 128 of each vector stay
 
 
 @dataclass(frozen=True)
@@ -184,19 +185,21 @@ def _meet(take: Take, lifted: Vectors, guests: Ints, members: Ints, *, min_cosin
         return keys[0], cosines[0], 0
     there = np.ascontiguousarray(lifted[members].T)
     for rows in _chunks(guests, max(1, _PRODUCTS // len(members))):
-        may_be = np.flatnonzero(lifted[rows] @ there >= min_cosine)
+        products = lifted[rows] @ there
+        may_be = np.flatnonzero(products >= min_cosine)
         if len(may_be) == 0:
             continue
-        i, j = np.divmod(may_be, len(members))
-        exact = np.einsum("ij,ij->i", *(_taken(take, side) for side in (rows[i], members[j])))
-        a, b = rows[i], members[j]
-        true = (exact >= min_cosine) & (a != b)
-        kept = np.flatnonzero(true)
-        if len(kept) > _MOST_PER_VISIT:
-            kept = _nearest_of_each(i[kept], exact[kept], kept)
-            truncated += int(true.sum()) - len(kept)
-        keys.append(_keys(a[kept], b[kept]))
-        cosines.append(exact[kept])
+        if len(may_be) > _MOST_PER_VISIT * len(rows):
+            nearest = _nearest_of_each(products, min_cosine)
+            truncated += len(may_be) - len(nearest)
+            may_be = nearest
+        for part in _chunks(may_be, _EXACT // len(there)):
+            i, j = np.divmod(part, len(members))
+            a, b = rows[i], members[j]
+            exact = np.einsum("ij,ij->i", _taken(take, a), _taken(take, b))
+            true = (exact >= min_cosine) & (a != b)
+            keys.append(_keys(a[true], b[true]))
+            cosines.append(exact[true])
     return np.concatenate(keys), np.concatenate(cosines), truncated
 
 
@@ -206,11 +209,12 @@ def _taken(take: Take, positions: Ints) -> Vectors:
     return take(distinct)[places]
 
 
-def _nearest_of_each(owners: Ints, cosines: Vectors, kept: Ints) -> Ints:
-    """Of `kept`, the `_MOST_PER_VISIT` with the largest cosine of each owner."""
-    order = np.lexsort((-cosines, owners))
-    ranks = np.arange(len(order)) - np.searchsorted(owners[order], owners[order])
-    return np.sort(kept[order[ranks < _MOST_PER_VISIT]])
+def _nearest_of_each(products: Vectors, least: float) -> Ints:
+    """Flat places of the `_MOST_PER_VISIT` largest products of each row that reach `least`, ascending."""
+    columns = products.shape[1]
+    kept = np.argpartition(-products, min(_MOST_PER_VISIT, columns) - 1, axis=1)[:, :_MOST_PER_VISIT]
+    places = np.sort((np.arange(len(products))[:, None] * columns + kept).ravel())
+    return np.asarray(places[products.ravel()[places] >= least])
 
 
 def _nearness(similarity: Vectors, weight: float) -> Vectors:

@@ -1,12 +1,12 @@
 """What two parts of a collection share: a source and another, or a source and a version."""
 
-from collections.abc import Iterable
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from curation import duplicates, versions
+from curation import decisions, duplicates, versions
 from store.errors import InvalidInputError, NotFoundError
 from store.schema import ImageId, Sighting, VersionItem
 from store.workspace import Workspace
@@ -14,12 +14,12 @@ from store.workspace import Workspace
 
 @dataclass(frozen=True)
 class Leak:
-    """An image of the first part and one of the second that are the same picture."""
+    """An image of the second part and the one of the first that is the same picture, the nearest of several."""
 
     first: ImageId
     second: ImageId
     kind: str  # bytes: one image in both; otherwise how the pair was proven, see curation.duplicates
-    distance: float
+    distance: float  # between members of one group: of the farther one to their representative
 
 
 @dataclass(frozen=True)
@@ -28,12 +28,12 @@ class Comparison:
 
     first_images: int
     second_images: int
-    leaks: list[Leak]  # by the ids of their images
+    leaks: list[Leak]  # one for each image of the second part that leaks, by its id
     unscanned: int  # images of both parts that no duplicate scan has compared yet
 
 
 def compare(workspace: Workspace, first: str, second: str) -> Comparison:
-    """Every two images, one in each part, that are the same picture by the newest scan.
+    """The images of the second part that are the same picture as one of the first, by the newest scan.
 
     A part is the name of a source or a version (its name or the beginning of its id); where both exist, say
     `source:NAME` or `version:NAME`. Two members of one group are the same picture, though only their representative
@@ -48,29 +48,41 @@ def compare(workspace: Workspace, first: str, second: str) -> Comparison:
         report = duplicates.newest_report(session)
         if report is None:
             raise NotFoundError("No duplicate scan has been made. Run: winnow duplicates scan.")
-        leaks = {(image_id, image_id): Leak(image_id, image_id, "bytes", 0.0) for image_id in one & other}
-        for (a, b), match in _pairs(session):
-            for pair in ((a, b), (b, a)):
-                if pair[0] in one and pair[1] in other:
-                    leaks.setdefault(pair, Leak(*pair, match.kind, match.distance))
+        leaks: dict[ImageId, Leak] = {}
+        for leak in (*_proven(session, one, other), *_grouped(session, one, other)):
+            before = leaks.get(leak.second)
+            if before is None or leak.distance < before.distance:
+                leaks[leak.second] = leak
+        leaks |= {image_id: Leak(image_id, image_id, "bytes", 0.0) for image_id in one & other}
     unread = set(report["unread"])
     unscanned = [image_id for image_id in one | other if image_id > report["scanned_until"] or image_id in unread]
-    return Comparison(len(one), len(other), [leaks[pair] for pair in sorted(leaks)], len(unscanned))
+    return Comparison(len(one), len(other), [leaks[image_id] for image_id in sorted(leaks)], len(unscanned))
 
 
-def _pairs(session: Session) -> Iterable[tuple[tuple[ImageId, ImageId], duplicates.Match]]:
-    matches = duplicates.matches_in_force(session)
-    yield from matches.items()
-    for _, representative, members in duplicates.newest_groups(session):
-        of_group = []
-        for member in members:
-            pair = (min(representative, member.image_id), max(representative, member.image_id))
-            match = matches.get((ImageId(pair[0]), ImageId(pair[1])))
-            if match is not None:  # a person may have said otherwise since
-                of_group.append((ImageId(member.image_id), match))
-        for position, (a, first) in enumerate(of_group):
-            for b, second in of_group[:position]:
-                yield (a, b), max(first, second, key=lambda match: match.distance)
+def _proven(session: Session, one: set[ImageId], other: set[ImageId]) -> Iterator[Leak]:
+    for pair, match in duplicates.matches_in_force(session).items():
+        for first, second in (pair, pair[::-1]):
+            if first in one and second in other:
+                yield Leak(first, second, match.kind, match.distance)
+
+
+def _grouped(session: Session, one: set[ImageId], other: set[ImageId]) -> Iterator[Leak]:
+    """Each member in the second part with the member in the first that is nearest to the representative."""
+    said = decisions.in_force(session)
+    for _, _, members in duplicates.newest_groups(session):
+        in_one = [member for member in members if member.image_id in one]
+        for member in members if in_one else ():
+            second = ImageId(member.image_id)
+            partners = (
+                partner
+                for partner in in_one
+                if partner.image_id != second
+                and said.get((min(ImageId(partner.image_id), second), max(ImageId(partner.image_id), second)), True)
+            )
+            nearest = next(partners, None) if second in other else None
+            if nearest is not None:
+                farther = max(nearest, member, key=lambda each: each.distance)
+                yield Leak(ImageId(nearest.image_id), second, farther.kind, farther.distance)
 
 
 def _images(session: Session, name: str) -> set[ImageId]:

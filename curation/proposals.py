@@ -78,6 +78,17 @@ def by_features(descriptors: Mapping[int, Any]) -> Ints:
     return _elected(voters[counted], elected[counted], weight[counted])
 
 
+def nearest(pairs: Ints, distances: Any, *, most: int) -> Ints:
+    """Which of `pairs` `(P, 2)` are among the `most` nearest of either side: their numbers, ascending."""
+    kept: Bools = np.zeros(len(pairs), dtype=np.bool_)
+    for side in (0, 1):
+        order = np.lexsort((pairs[:, 1 - side], distances, pairs[:, side]))
+        owners = pairs[order, side]
+        rank = np.arange(len(order)) - np.searchsorted(owners, owners)
+        kept[order[rank < most]] = True
+    return np.flatnonzero(kept)
+
+
 def _near(left: Hashes, right: Hashes, is_fresh: Bools) -> Ints:
     """Pairs of positions whose hashes are near, of which one is fresh."""
     distinct_left, first_left, kind_left = np.unique(left, return_index=True, return_inverse=True)
@@ -91,26 +102,12 @@ def _near(left: Hashes, right: Hashes, is_fresh: Bools) -> Ints:
     has_fresh = np.zeros(len(distinct_left), dtype=np.bool_)
     has_fresh[kind_left[is_fresh]] = True
     asked = np.flatnonzero(has_fresh)
-    if left is right and len(asked) == len(distinct_left):
-        near = hamming.join(distinct_left, distinct_left, max_bits=MAX_BITS)
-    else:
-        near = hamming.join(distinct_left[asked], distinct_right, max_bits=MAX_BITS)
-        near[:, 0] = asked[near[:, 0]]
-    near = _nearest(near, np.bitwise_count(distinct_left[near[:, 0]] ^ distinct_right[near[:, 1]]))
+    most = _MOST_BY_HASH + 1  # itself may be among them
+    near = hamming.nearest(distinct_left[asked], distinct_right, max_bits=MAX_BITS, most=most)
+    near[:, 0] = asked[near[:, 0]]
     pairs = np.concatenate([*tied, np.stack([first_left[near[:, 0]], first_right[near[:, 1]]], axis=1)])
     kept: Ints = pairs[is_fresh[pairs].any(axis=1)]
     return kept
-
-
-def _nearest(pairs: Ints, bits: Any) -> Ints:
-    """Those pairs that are among the nearest of either side."""
-    kept = np.zeros(len(pairs), dtype=np.bool_)
-    for side in (0, 1):
-        order = np.lexsort((pairs[:, 1 - side], bits, pairs[:, side]))
-        owners = pairs[order, side]
-        rank = np.arange(len(order)) - np.searchsorted(owners, owners)
-        kept[order[rank < _MOST_BY_HASH]] = True
-    return pairs[kept]
 
 
 def _elected(voters: Ints, elected: Ints, weight: Any) -> Ints:

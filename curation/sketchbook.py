@@ -29,18 +29,23 @@ class Sketchbook:
         """The sketches of those that can be read; the others are noted as unreadable."""
         wanted = sorted({*positions} - self.unreadable.keys())
         missing = [position for position in wanted if position not in self._sketches]
-        with ThreadPoolExecutor() as pool:
-            for position, result in zip(missing, pool.map(self._read, missing), strict=True):
-                if isinstance(result, str):
-                    self.unreadable[position] = result
-                else:
-                    self._sketches[position] = result
+        for position, result in zip(missing, self._read_all(missing), strict=True):
+            if isinstance(result, str):
+                self.unreadable[position] = result
+            else:
+                self._sketches[position] = result
         there = {position: self._sketches[position] for position in wanted if position in self._sketches}
         for position in there:
             self._sketches.move_to_end(position)
         while len(self._sketches) > max(_KEPT, len(there)):
             self._sketches.popitem(last=False)
         return there
+
+    def _read_all(self, positions: Sequence[int]) -> list[Sketch | str]:
+        if len(positions) <= 1:  # not worth a pool
+            return [self._read(position) for position in positions]
+        with ThreadPoolExecutor() as pool:
+            return list(pool.map(self._read, positions))
 
     def _read(self, position: int) -> Sketch | str:
         try:

@@ -12,6 +12,8 @@ from api.cli.console import AsJson
 if TYPE_CHECKING:
     from curation.calibration import Calibration
 
+_ROWS = 100  # of a table on the terminal
+
 app = typer.Typer(no_args_is_help=True, help="Images that are the same picture.")
 
 
@@ -45,14 +47,18 @@ def scan(
         )
     kinds = ", ".join(f"{count} {kind}" for kind, count in done.kinds.items()) or "none"
     measured = Calibration(**done.calibration)
+    features = " or shared features" if done.features_used else ""
     lines = [
         f"{done.images} images, {done.new_images} of them new: {done.duplicates} duplicates in {done.groups} groups "
         f"({kinds}); {done.exact_copies} exact copies share an image already.",
-        f"{done.compared_pairs} pairs with a cosine from {measured.min_cosine:.3f}, near hashes"
-        f"{' or shared features' if measured.use_features else ''} were compared pixel by pixel; "
-        f"one picture: a residual of at most {measured.max_residual:.3f}.",
+        f"{done.compared_pairs} pairs with a cosine from {measured.min_cosine:.3f}, near hashes{features} "
+        f"were compared pixel by pixel; one picture: a residual of at most {measured.max_residual:.3f}.",
         *_expectations(done.expected_recall, done.expected_precision, measured),
     ]
+    if done.truncated:
+        lines.append(
+            f"{done.truncated} near pairs were left out where hundreds of images are alike; each kept its nearest."
+        )
     console.emit(asdict(done), lines + [f"  {reason}" for reason in done.unreadable], as_json=as_json)
 
 
@@ -133,15 +139,15 @@ def compare(
     from curation import leaks
 
     found = leaks.compare(console.workspace(context), first, second)
-    images = len({leak.second for leak in found.leaks})
     lines = [
-        f"{images} of {found.second_images} images in {second} are pictures that {first} has too, "
-        f"in {len(found.leaks)} pairs.",
+        f"{len(found.leaks)} of {found.second_images} images in {second} are pictures that {first} has too.",
         *console.table(
             (first, second, "kind", "distance"),
-            [(leak.first, leak.second, leak.kind, leak.distance) for leak in found.leaks[:100]],
+            [(leak.first, leak.second, leak.kind, leak.distance) for leak in found.leaks[:_ROWS]],
         ),
     ]
+    if len(found.leaks) > _ROWS:
+        lines.append(f"… and {len(found.leaks) - _ROWS} more: say --json.")
     if found.unscanned:
         lines.append(f"{found.unscanned} images were never compared. Run: winnow embed, then winnow duplicates scan.")
     console.emit(asdict(found), lines, as_json=as_json)

@@ -18,7 +18,7 @@ BASES = st.sampled_from([0, 2**64 - 1, 0x0123456789ABCDEF])
     st.lists(st.tuples(BASES, st.sets(st.integers(0, 63), max_size=6)), max_size=12),
     st.integers(0, 10),
 )
-def test_a_join_finds_what_comparing_all_finds(
+def test_the_nearest_are_those_that_comparing_all_finds(
     left: list[tuple[int, set[int]]], right: list[tuple[int, set[int]]], max_bits: int
 ) -> None:
     sides = [
@@ -26,10 +26,15 @@ def test_a_join_finds_what_comparing_all_finds(
         for side in (left, right)
     ]
     bits = np.bitwise_count(sides[0][:, None] ^ sides[1])
-    assert hamming.join(*sides, max_bits=max_bits).tolist() == np.argwhere(bits <= max_bits).tolist()
-    own = np.bitwise_count(sides[0][:, None] ^ sides[0])
-    pairs = [[i, j] for i, j in np.argwhere(own <= max_bits).tolist() if i < j]
-    assert hamming.join(sides[0], sides[0], max_bits=max_bits).tolist() == pairs
+    found = hamming.nearest(*sides, max_bits=max_bits, most=12)
+    assert found.tolist() == np.argwhere(bits <= max_bits).tolist()
+    few = [
+        [row, column]
+        for row in range(len(sides[0]))
+        for column in sorted(sorted(range(len(sides[1])), key=lambda j, row=row: (bits[row, j], j))[:2])
+        if bits[row, column] <= max_bits
+    ]
+    assert hamming.nearest(*sides, max_bits=max_bits, most=2).tolist() == few
 
 
 def test_hex_is_read_from_the_left() -> None:
