@@ -274,7 +274,10 @@ def _previous(
     if len(is_new) > _GROWN * (len(is_new) - int(is_new.sum())):
         return None
     is_fresh = is_new | np.isin(images.image_ids, report["unread"])
-    return Calibration(**report["calibration"]), np.flatnonzero(is_fresh)
+    try:
+        return Calibration(**report["calibration"]), np.flatnonzero(is_fresh)
+    except TypeError:  # written by another release
+        return None
 
 
 @dataclass(frozen=True)

@@ -119,7 +119,7 @@ def cut(workspace: Workspace, name: str, *, taxonomy: str | None = None) -> Vers
     nothing changed since the newest version of that name, that one is returned.
 
     Raises:
-        NotFoundError: nothing is labelled yet.
+        NotFoundError: nothing is labelled yet, or only with classes that were retired.
         InvalidInputError: several taxonomies have labels and none is named.
         LeakError: tied images lie in two splits, since earlier versions put them there.
         ConflictError: somebody else cut a version of that name meanwhile.
@@ -144,6 +144,8 @@ def cut(workspace: Workspace, name: str, *, taxonomy: str | None = None) -> Vers
         for label in in_force
         if label.value in classes
     ]
+    if not candidates:
+        raise NotFoundError(f"Every label under {chosen.name!r} is of a class that was retired: nothing to freeze.")
     taken = _one_per_group(candidates, groups.representative)
     retired = Counter(label.value for label in in_force if label.value not in classes)
     checked = _gates(candidates, taken, catalog=catalog, groups=groups, files=files, classes=classes)

@@ -231,12 +231,20 @@ def test_a_version_is_found_by_name_id_and_beginning(workspace: Workspace, build
         versions.show(workspace, versions.show(workspace, f"other {number}").id[0])
 
 
+def test_labels_of_retired_classes_alone_make_no_version(workspace: Workspace, build: Any) -> None:
+    build.taxonomy(["dog"])
+    build.labels(dict.fromkeys(build.images(3), "cat"))
+    with pytest.raises(NotFoundError, match="Every label under 'animals' is of a class that was retired"):
+        versions.cut(workspace, "pets")
+
+
 @settings(max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_no_version_moves_or_splits_what_is_tied(data: st.DataObject, tmp_path: Path, build: Any) -> None:
     """Rounds of labels and duplicate scans in any order: what is cut never moves, what is tied stays together."""
     workspace = open_workspace(tmp_path / str(len(list(tmp_path.iterdir()))))
     rows = type(build)(workspace)
+    rows.taxonomy(["cat", "dog"])
     images = rows.images(10, scenes=[data.draw(st.sampled_from(["a", "b", None])) for _ in range(10)])
     seen: dict[ImageId, str] = {}
     for _ in range(3):

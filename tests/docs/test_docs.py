@@ -69,6 +69,11 @@ def folder(tmp_path: Path) -> Path:
         picture = coarse.resize((64, 64), Image.Resampling.BICUBIC)
         picture = Image.blend(picture, Image.new("RGB", (64, 64), ("red", "blue")[i % 2]), 0.5)
         picture.save(photos / f"{i:02d}.png")
+    more = tmp_path / "more"
+    more.mkdir()
+    with Image.open(photos / "07.png") as known:  # the same picture from another camera, and one that is new
+        known.resize((96, 96), Image.Resampling.LANCZOS).save(more / "large.png")
+    Image.fromarray(generator.integers(0, 256, (64, 64, 3), dtype=np.uint8)).save(more / "new.png")
     (tmp_path / "photos.csv").write_text("uri,shift\n" + "".join(f"photos/{i:02d}.png,{i % 3}\n" for i in range(60)))
     (tmp_path / "nightly.yaml").write_text("budget: 5\n")
     return tmp_path
