@@ -19,7 +19,7 @@ import numpy as np
 from sqlalchemy import and_, delete, func, insert, or_, select, update
 from sqlalchemy.orm import Session
 
-from curation import alignment, calibration, collection, decisions, evidence, proposals
+from curation import alignment, calibration, collection, decisions, evidence, joins, proposals
 from curation.calibration import Calibration
 from curation.collection import Collection
 from curation.decode import pixels_digest
@@ -308,7 +308,7 @@ def _propose(
         for (a, b), cosine in zip(near.positions[believed].tolist(), near.cosines[believed].tolist(), strict=True)
     }
     is_near = np.flatnonzero(near.cosines >= measured.min_cosine)
-    is_near = is_near[proposals.nearest(near.positions[is_near], -near.cosines[is_near], most=_NEAREST)]
+    is_near = is_near[joins.nearest_of_either(near.positions[is_near], -near.cosines[is_near], most=_NEAREST)]
     by_hash = proposals.by_hash(images.known, fresh=fresh)
     pairs = voted = _unique(by_hash, near.positions[is_near])
     features_used = measured.needs_features and len(images.found) <= _FEATURES_UP_TO

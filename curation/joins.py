@@ -8,7 +8,7 @@ collection: true ones that a sample finds among all vectors, and made ones at ju
 measures the share that is found.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from store.arrays import Bools, Ints, Vectors
+from store.arrays import Bools, Floats, Ints, Vectors
 
 Take = Callable[[Ints], Vectors]
 """Gives the unit vectors `(n, D)` float32 at positions `(n,)`."""
@@ -36,6 +36,8 @@ _MADE = 1000  # pairs at just the threshold
 _MADE_MISSED = 0.004  # the share of them that may be lost
 _MOST_PER_VISIT = 128  # pairs of one vector with one cell that are kept, the nearest
 _ROWS = 4096  # vectors that look for the cells they visit at once
+_SLAB = 64  # cells between two looks at how many pairs are held,
+_MOST_HELD = 1 << 25  # and the most of them, or only the nearest are
 _EXACT = 1 << 22  # numbers of projected vectors whose pairs are computed exactly at once
 _PRODUCTS = 1 << 18  # of visitors with members at once: they stay in the processor's cache
 _CHUNK = 1 << 15  # vectors taken at once
@@ -134,12 +136,11 @@ def join(take: Take, placed: Placed, cells: Cells, *, fresh: Ints | None = None)
 
     with _one_thread(), ThreadPoolExecutor() as pool:
         visits = list(pool.map(lambda rows: _visit(placed, rows, cells, nearness), _chunks(visitors, _ROWS)))
-        parts = list(pool.map(met, range(len(cells.centroids))))
-    keys = np.concatenate([np.empty(0, dtype=np.int64), *(part[0] for part in parts)])
-    cosines = np.concatenate([np.empty(0, dtype=np.float32), *(part[1] for part in parts)])
-    keys, firsts = np.unique(keys, return_index=True)  # most pairs meet in both homes
-    positions = np.stack([keys >> _KEY_BITS, keys & _KEY_MASK], axis=1)
-    return Pairs(positions, cosines[firsts], sum(part[2] for part in parts))
+        held = _Held(np.empty(0, dtype=np.int64), np.empty(0, dtype=np.float32), 0)
+        for cell in range(0, len(cells.centroids), _SLAB):
+            held = _with(held, list(pool.map(met, range(cell, min(cell + _SLAB, len(cells.centroids))))))
+    positions = np.stack([held.keys >> _KEY_BITS, held.keys & _KEY_MASK], axis=1)
+    return Pairs(positions, held.cosines, held.truncated)
 
 
 def recall(take: Take, count: int, pairs: Pairs, *, min_cosine: float, seed: int = 1) -> tuple[int, int]:
@@ -148,6 +149,42 @@ def recall(take: Take, count: int, pairs: Pairs, *, min_cosine: float, seed: int
     true = np.unique(_keys(first, second))
     known = _keys(pairs.positions[:, 0], pairs.positions[:, 1])
     return int(np.isin(true, known).sum()), len(true)
+
+
+@dataclass(frozen=True)
+class _Held:
+    """Pairs found so far."""
+
+    keys: Ints  # (P,), ascending, each once
+    cosines: Vectors  # (P,)
+    truncated: int
+
+
+def _with(held: _Held, parts: Sequence[tuple[Ints, Vectors, int]]) -> _Held:
+    """Pairs joined by those of further cells; of too many, the nearest of each vector."""
+    keys = np.concatenate([held.keys, *(part[0] for part in parts)])
+    cosines = np.concatenate([held.cosines, *(part[1] for part in parts)])
+    truncated = held.truncated + sum(part[2] for part in parts)
+    keys, firsts = np.unique(keys, return_index=True)  # most pairs meet in both homes
+    cosines = cosines[firsts]
+    if len(keys) > _MOST_HELD:
+        kept = nearest_of_either(
+            np.stack([keys >> _KEY_BITS, keys & _KEY_MASK], axis=1), -cosines, most=_MOST_PER_VISIT
+        )
+        truncated += len(keys) - len(kept)
+        keys, cosines = keys[kept], cosines[kept]
+    return _Held(keys, cosines, truncated)
+
+
+def nearest_of_either(pairs: Ints, distances: Floats, *, most: int) -> Ints:
+    """Which of `pairs` `(P, 2)` are among the `most` nearest of either side: their numbers, ascending."""
+    kept: Bools = np.zeros(len(pairs), dtype=np.bool_)
+    for side in (0, 1):
+        order = np.lexsort((pairs[:, 1 - side], distances, pairs[:, side]))
+        owners = pairs[order, side]
+        rank = np.arange(len(order)) - np.searchsorted(owners, owners)
+        kept[order[rank < most]] = True
+    return np.flatnonzero(kept)
 
 
 _KEY_BITS = 31

@@ -78,17 +78,6 @@ def by_features(descriptors: Mapping[int, Any]) -> Ints:
     return _elected(voters[counted], elected[counted], weight[counted])
 
 
-def nearest(pairs: Ints, distances: Any, *, most: int) -> Ints:
-    """Which of `pairs` `(P, 2)` are among the `most` nearest of either side: their numbers, ascending."""
-    kept: Bools = np.zeros(len(pairs), dtype=np.bool_)
-    for side in (0, 1):
-        order = np.lexsort((pairs[:, 1 - side], distances, pairs[:, side]))
-        owners = pairs[order, side]
-        rank = np.arange(len(order)) - np.searchsorted(owners, owners)
-        kept[order[rank < most]] = True
-    return np.flatnonzero(kept)
-
-
 def _near(left: Hashes, right: Hashes, is_fresh: Bools) -> Ints:
     """Pairs of positions whose hashes are near, of which one is fresh."""
     distinct_left, first_left, kind_left = np.unique(left, return_index=True, return_inverse=True)

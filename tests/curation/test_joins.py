@@ -109,3 +109,16 @@ def test_recall_is_the_share_of_sampled_pairs_that_were_found() -> None:
     half = joins.Pairs(found.positions[::2], found.cosines[::2], 0)
     assert whole[1] == len(brute(vectors, 0.7))
     assert joins.recall(taking(vectors), 1000, half, min_cosine=0.7)[0] == pytest.approx(whole[1] / 2, abs=2)
+
+
+def test_of_too_many_pairs_the_nearest_of_each_stay(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(joins, "_MOST_HELD", 100)
+    monkeypatch.setattr(joins, "_MOST_PER_VISIT", 2)
+    vectors = clustered(1000, 16, 0)
+    found = joins.find_pairs(taking(vectors), 1000, min_cosine=0.5)
+    cosines = vectors @ vectors.T - 2 * np.eye(1000)
+    nearest = cosines.argmax(axis=1)
+    near = np.flatnonzero(cosines.max(axis=1) >= 0.5)
+    wanted = np.sort(np.stack([near, nearest[near]], axis=1), axis=1)
+    assert found.truncated > 0
+    assert np.isin(keys(wanted), keys(found.positions)).mean() >= 0.99
