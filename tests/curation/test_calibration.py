@@ -47,7 +47,7 @@ def test_copies_within_the_limit_are_counted_by_kind() -> None:
     measured = calibrate()
     assert (measured.copies, measured.recall) == (4, {"cropped": 1.0, "framed": 0.5})
     assert (measured.min_cosine, measured.reach) == (pytest.approx(0.8), 1.0)  # room of 0.1 below the copies
-    assert not measured.use_features
+    assert not measured.needs_features
 
 
 def test_a_crowd_raises_the_cosine_and_features_help() -> None:
@@ -55,7 +55,7 @@ def test_a_crowd_raises_the_cosine_and_features_help() -> None:
     measured = calibrate(crowd_cosine=0.95)
     assert measured.min_cosine == 0.95
     assert measured.reach == pytest.approx(2 / 3)
-    assert measured.use_features
+    assert measured.needs_features
 
 
 def test_vectors_alone_are_trusted_where_copies_are_nearer_than_others() -> None:
@@ -69,7 +69,7 @@ def test_vectors_alone_are_trusted_where_copies_are_nearer_than_others() -> None
 
 def test_without_the_encoder_the_crowd_and_features_decide() -> None:
     measured = calibrate(cosines=np.full(4, np.nan))
-    assert (measured.min_cosine, measured.reach, measured.use_features) == (0.2, None, True)
+    assert (measured.min_cosine, measured.reach, measured.needs_features) == (0.2, None, True)
     assert measured.trusted_cosine is None
 
 
