@@ -30,6 +30,7 @@ _THUMBNAIL_QUALITY = 85
 _FEWEST_REDUCED = 250_000  # pixels; a smaller JPEG takes little time in full
 _MOST_MISSING = 0.5  # of the rows of a JPEG that is cut short
 _MOST_PIXELS_A_BYTE = 1024  # a block of 64 takes a bit at least, so less than half of the picture would be there
+_MARKER = re.compile(rb"\xff([^\x00\x01\xd0-\xd8\xff])", re.DOTALL)  # of a segment that says how long it is
 _MOST_SCANS = 100  # of a progressive JPEG; each costs a pass over all its pixels, encoders write about ten
 _FORMATS = tuple(
     (name, re.compile(start, re.DOTALL), module, opener)
@@ -314,10 +315,18 @@ def _check_jpeg(header: _Header) -> None:
                 "that its header announces"
             )
         return
-    end = header.data.find(b"\xff\xd9", header.data.find(b"\xff\xda"))
-    scans = header.data.count(b"\xff\xda", 0, end if end > 0 else len(header.data))
+    scans = _scans(header.data)
     if scans > _MOST_SCANS:
         raise UndecodableError(f"the file has {scans} progressive scans, more than {_MOST_SCANS}")
+
+
+def _scans(data: bytes) -> int:
+    """How many scans a JPEG has: a walk from marker to marker, since what a segment holds may look like one."""
+    scans, position = 0, 2
+    while (marker := _MARKER.search(data, position)) is not None and marker[1] != b"\xd9":
+        scans += marker[1] == b"\xda"
+        position = marker.end() + int.from_bytes(data[marker.end() : marker.end() + 2])
+    return scans
 
 
 def _reduced_grey(header: _Header, reduction: int) -> NDArray[np.uint8] | None:

@@ -23,7 +23,7 @@ class Camera:
     """What the camera said of one picture."""
 
     orientation: int  # 1 upright … 8, as EXIF counts
-    captured_at: datetime | None  # UTC where no zone is given
+    captured_at: datetime | None  # in UTC, which is also meant where no zone is given
     latitude: float | None  # degrees north
     longitude: float | None  # degrees east
 
@@ -57,8 +57,9 @@ def _captured_at(camera: Mapping[int, Any]) -> datetime | None:
         if not found or int(found[1]) < _OLDEST_YEAR:
             continue
         try:
-            return datetime(*map(int, found.groups()), tzinfo=_zone(_text(camera.get(offset_tag))))  # type: ignore[arg-type, misc]
-        except ValueError:  # the 31st of February
+            taken = datetime(*map(int, found.groups()), tzinfo=_zone(_text(camera.get(offset_tag))))  # type: ignore[arg-type, misc]
+            return taken.astimezone(UTC)
+        except (ValueError, OverflowError):  # the 31st of February; the last day of the year 9999, but in UTC
             continue
     return None
 

@@ -1,16 +1,20 @@
 """Tables that say more about images: CSV, JSON Lines or Parquet with a `uri` and any other columns."""
 
 import json
+import math
 import os
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from decimal import Decimal
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 from curation import objects
 from store.errors import InvalidInputError
 
 SUFFIXES = (".csv", ".jsonl", ".parquet")
+
+_Table: TypeAlias = tuple[Sequence[str], list[dict[str, Any]]]  # columns, rows
 
 
 def read(manifest: Path) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -19,31 +23,78 @@ def read(manifest: Path) -> Iterator[tuple[str, dict[str, Any]]]:
     Raises:
         InvalidInputError: the file cannot be parsed, has no `uri` column, or a URL in it holds a secret.
     """
-    import pandas
-
     try:
-        if manifest.suffix.lower() == ".parquet":
-            table = pandas.read_parquet(manifest)
-        elif manifest.suffix.lower() == ".jsonl":
-            table = pandas.read_json(manifest, lines=True, dtype=False)
-        else:
-            with warnings.catch_warnings(action="error", category=pandas.errors.ParserWarning):  # rows too long
-                table = pandas.read_csv(
-                    manifest, dtype={"uri": str, "scene": str}, encoding="utf-8-sig", index_col=False
-                )
-    except (OSError, ValueError, ImportError, pandas.errors.ParserWarning) as error:
+        columns, rows = _READERS[manifest.suffix.lower()](manifest)
+    except (OSError, ValueError, ImportError, Warning) as error:
         raise InvalidInputError(
             f"The manifest {manifest} cannot be read: {' '.join(str(error).split()).rstrip('.')}."
         ) from error
-    if "uri" not in table.columns:
-        columns = ", ".join(map(str, table.columns)) or "none"
-        raise InvalidInputError(f"The manifest {manifest} needs a column `uri`; it has: {columns}.")
-    unnamed = int(table["uri"].isna().sum())
+    if "uri" not in columns:
+        raise InvalidInputError(
+            f"The manifest {manifest} needs a column `uri`; it has: {', '.join(columns) or 'none'}."
+        )
+    unnamed = sum(_is_missing(row.get("uri")) for row in rows)
     if unnamed:
-        raise InvalidInputError(f"{unnamed} of {len(table)} rows of the manifest {manifest} have no `uri`.")
+        raise InvalidInputError(f"{unnamed} of {len(rows)} rows of the manifest {manifest} have no `uri`.")
     folder = manifest.absolute().parent
-    for row in json.loads(table.to_json(orient="records", date_format="iso")):
+    for row in rows:
         uri = str(row.pop("uri"))
-        described: dict[str, Any] = {str(name): value for name, value in row.items() if value is not None}
+        described = {name: _plain(name, value, manifest) for name, value in row.items() if not _is_missing(value)}
         path = os.path.normpath(folder / uri.removeprefix("file://"))
         yield objects.check(uri) if objects.is_url(uri) else path, described
+
+
+def _parquet(manifest: Path) -> _Table:
+    from pyarrow import parquet
+
+    table = parquet.read_table(manifest)
+    return table.column_names, table.to_pylist()
+
+
+def _jsonl(manifest: Path) -> _Table:
+    rows = [json.loads(line) for line in manifest.read_text(encoding="utf-8-sig").split("\n") if line.strip()]
+    if not all(isinstance(row, dict) for row in rows):
+        raise ValueError("a line is no JSON object")
+    return list(dict.fromkeys(name for row in rows for name in row)), rows
+
+
+def _csv(manifest: Path) -> _Table:
+    import pandas
+
+    with warnings.catch_warnings(action="error", category=pandas.errors.ParserWarning):  # rows too long
+        table = pandas.read_csv(
+            manifest,
+            dtype={"uri": "string", "scene": "string"},
+            dtype_backend="numpy_nullable",  # whole numbers stay whole where some are missing
+            encoding="utf-8-sig",
+            index_col=False,
+        )
+    columns = [str(name) for name in table.columns]
+    return columns, [dict(zip(columns, row, strict=True)) for row in table.astype(object).itertuples(index=False)]
+
+
+_READERS: Mapping[str, Callable[[Path], _Table]] = {".parquet": _parquet, ".jsonl": _jsonl, ".csv": _csv}
+
+
+def _is_missing(value: Any) -> bool:
+    """None, NaN, or what pandas says for either."""
+    return value is None or type(value).__name__ == "NAType" or (isinstance(value, float) and math.isnan(value))
+
+
+def _plain(name: str, value: Any, manifest: Path) -> Any:
+    """A value as JSON can say it, exactly.
+
+    Raises:
+        InvalidInputError: it holds bytes.
+    """
+    if isinstance(value, bytes):
+        raise InvalidInputError(f"The column {name} of the manifest {manifest} holds bytes: leave it out.")
+    if isinstance(value, Decimal):
+        return float(value)
+    if isinstance(value, float) and math.isinf(value):
+        return str(value)
+    if isinstance(value, dict):
+        return {str(key): _plain(name, one, manifest) for key, one in value.items()}
+    if isinstance(value, list):
+        return [_plain(name, one, manifest) for one in value]
+    return value.isoformat() if hasattr(value, "isoformat") else value

@@ -52,8 +52,15 @@ def check(url: str) -> str:
     scheme, rest = _parts(url)
     host = rest.partition("/")[0]
     is_web = scheme in ("http", "https")
-    if "@" in host or _SECRET.search(rest) or (is_web and ("?" in rest or "#" in rest)):
-        shown = f"{scheme}://{host.rpartition('@')[2].partition('?')[0]}/…"
+    port = host.rpartition("]")[2].partition(":")[2]  # after an IPv6 address, if there is one
+    has_login = "@" in host or (":" in host and not (port == "" or port.isdigit()))
+    if (
+        has_login
+        or "::" in rest.partition("]")[2 if "[" in host else 0]
+        or _SECRET.search(rest)
+        or (is_web and ("?" in rest or "#" in rest))
+    ):
+        shown = f"{scheme}://…"
         raise InvalidInputError(
             f"The URL {shown} carries a password, signature or query. Uris are stored and shown, so give it without "
             "and put keys into the environment (AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY …)."
@@ -106,8 +113,7 @@ def stamp(url: str) -> Stamp:
     if scheme in _OBSTORE_SCHEMES:
         import obstore
 
-        store, path = _store(scheme, rest)
-        return _stamp_of(_or_os_error(lambda: cast(Mapping[str, Any], obstore.head(store, path))))
+        return _stamp_of(_or_os_error(lambda: cast(Mapping[str, Any], obstore.head(*_store(scheme, rest)))))
     return _stamp_of(_or_os_error(lambda: _filesystem(scheme).info(url)))
 
 
@@ -147,8 +153,7 @@ def open_file(url: str) -> BinaryIO:
         return _or_os_error(lambda: cast(BinaryIO, _filesystem(scheme).open(url, "rb")))
     import obstore
 
-    store, path = _store(scheme, rest)
-    return _or_os_error(lambda: cast(BinaryIO, io.BufferedReader(_Object(obstore.open_reader(store, path)))))
+    return _or_os_error(lambda: cast(BinaryIO, io.BufferedReader(_Object(obstore.open_reader(*_store(scheme, rest))))))
 
 
 def forget_connections() -> None:

@@ -227,20 +227,20 @@ def _cover(findings: Findings, root: Root, *, is_empty: bool) -> None:
 
 def _walk(folder: str, passing: str) -> Iterator[tuple[str, Candidate]]:
     """Path and candidate of every file in a folder and those below, by path; one stat a file."""
-    try:
-        names, folders = _names(folder)
-    except OSError as error:
-        why = f"the folder cannot be read: {error.strerror}"
-        yield folder, Candidate(_uri(folder), None, "file", problem=why)
-        return
-    start = folder if folder.endswith("/") else f"{folder}/"
-    for name in names:
-        path = start + name
-        if name in folders:
-            if path != passing:
-                yield from _walk(path, passing)
-        elif (candidate := _look_at(path)) is not None:
-            yield path, candidate
+    waiting = [(folder, True)]  # the last comes first; no recursion, however deep folders lie
+    while waiting:
+        path, is_folder = waiting.pop()
+        if not is_folder:
+            if (candidate := _look_at(path)) is not None:
+                yield path, candidate
+            continue
+        try:
+            names, folders = _names(path)
+        except OSError as error:
+            yield path, Candidate(_uri(path), None, "file", problem=f"the folder cannot be read: {error.strerror}")
+            continue
+        start = path if path.endswith("/") else f"{path}/"
+        waiting += [(start + name, name in folders) for name in reversed(names) if start + name != passing]
 
 
 def _names(folder: str) -> tuple[list[str], set[str]]:

@@ -334,3 +334,14 @@ def test_threads_neither_warn_nor_disturb_each_other() -> None:
     for thread in threads:
         thread.join()
     assert [found[i] for i in range(len(files))] == expected
+
+
+def test_scans_are_counted_past_what_only_looks_like_an_end() -> None:
+    """A comment that holds the marks of a scan and of the end; progressive JPEGs have ten scans in colour."""
+    from curation import decode as module
+
+    plain = encoded(PHOTO, "JPEG", progressive=True)
+    comment = b"\xff\xfe\x00\x06\xff\xda\xff\xd9"
+    assert module._scans(plain) == 10
+    assert module._scans(plain[:2] + comment + plain[2:]) == 10
+    assert module._scans(encoded(PHOTO, "JPEG")) == 1

@@ -41,6 +41,10 @@ def test_no_time_is_no_error(text: str) -> None:
     assert camera(tags={0x9003: text}).captured_at is None
 
 
+def test_a_time_that_utc_cannot_say_is_no_time() -> None:
+    assert camera(tags={0x9003: "9999:12:31 23:00:00", 0x9011: "-05:00"}).captured_at is None
+
+
 def test_places_are_degrees_north_and_east() -> None:
     found = camera(gps={1: "S", 2: (33.0, 51.0, 36.0), 3: "E", 4: (151.0, 12.0, 0.0)})
     assert (found.latitude, found.longitude) == pytest.approx((-33.86, 151.2))

@@ -215,3 +215,47 @@ def test_rows_longer_than_the_header_are_refused(workspace: Workspace, tmp_path:
 def test_an_empty_source_is_not_this_folder(workspace: Workspace) -> None:
     with pytest.raises(InvalidInputError, match="A source is empty"):
         ingest(workspace, [""])
+
+
+def test_values_of_a_manifest_are_kept_exactly(workspace: Workspace, tmp_path: Path) -> None:
+    """Sixteen digits, whole numbers beyond a float's, a day; and a column that one row lacks."""
+    import pandas
+
+    for name, shade in (("a.png", 1), ("b.png", 2)):
+        draw(tmp_path / name, shade=shade)
+    lines = [
+        '{"uri": "a.png", "gain": 0.123456789012345, "serial": 9007199254740993}',
+        '{"uri": "b.png", "day": "2026"}',
+    ]
+    (tmp_path / "one.jsonl").write_text("\n".join(lines))
+    (tmp_path / "two.csv").write_text("uri,gain,serial\na.png,0.123456789012345,9007199254740993\nb.png,,\n")
+    rows = {
+        "uri": ["a.png", "b.png"],
+        "gain": [0.123456789012345, None],
+        "serial": pandas.array([9007199254740993, None], dtype="Int64"),
+    }
+    pandas.DataFrame(rows).to_parquet(tmp_path / "three.parquet")
+    for manifest in ("one.jsonl", "two.csv", "three.parquet"):
+        ingest(workspace, [str(tmp_path / manifest)])
+        details = {Path(row.uri).name: row.details for row in sightings(workspace)}
+        assert details["a.png"] == {"gain": 0.123456789012345, "serial": 9007199254740993}
+
+
+def test_bytes_in_a_manifest_are_refused(workspace: Workspace, tmp_path: Path) -> None:
+    import pandas
+
+    pandas.DataFrame({"uri": ["a.png"], "raw": [b"\xff"]}).to_parquet(tmp_path / "photos.parquet")
+    with pytest.raises(InvalidInputError, match=r"The column raw of the manifest .* holds bytes"):
+        ingest(workspace, [str(tmp_path / "photos.parquet")])
+
+
+def test_a_folder_however_deep_is_searched(workspace: Workspace, tmp_path: Path) -> None:
+    here = os.open(tmp_path, os.O_RDONLY)
+    for _ in range(1200):
+        os.mkdir("d", dir_fd=here)
+        here, above = os.open("d", os.O_RDONLY, dir_fd=here), here
+        os.close(above)
+    os.close(here)
+    draw(tmp_path / "a.png")
+    draw(tmp_path / "d" / "d" / "b.png", shade=3)
+    assert ingest(workspace, [str(tmp_path)]).new_images == 2

@@ -2,6 +2,7 @@
 
 import io
 import logging
+import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -184,6 +185,28 @@ def test_a_url_that_holds_a_secret_is_refused_without_saying_it(workspace: Works
         ingest(workspace, [str(manifest)])
     assert SECRET not in str(caught.value) + str(in_manifest.value)
     assert SECRET.encode() not in (workspace.home / "winnow.db").read_bytes()
+
+
+@pytest.mark.parametrize(
+    "url", ["s3://AKIA1:ab/cd+e@bucket/x.jpg", "zip://in.jpg::https://user:pw@host/a.zip", "https://me:pw@host/a.jpg"]
+)
+def test_a_login_in_any_part_of_a_url_is_refused(url: str) -> None:
+    with pytest.raises(InvalidInputError, match="carries a password") as refusal:
+        objects.check(url)
+    assert not {"AKIA1", "ab", "pw", "user"} & set(re.split(r"\W", str(refusal.value)))
+
+
+@pytest.mark.parametrize("url", ["http://[::1]:8080/a.jpg", "http://127.0.0.1:80/a.jpg", "s3://bucket/a.jpg"])
+def test_a_port_is_no_login(url: str) -> None:
+    assert objects.check(url) == url
+
+
+@pytest.mark.parametrize("url", ["az://c/x.jpg", "s3:///x.jpg", "http:///x.jpg"])
+def test_a_url_without_a_store_is_a_file_that_cannot_be_read(monkeypatch: pytest.MonkeyPatch, url: str) -> None:
+    monkeypatch.delenv("AZURE_STORAGE_ACCOUNT_NAME", raising=False)
+    for use in (objects.stamp, objects.open_file):
+        with pytest.raises(OSError, match="no answer"):
+            use(url)
 
 
 def test_a_scheme_nobody_knows(workspace: Workspace) -> None:
