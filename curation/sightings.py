@@ -9,7 +9,7 @@ import numpy as np
 from sqlalchemy import ColumnElement, and_, delete, exists, insert, or_, select, update
 from sqlalchemy.orm import Session
 
-from curation import objects, uris
+from curation import uris
 from curation.decode import Fingerprint
 from curation.objects import Stamp
 from curation.sources import Root, Said, covers
@@ -201,7 +201,8 @@ def mark_missing(workspace: Workspace, roots: Iterable[Root], *, seen: Ints, rea
         for chunk in _chunks(np.setdiff1d(ids, seen).tolist()):
             with workspace.database.read() as session:
                 rows = session.execute(select(Sighting.id, Sighting.uri).where(Sighting.id.in_(chunk))).all()
-            gone = [row_id for row_id, uri in rows if covers(root, uri) and _is_gone(uri, read)]
+            gone_uris = _gone([uri for _, uri in rows if covers(root, uri)], read)
+            gone = [row_id for row_id, uri in rows if uri in gone_uris]
             with workspace.database.write() as session:
                 _set(session, gone, missing=True)
             marked += len(gone)
@@ -216,18 +217,22 @@ def release_gone(
         with workspace.database.read() as session:
             held = session.scalars(select(Quarantined.uri).where(_begins(Quarantined.uri, root.prefix))).all()
         passed = [uri for uri in held if uri not in failed and covers(root, uri)]
-        gone = [uri for uri in passed if os.path.isdir(uri) or _is_gone(uri, read)]
+        gone = [*{uri for uri in passed if os.path.isdir(uri)} | _gone(passed, read)]
         if gone:
             with workspace.database.write() as session:
                 for start in range(0, len(gone), _CHUNK):
                     session.execute(delete(Quarantined).where(Quarantined.uri.in_(gone[start : start + _CHUNK])))
 
 
-def _is_gone(uri: str, read: Collection[str]) -> bool:
-    address = uris.split(uri)
-    if objects.is_url(address.file):
-        return address.is_whole or address.file in read or not uris.exists(address.file)
-    return uris.is_gone(address.file) or (not address.is_whole and address.file in read)
+def _gone(seen_before: Sequence[str], read: Collection[str]) -> set[str]:
+    """Those uris that are certainly not there: their file is not, or it was read to its end without them."""
+    addresses = {uri: uris.split(uri) for uri in seen_before}
+    is_gone = {file: uris.is_gone(file) for file in {address.file for address in addresses.values()}}
+    return {
+        uri
+        for uri, address in addresses.items()
+        if is_gone[address.file] or (not address.is_whole and address.file in read)
+    }
 
 
 def _save_images(session: Session, fingerprints: Mapping[str, Fingerprint]) -> tuple[dict[str, int], int]:

@@ -102,7 +102,13 @@ def exists(uri: str) -> bool:
 
 
 def is_gone(file: str) -> bool:
-    """Whether a local file is certainly not there: a folder that cannot be entered proves nothing."""
+    """Whether a file is certainly not there: a folder that cannot be entered or a store that fails proves nothing."""
+    if objects.is_url(file):
+        try:
+            stamp(file)
+        except OSError as error:
+            return isinstance(error, FileNotFoundError)
+        return False
     try:
         os.stat(file)
     except OSError as error:

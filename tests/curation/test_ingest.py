@@ -2,6 +2,7 @@
 
 import json
 import os
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -258,4 +259,7 @@ def test_a_folder_however_deep_is_searched(workspace: Workspace, tmp_path: Path)
     os.close(here)
     draw(tmp_path / "a.png")
     draw(tmp_path / "d" / "d" / "b.png", shade=3)
-    assert ingest(workspace, [str(tmp_path)]).new_images == 2
+    try:
+        assert ingest(workspace, [str(tmp_path)]).new_images == 2
+    finally:
+        subprocess.run(["rm", "-rf", str(tmp_path / "d")], check=True)  # too deep for pytest to clear away

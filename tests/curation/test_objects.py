@@ -110,6 +110,16 @@ def test_what_changed_what_went_away_and_what_came_back(workspace: Workspace, bu
     assert not any(state(workspace).values())
 
 
+def test_what_a_search_of_the_prefix_passes_over_is_not_missing(workspace: Workspace, bucket: Bucket) -> None:
+    """It was taken because it was named; the prefix alone would leave it aside."""
+    bucket.put("p/a.png", picture(1))
+    bucket.put("p/b.bin", picture(2))
+    bucket.put("p/.c.png", picture(3))
+    ingest(workspace, ["s3://photos/p/b.bin", "s3://photos/p/.c.png"])
+    assert ingest(workspace, ["s3://photos/p/"]).missing == 0
+    assert not any(state(workspace).values())
+
+
 def test_globs_and_single_objects(workspace: Workspace, bucket: Bucket) -> None:
     for name in ("a1.png", "a2.png", "b.png"):
         bucket.put(f"p/{name}", picture(ord(name[1])))
