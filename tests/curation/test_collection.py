@@ -1,0 +1,81 @@
+"""The embedded images as arrays: near pairs of all or of a few, and who represents whom."""
+
+from datetime import UTC, datetime
+from typing import Any
+
+import numpy as np
+import pytest
+
+from curation import collection
+from curation.joins import Pairs
+from store.schema import Image, ImageId
+from store.workspace import Workspace
+
+
+@pytest.fixture
+def images(workspace: Workspace, build: Any) -> list[ImageId]:
+    """Sixty images, each with a near one."""
+    ids = build.images(60)
+    generator = np.random.default_rng(0)
+    base = generator.normal(size=(30, 16))
+    build.vectors(ids, np.concatenate([base, base + 0.1 * generator.normal(size=(30, 16))]))
+    return ids
+
+
+def keys(pairs: Pairs) -> set[tuple[int, int]]:
+    return {(a, b) for a, b in pairs.positions.tolist()}
+
+
+def test_those_of_a_few_are_those_of_all_that_hold_one(workspace: Workspace, images: list[ImageId]) -> None:
+    found = collection.load(workspace)
+    everything = keys(found.near_pairs_of(workspace, min_cosine=0.9, fresh=None))
+    assert len(everything) >= 30
+    few = np.array([3, 20, 41])
+    assert keys(found.near_pairs_of(workspace, min_cosine=0.9, fresh=few)) == {
+        pair for pair in everything if set(pair) & set(few.tolist())
+    }
+    assert keys(found.near_pairs(min_cosine=0.9)) == everything
+
+
+@pytest.mark.parametrize("damage", [b"", b"PK\x03\x04 no archive", None])
+def test_what_is_kept_is_a_cache(workspace: Workspace, images: list[ImageId], damage: bytes | None) -> None:
+    found = collection.load(workspace)
+    few = np.array([3, 20])
+    whole = keys(found.near_pairs_of(workspace, min_cosine=0.9, fresh=None))
+    (kept,) = workspace.indexes_dir.glob("*.cells.npz")
+    kept.unlink() if damage is None else kept.write_bytes(damage)
+    again = keys(found.near_pairs_of(workspace, min_cosine=0.9, fresh=few))
+    assert again == {pair for pair in whole if set(pair) & {3, 20}}
+
+
+def test_images_that_came_later_find_their_place(workspace: Workspace, images: list[ImageId], build: Any) -> None:
+    collection.load(workspace).near_pairs_of(workspace, min_cosine=0.9, fresh=None)
+    with workspace.database.write() as session:
+        one = session.get_one(Image, images[0])
+        copy = {column.name: getattr(one, column.name) for column in Image.__table__.columns if column.name != "id"}
+        session.add(Image(**{**copy, "sha256": "f" * 64}))
+    vector = collection.load(workspace)
+    position = vector.image_ids.tolist().index(images[0])
+    raw = vector._values[vector._rows[position]]
+    build.vectors([ImageId(61)], raw[None])
+    grown = collection.load(workspace)
+    fresh = np.flatnonzero(grown.image_ids == 61)
+    found = keys(grown.near_pairs_of(workspace, min_cosine=0.9, fresh=fresh))
+    twin = grown.image_ids.tolist().index(images[0])
+    assert (min(twin, int(fresh[0])), max(twin, int(fresh[0]))) in found
+
+
+def test_the_labelled_then_the_large_then_the_sharp_then_the_first_taken_represent(
+    workspace: Workspace, build: Any
+) -> None:
+    ids = build.images(5)
+    build.vectors(ids, np.eye(5))
+    with workspace.database.write() as session:
+        rows = [session.get_one(Image, image_id) for image_id in ids]
+        rows[1].width = 99
+        rows[2].sharpness = 2.0
+        rows[3].captured_at = datetime(2020, 1, 1, tzinfo=UTC)
+        rows[4].captured_at = datetime(2021, 1, 1, tzinfo=UTC)
+    build.labels({ids[0]: "cat"})
+    found = collection.load(workspace)
+    assert [found.found[position].image_id for position in found.preference] == ids
