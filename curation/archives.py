@@ -1,6 +1,7 @@
 """Images inside zip and tar archives. Nothing is unpacked to disk: the names inside are only names."""
 
 import contextlib
+import os
 import stat
 import tarfile
 import tempfile
@@ -17,6 +18,8 @@ SUFFIXES = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", "
 BEGINNING = 32  # bytes a member is known by
 _COMPRESSED = (b"\x1f\x8b", b"BZh", b"\xfd7zXZ\0")  # how gzip, bzip2 and xz begin
 _KEPT_OPEN = 4  # archives
+_MOST_GROWTH = 100  # times its size that a tar may decompress to: images hardly compress, plain masks a hundredfold
+_SMALLEST_LIMIT = 1 << 28  # bytes that any tar may decompress to
 
 
 class UnreadableError(Exception):
@@ -28,15 +31,16 @@ class Member:
     """One file in an archive, to be read before the next one is asked for."""
 
     name: str
+    size: int  # bytes, as the archive declares; there are no more to be read
     open: Callable[[], IO[bytes]]
 
     def read(self, limit: int, is_wanted: Callable[[bytes], bool]) -> bytes | None:
-        """All of it, or the first `limit` + 1 bytes; none where `is_wanted` says no to how it begins.
+        """All of it; none where `is_wanted` says no to how it begins.
 
         Raises:
-            UnreadableError: it is encrypted or damaged.
+            UnreadableError: it is over `limit` bytes, encrypted or damaged.
         """
-        return _read(self.open, limit, is_wanted)
+        return _read(self, limit, is_wanted)
 
 
 def members(file: BinaryIO) -> Iterator[Member]:
@@ -53,13 +57,13 @@ def members(file: BinaryIO) -> Iterator[Member]:
             with zipfile.ZipFile(file) as archive:
                 for info in archive.infolist():
                     if not info.is_dir():
-                        yield Member(info.filename, partial(_open_zipped, archive, info))
+                        yield _zipped(archive, info)
         else:
             file.seek(0)
             with tarfile.open(fileobj=file, mode="r|*", errors="backslashreplace") as tar:
                 for entry in tar:
                     if entry.isreg():
-                        yield Member(entry.name, partial(_open_tarred, tar, entry))
+                        yield _tarred(tar, entry)
     except Exception as error:  # a parser fed with hostile bytes may raise anything
         if isinstance(error, OSError) and error.errno is not None:
             raise
@@ -72,7 +76,7 @@ class Reader(Protocol):
     def __contains__(self, name: object) -> bool: ...
 
     def read(self, name: str, limit: int) -> bytes:
-        """All of it, or the first `limit` + 1 bytes; raises KeyError or UnreadableError."""
+        """All of it; raises KeyError, or UnreadableError where it is over `limit` bytes, encrypted or damaged."""
 
 
 def reader(key: Hashable, open_file: Callable[[], BinaryIO]) -> Reader:
@@ -81,7 +85,7 @@ def reader(key: Hashable, open_file: Callable[[], BinaryIO]) -> Reader:
     A compressed tar cannot be read from the middle: it is decompressed once, into a file without a name.
 
     Raises:
-        UnreadableError: this is no archive.
+        UnreadableError: this is no archive, or one that decompresses to far more than images can.
         OSError: the file cannot be opened.
     """
     with _lock:
@@ -102,6 +106,8 @@ def _open_reader(file: BinaryIO) -> Reader:
         return _ZipReader(file) if _is_zip(file) else _TarReader(file)
     except Exception as error:
         file.close()
+        if isinstance(error, UnreadableError):
+            raise
         raise UnreadableError(f"the archive is damaged or none: {_said(error)}") from error
 
 
@@ -123,7 +129,7 @@ class _ZipReader:
 
     def read(self, name: str, limit: int) -> bytes:
         with self._lock:
-            return _read(partial(_open_zipped, self._archive, self._archive.getinfo(name)), limit) or b""
+            return _read(_zipped(self._archive, self._archive.getinfo(name)), limit) or b""
 
 
 class _TarReader:
@@ -147,16 +153,21 @@ class _TarReader:
 
     def read(self, name: str, limit: int) -> bytes:
         with self._lock:
-            return _read(partial(_open_tarred, self._archive, self._infos[name]), limit) or b""
+            return _read(_tarred(self._archive, self._infos[name]), limit) or b""
 
 
 def _decompressed(file: BinaryIO) -> BinaryIO:
-    """All of a compressed file that can be decompressed, in a file without a name."""
+    """All of a compressed file that can be decompressed, in a file without a name.
+
+    Raises:
+        UnreadableError: it is made to fill the disk.
+    """
     import bz2
     import gzip
     import lzma
     import zlib
 
+    limit = _SMALLEST_LIMIT + _MOST_GROWTH * file.seek(0, os.SEEK_END)
     file.seek(0)
     start = file.read(6)
     file.seek(0)
@@ -174,10 +185,22 @@ def _decompressed(file: BinaryIO) -> BinaryIO:
 
             while block := read_on():
                 spool.write(block)
+                if spool.tell() > limit:
+                    raise UnreadableError(
+                        f"the archive decompresses to over {limit // 1_000_000} MB, {_MOST_GROWTH} times its size"
+                    )
     except BaseException:
         spool.close()
         raise
     return spool
+
+
+def _zipped(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> Member:
+    return Member(info.filename, info.file_size, partial(_open_zipped, archive, info))
+
+
+def _tarred(archive: tarfile.TarFile, info: tarfile.TarInfo) -> Member:
+    return Member(info.name, info.size, partial(_open_tarred, archive, info))
 
 
 def _open_zipped(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> IO[bytes]:
@@ -194,17 +217,24 @@ def _open_tarred(archive: tarfile.TarFile, info: tarfile.TarInfo) -> IO[bytes]:
     return file
 
 
-def _read(
-    open_member: Callable[[], IO[bytes]], limit: int, is_wanted: Callable[[bytes], bool] = lambda beginning: True
-) -> bytes | None:
+def _read(member: Member, limit: int, is_wanted: Callable[[bytes], bool] = lambda beginning: True) -> bytes | None:
     try:
-        with open_member() as file:
+        with member.open() as file:
             beginning = file.read(BEGINNING)
-            return beginning + file.read(max(limit + 1 - len(beginning), 0)) if is_wanted(beginning) else None
+            if not is_wanted(beginning):
+                return None
+            if member.size > limit:
+                raise UnreadableError(too_large(limit))
+            return beginning + file.read()
     except UnreadableError:
         raise
     except Exception as error:
         raise UnreadableError(f"the archive is damaged here: {_said(error)}") from error
+
+
+def too_large(limit: int) -> str:
+    """Why no more than `limit` bytes are read."""
+    return f"over {limit // 1_000_000} MB, more than the limit of megapixels can need"
 
 
 def _said(error: Exception) -> str:

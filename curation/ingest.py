@@ -28,6 +28,7 @@ from store.workspace import Workspace
 _PAGE = 1000  # candidates compared with the catalog at once
 _CHUNK = 200  # files a transaction
 _REQUESTS = 16  # to a store at once
+_MOST_HELD = 1 << 28  # bytes of files under way, but for one file that is larger itself
 DEFAULT_MEGAPIXELS = 200
 DEFAULT_EVERY_S = 1.0
 
@@ -93,6 +94,7 @@ class _Job:
     uri: str
     said: Said
     load: Callable[[], tuple[bytes, Stamp]] | None = None
+    size: int = 0  # bytes of memory it takes until it is done
     stamp: Stamp | None = None  # of a failure that only another file can mend
     problem: str | None = None
     closes: Contents | None = None
@@ -288,7 +290,8 @@ def _jobs(
         if problem is not None:
             yield _Job(uri, descriptions.of(uri), problem=problem)
         elif kind == "file":
-            yield _Job(uri, descriptions.of(uri), partial(uris.read, uri, limit=options.max_bytes))
+            load = partial(uris.read, uri, limit=options.max_bytes)
+            yield _Job(uri, descriptions.of(uri), load, 0 if candidate.stamp is None else candidate.stamp[0])
         else:
             yield from _jobs_inside(workspace, candidate, descriptions, options, tally)
 
@@ -364,19 +367,17 @@ class _Inside:
             if uri in self.known:
                 _count_unchanged(self.known[uri], self.tally)
             else:
-                yield _Job(uri, self.descriptions.of(uri), partial(_encoded, frame, self.stamp))
+                load = partial(_encoded, frame, self.stamp)
+                yield _Job(uri, self.descriptions.of(uri), load, frame.size)
 
     def _job(self, uri: str, member: archives.Member) -> _Job | None:
         said = self.descriptions.of(uri)
         is_wanted = (lambda beginning: True) if sources.may_be_image(member.name) else sources.is_image
         try:
             data = member.read(self.options.max_bytes, is_wanted)
-            if data is None:
-                return None
-            uris.check_size(len(data), self.options.max_bytes)
-        except (archives.UnreadableError, uris.UnreadableError) as error:
+        except archives.UnreadableError as error:
             return _Job(uri, said, stamp=self.stamp, problem=str(error))
-        return _Job(uri, said, partial(_loaded, data, self.stamp))
+        return None if data is None else _Job(uri, said, partial(_loaded, data, self.stamp), len(data))
 
 
 def _loaded(data: bytes, stamp: Stamp) -> tuple[bytes, Stamp]:
@@ -436,14 +437,18 @@ def _pool(workers: int) -> Iterator[ThreadPoolExecutor]:
 def _in_order(
     pool: ThreadPoolExecutor, run: Callable[[_Job], _Done], jobs: Iterator[_Job], *, ahead: int
 ) -> Iterator[_Done]:
-    """What `run` makes of every job, in order, at most `ahead` of them under way."""
-    under_way: deque[Future[_Done]] = deque()
+    """What `run` makes of every job, in order; at most `ahead` of them, and so many bytes, are under way."""
+    under_way: deque[tuple[Future[_Done], int]] = deque()
+    held = 0
     for job in jobs:
-        under_way.append(pool.submit(run, job))
-        if len(under_way) >= ahead:
-            yield under_way.popleft().result()
-    while under_way:
-        yield under_way.popleft().result()
+        under_way.append((pool.submit(run, job), job.size))
+        held += job.size
+        while under_way and (len(under_way) >= ahead or held > _MOST_HELD):
+            done, freed = under_way.popleft()
+            held -= freed
+            yield done.result()
+    for done, _ in under_way:
+        yield done.result()
 
 
 def _chunks(done: Iterator[_Done]) -> Iterator[list[_Done]]:

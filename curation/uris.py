@@ -144,7 +144,7 @@ def read(uri: str, *, limit: int = 1 << 31) -> tuple[bytes, Stamp]:
 def check_size(size: int, limit: int) -> None:
     """Raises UnreadableError when there are more bytes than `limit`."""
     if size > limit:
-        raise UnreadableError(f"over {limit // 1_000_000} MB, more than the limit of megapixels can need")
+        raise UnreadableError(archives.too_large(limit))
 
 
 def open_file(file: str) -> BinaryIO:

@@ -32,6 +32,11 @@ class Frame:
     time_s: float  # since the video's start
     picture: "VideoFrame"
 
+    @property
+    def size(self) -> int:
+        """Bytes its BMP takes, but for the header."""
+        return 3 * self.picture.width * self.picture.height
+
     def encode(self) -> bytes:
         """A BMP of it, upright: plain enough that no other version of a library writes other bytes."""
         import numpy as np

@@ -4,6 +4,7 @@ import contextlib
 import io
 import os
 import tarfile
+import tracemalloc
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -13,8 +14,9 @@ import pytest
 from PIL import Image as Pillow
 from sqlalchemy import select
 
-from curation import archives, originals
+from curation import archives, originals, uris
 from curation.ingest import IngestSummary, ingest
+from curation.uris import UnreadableError
 from store.schema import Image, Quarantined, Sighting
 from store.workspace import Workspace
 
@@ -148,6 +150,38 @@ def test_a_member_that_swells_is_read_no_further_than_any_picture(workspace: Wor
         (f"{path}!/bomb.png", "over 9 MB, more than the limit of megapixels can need"),
     ]
     assert summary.new_images == 1
+
+
+def test_large_members_wait_for_those_before_them(
+    workspace: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    size = 5_000_000
+    members = [(f"{i}.png", b"\x89PNG\r\n\x1a\n" + bytes([i]) * size) for i in range(12)]
+    path = write_zip(tmp_path / "a.zip", members)
+    del members
+    monkeypatch.setattr("curation.ingest._MOST_HELD", size // 2)
+    tracemalloc.start()
+    try:
+        summary = ingest(workspace, [str(path)])
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert len(summary.quarantined) == 12
+    assert size < peak < 5 * size
+
+
+def test_a_tar_that_swells_does_not_fill_the_disk(
+    workspace: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = write_tar(tmp_path / "a.tar.xz", [("a.png", picture(1)), ("zeros.bin", bytes(4_000_000))])
+    ingest(workspace, [str(path)])
+    with workspace.database.read() as session:
+        (original,) = originals.find(session)
+    monkeypatch.setattr(archives, "_SMALLEST_LIMIT", 1_000_000)
+    with pytest.raises(UnreadableError, match=r"^the archive decompresses to over 1 MB, 100 times its size$"):
+        uris.read(original.uris[0])
+    monkeypatch.setattr(archives, "_SMALLEST_LIMIT", 5_000_000)
+    assert original.read() == picture(1)
 
 
 @pytest.mark.parametrize("cut", ["a.zip", "a.tar", "a.tar.gz", "a.tar.xz"])
