@@ -129,7 +129,8 @@ def ingest(
     Args:
         workspace: Where to.
         locations: Folders, globs, files, archives, videos, URLs or manifests, see `sources.find`.
-        source: The name these sightings are filed under; by default the first location's.
+        source: The name everything behind `locations` is filed under; by default what is new is filed under
+            the first location's, and what is known stays.
         metadata: A manifest describing the files.
         scene: What makes images one scene, see `sources.find`.
         every_s: Seconds between the frames taken of a video; 1 by default.
@@ -144,7 +145,7 @@ def ingest(
         RemoteError: a store does not answer.
     """
     options = _options(source or Path(locations[0]).name, every_s, on_scene_change, max_megapixels)
-    findings = sources.find(locations, metadata=metadata, scene=scene, passing=workspace.home)
+    findings = sources.find(locations, source=source, metadata=metadata, scene=scene, passing=workspace.home)
     tally = _Tally()
     workspace.thumbnails_dir.mkdir(exist_ok=True)
     with tempfile.TemporaryFile("w+") as spool:

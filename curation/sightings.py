@@ -113,18 +113,16 @@ def look_inside(session: Session, container: str) -> Page:
 
 
 def save(session: Session, outcomes: Sequence[Outcome], *, source: str) -> Saved:
-    """Write outcomes, no two of one uri.
+    """Write outcomes, no two of one uri; new places are filed under `source` where nothing else is said.
 
     A place that shows another picture, or none any longer that can be decoded, has a sighting less that is
     current. Where nothing can be read the sighting stays and is missing.
     """
     wanted = [outcome.uri for outcome in outcomes]
     session.execute(delete(Quarantined).where(Quarantined.uri.in_(wanted)))
-    rows = session.execute(
-        select(Sighting.uri, Sighting.image_id, Sighting.id, Sighting.current, Sighting.details, Sighting.scene).where(
-            Sighting.uri.in_(wanted)
-        )
-    ).all()
+    columns = (Sighting.id, Sighting.uri, Sighting.image_id, Sighting.current)
+    said_before = (Sighting.source, Sighting.details, Sighting.scene)
+    rows = session.execute(select(*columns, *said_before).where(Sighting.uri.in_(wanted))).all()
     before = {(row.uri, row.image_id): row for row in rows}
     current = {row.uri: row for row in rows if row.current}
     fingerprints = {one.found.sha256: one.found for one in outcomes if isinstance(one.found, Fingerprint)}
@@ -146,7 +144,8 @@ def save(session: Session, outcomes: Sequence[Outcome], *, source: str) -> Saved
         if seen is not None and seen.image_id != image_id:
             replaced.append(seen.id)
         row = before.get((outcome.uri, image_id))
-        values = _sighting_row(outcome, source, row)
+        filed = outcome.said.source or (seen.source if seen is not None else source)
+        values = _sighting_row(outcome, filed, row)
         if row is None:
             inserts.append({"uri": outcome.uri, "image_id": image_id, **values})
         else:
@@ -176,14 +175,13 @@ def describe(session: Session, said: Mapping[int, Said], *, returned: Collection
     """Take over what is newly said of sightings, by id; what is not said stays. Those `returned` are there again."""
     _set(session, returned, missing=False)
     for ids in _chunks(said):
-        rows = session.execute(select(Sighting.id, Sighting.details, Sighting.scene).where(Sighting.id.in_(ids)))
-        changes = [
-            {"id": row.id, "details": details, "scene": scene}
-            for row in rows
-            if (details := dict(said[row.id].details) or row.details) != row.details
-            or said[row.id].scene not in (None, row.scene)
-            for scene in [said[row.id].scene or row.scene]
-        ]
+        before = select(Sighting.id, Sighting.source, Sighting.details, Sighting.scene).where(Sighting.id.in_(ids))
+        changes = []
+        for row in session.execute(before):
+            new = said[row.id]
+            after = (row.id, new.source or row.source, dict(new.details) or row.details, new.scene or row.scene)
+            if after != tuple(row):
+                changes.append(dict(zip(row._fields, after, strict=True)))
         if changes:
             session.execute(update(Sighting), changes)
 

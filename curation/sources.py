@@ -53,19 +53,21 @@ class Said:
 
     details: Mapping[str, Any]
     scene: str | None
+    source: str | None = None  # none where the user named none: what is known already stays where it is filed
 
 
 @dataclass(frozen=True)
 class Descriptions:
-    """What manifests and the scene rule say."""
+    """What the user, manifests and the scene rule say."""
 
     rows: Mapping[str, Mapping[str, Any]]  # by uri
     scene_of: Callable[[str, Mapping[str, Any]], str | None] | None = None
+    source: str | None = None
 
     @property
     def say_anything(self) -> bool:
         """Whether there is anything to say of images that are known already."""
-        return bool(self.rows) or self.scene_of is not None
+        return bool(self.rows) or self.scene_of is not None or self.source is not None
 
     def of(self, uri: str) -> Said:
         """What is said of an image; frames of a video share what is said of the video, and are one scene."""
@@ -75,7 +77,7 @@ class Descriptions:
         columns = dict(self.rows.get(about, {})) | dict(self.rows.get(uri, {}))
         named = columns.pop("scene", None)
         scene = str(named) if named is not None else self.scene_of(about, columns) if self.scene_of else None
-        return Said(columns, scene if scene is not None or not is_frame else about)
+        return Said(columns, scene if scene is not None or not is_frame else about, self.source)
 
 
 @dataclass
@@ -89,7 +91,12 @@ class Findings:
 
 
 def find(
-    sources: Sequence[str], *, metadata: Path | None = None, scene: str | None = None, passing: Path | None = None
+    sources: Sequence[str],
+    *,
+    source: str | None = None,
+    metadata: Path | None = None,
+    scene: str | None = None,
+    passing: Path | None = None,
 ) -> Findings:
     """The candidates behind `sources`, each once: folders by path first, then everything named by itself.
 
@@ -98,6 +105,7 @@ def find(
     Args:
         sources: Folders (searched deeply, links to folders not followed, hidden names left out), globs, files,
             archives, videos, URLs, or manifests with a `uri` column. Archives inside folders stay closed.
+        source: The name to file everything under.
         metadata: A manifest whose rows describe files that other sources bring in.
         scene: What makes images one scene: `folder`; `column:NAME`, a column of a manifest; or a regular
             expression over the uri, whose first group, or all it matched, names the scene.
@@ -107,19 +115,19 @@ def find(
         NotFoundError: a source does not exist.
         InvalidInputError: a manifest, URL or pattern cannot be read.
     """
-    if not all(source.strip() for source in sources):
+    if not all(place.strip() for place in sources):
         raise InvalidInputError("A source is empty: is a variable unset? Nothing was ingested.")
     described = {} if metadata is None else dict(manifests.read(metadata))
     folders: set[str] = set()
     urls: list[str] = []
     findings = Findings()
     named: dict[str, Mapping[str, Any]] = {}  # by path, as Python spells those that are no UTF-8
-    for source in sources:
-        path = os.path.abspath(source.removeprefix("file://"))
-        if objects.is_url(source) and not os.path.lexists(source):
-            if source.lower().endswith(manifests.SUFFIXES):
-                raise InvalidInputError(f"A manifest has to be a file here: fetch {objects.check(source)} first.")
-            urls.append(objects.check(source))
+    for place in sources:
+        path = os.path.abspath(place.removeprefix("file://"))
+        if objects.is_url(place) and not os.path.lexists(place):
+            if place.lower().endswith(manifests.SUFFIXES):
+                raise InvalidInputError(f"A manifest has to be a file here: fetch {objects.check(place)} first.")
+            urls.append(objects.check(place))
         elif path.lower().endswith(manifests.SUFFIXES) and os.path.isfile(path):
             named.update(manifests.read(Path(path)))
         elif os.path.isdir(path):
@@ -127,16 +135,16 @@ def find(
         elif os.path.lexists(path):
             named.setdefault(path, {})
             findings.roots += _roots_inside(path)
-        elif glob.has_magic(source):
+        elif glob.has_magic(place):
             matches = [match for match in glob.iglob(path, recursive=True) if not os.path.isdir(match)]
             named |= {match: {} for match in matches if match not in named}
             _cover(findings, Root(_before_magic(path), path), is_empty=not matches)
         else:
-            raise NotFoundError(f"{source} does not exist. Nothing was ingested, and nothing marked missing.")
+            raise NotFoundError(f"{place} does not exist. Nothing was ingested, and nothing marked missing.")
     rows = {uri: dict(columns) for uri, columns in named.items() if columns}
     for uri, columns in described.items():
         rows[uri] = {**rows.get(uri, {}), **columns}
-    findings.descriptions = Descriptions(rows, _scene_rule(scene, rows))
+    findings.descriptions = Descriptions(rows, _scene_rule(scene, rows), source)
     outermost = sorted(one for one in folders if not any(_holds(other, one) for other in folders if other != one))
     findings.candidates = _candidates(findings, outermost, urls, dict.fromkeys(named), str(passing))
     return findings

@@ -213,6 +213,23 @@ def test_rows_longer_than_the_header_are_refused(workspace: Workspace, tmp_path:
         ingest(workspace, [str(tmp_path / "photos.csv")])
 
 
+def test_a_source_is_what_the_user_named_last(workspace: Workspace, tmp_path: Path) -> None:
+    photos = tmp_path / "photos"
+    draw(photos / "a.png", shade=1)
+    draw(photos / "b.png", shade=2)
+
+    def filed() -> dict[str, str]:
+        return {Path(row.uri).name: row.source for row in sightings(workspace) if row.current}
+
+    ingest(workspace, [str(photos)])
+    assert filed() == {"a.png": "photos", "b.png": "photos"}
+    ingest(workspace, [str(photos)], source="line-3")
+    assert filed() == {"a.png": "line-3", "b.png": "line-3"}
+    draw(photos / "b.png", shade=200).write_bytes(draw(tmp_path / "other.png", shade=3).read_bytes() + b" ")
+    assert ingest(workspace, [str(photos)]).new_images == 1
+    assert filed() == {"a.png": "line-3", "b.png": "line-3"}
+
+
 def test_an_empty_source_is_not_this_folder(workspace: Workspace) -> None:
     with pytest.raises(InvalidInputError, match="A source is empty"):
         ingest(workspace, [""])
