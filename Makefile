@@ -4,7 +4,7 @@ SHELL := /bin/bash
 .PHONY: help setup label-studio demo demo-stop check format test test-all bench screenshots clean
 
 python := .venv/bin/python
-pytest := $(python) -m pytest
+pytest := $(python) -m pytest --numprocesses 2 --dist loadfile
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)

@@ -37,7 +37,9 @@ def main() -> None:
                 np.save(vectors, _vectors(kind, count))
                 for named, min_cosine in _COSINES.items():
                     print(f"{kind}, {count:,}, {named} …", flush=True)
-                    rows += [(kind, count, named, *row) for row in compare(vectors, Path(scratch), min_cosine)]
+                    fresh = compare(vectors, Path(scratch), min_cosine)
+                    print(*fresh, sep="\n", flush=True)  # the whole takes an hour
+                    rows += [(kind, count, named, *row) for row in fresh]
     rows = [(*row, growth(rows, row)) for row in rows]
     headings = ("vectors", "n", "pairs", "tool", "recall", "CPU s", "× ours", "peak GB", "told", "left out", "later ×")
     report.tell("duplicates", ["numpy", "fiftyone"], (*headings, "growth"), rows, of_peers=("faiss-cpu",))

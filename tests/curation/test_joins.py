@@ -57,7 +57,7 @@ def keys(pairs: Ints) -> Ints:
 def test_nearly_all_pairs_are_found_and_no_other(make: Callable[..., Vectors], min_cosine: float) -> None:
     """Ten collections of each kind; in the worst one still 98 of 100 are found."""
     for seed in range(10):
-        vectors = make(9000, 96, seed)
+        vectors = make(9000, 64, seed)
         found = joins.find_pairs(taking(vectors), len(vectors), min_cosine=min_cosine)
         true = brute(vectors, min_cosine)
         extra = found.positions[~np.isin(keys(found.positions), keys(true))]

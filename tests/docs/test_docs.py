@@ -80,12 +80,12 @@ def folder(tmp_path: Path) -> Path:
 
 
 def answer(folder: Path, name: str, server: LabelStudioServer, login: tuple[str, str]) -> None:
-    """The people of the tutorial say what each picture is: those with an even number are cats."""
+    """The people of the tutorial say what each picture is: those with an even number are cats, not all clearly."""
     workspace = open_workspace(folder / "winnow-data")
     with workspace.database.read() as session:
         status = campaigns.status(session, name)
         graded = {
-            uid: float(image_id % 2 == 0) if image_id % 7 else 0.6
+            uid: float(image_id % 2 == 0) if image_id % 3 == 0 else 0.4 + 0.2 * (image_id % 2 == 0)
             for uid, image_id in session.execute(select(Task.uid, Task.image_id))
         }
     assert status.ls_project_id is not None
