@@ -9,7 +9,7 @@ import pytest
 from PIL import Image, ImageEnhance, ImageOps
 
 from curation import alignment
-from curation.calibration import LEAST_RESIDUAL, least_residual
+from curation.calibration import LEAST_RESIDUAL, MOST_RESIDUAL, least_residual
 
 
 def photo(seed: int, *, side: int = 160) -> Image.Image:
@@ -79,6 +79,30 @@ def test_a_second_photo_of_a_scene_is_no_edit_of_the_first() -> None:
 def test_a_picture_covered_by_half_is_another() -> None:
     first, second = alignment.sketch(photo(2)), alignment.sketch(painted(photo(2), 115))
     assert alignment.residual_in_place(first, second) > LEAST_RESIDUAL
+
+
+def behind_a_mask(seed: int) -> Image.Image:
+    """A picture of which a corner shows, all else black, as at the rim of a lens."""
+    seen = Image.new("RGB", (160, 160))
+    seen.paste(photo(seed).crop((0, 0, 60, 60)), (100, 100))
+    return seen
+
+
+def test_what_is_flat_in_both_says_nothing() -> None:
+    """Nights, skies and the black around a round picture agree with each other and are not one."""
+    night = Image.new("RGB", (160, 160), (6, 6, 8))
+    for x, y in ((20, 30), (90, 40), (60, 120), (140, 100)):
+        night.paste("white", (x, y, x + 3, y + 3))
+    ramp = np.linspace(90, 220, 160)[:, None, None] + np.random.default_rng(0).normal(0, 2, (160, 160, 3))
+    sky = Image.fromarray(ramp.astype(np.uint8))
+    pictures = [night, sky, Image.fromarray(np.asarray(sky).transpose(1, 0, 2)), photo(0), *map(behind_a_mask, range(4))]
+    sketches = [alignment.sketch(one) for one in pictures]
+    for i, first in enumerate(sketches):
+        for second in sketches[:i]:
+            assert least_residual(first, second) > MOST_RESIDUAL
+    for seed in range(4):  # while a copy of what shows there is found
+        copy = ImageEnhance.Brightness(behind_a_mask(seed)).enhance(0.8)
+        assert least_residual(alignment.sketch(behind_a_mask(seed)), alignment.sketch(copy)) < LEAST_RESIDUAL
 
 
 def test_flat_pictures_are_never_alike() -> None:
