@@ -144,9 +144,10 @@ def _limit(residuals: Floats) -> float:
 
 
 def _false_share(residuals: Floats) -> float:
+    """The expectation after seeing so many wrong ones (with Jeffreys' prior): none among a few proves little."""
     others = residuals[residuals > LEAST_RESIDUAL]
     wrong = sum(int((others[1 - half :: 2] <= _limit(others[half::2])).sum()) for half in (0, 1))
-    return wrong / max(len(others), 1)
+    return (wrong + 0.5) / (len(others) + 1)
 
 
 def _trusted(neighbours: Floats, copies: Floats) -> tuple[float | None, float | None]:

@@ -9,22 +9,25 @@ chains from one picture to another.
 
 import hashlib
 from collections import Counter, defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from typing import Any, Literal, TypeAlias, TypeVar, cast
 
 import numpy as np
-from sqlalchemy import and_, delete, func, insert, or_, select, update
+from sqlalchemy import and_, delete, func, or_, select, update
+from sqlalchemy.dialects import sqlite
 from sqlalchemy.orm import Session
 
 from curation import alignment, calibration, collection, decisions, evidence, joins, proposals
 from curation.calibration import Calibration
 from curation.collection import Collection
 from curation.decode import pixels_digest
+from curation.refusals import Refusals
 from curation.sketchbook import Sketchbook
-from store.arrays import Ints
+from store import fail_points
+from store.arrays import Bools, Ints
 from store.errors import NotFoundError, WinnowError
 from store.schema import DuplicateGroup, DuplicateMember, DuplicatePair, DuplicateScan, Image, ImageId, Sighting
 from store.workspace import Workspace
@@ -73,7 +76,7 @@ class ScanSummary:
     features_used: bool  # local features proposed pairs too
     truncated: int  # pairs of vectors that may be near and were left out, in places with hundreds of alike images
     expected_recall: float | None  # of copies, by those planted; none where no picture could be changed
-    expected_precision: float
+    expected_precision: float | None  # of pairs proven by their pixels; none where there are none
     min_cosine: float | None  # from which vectors alone were believed, where a person said so
     unreadable: list[str]  # a sentence each
 
@@ -90,8 +93,9 @@ def scan(
     """Find the duplicates among the embedded images and record the groups.
 
     The first scan calibrates and compares all; later ones compare what is new with all, and begin anew when the
-    collection has grown by a quarter or another threshold is asked for. Scanned anew, the same images give the same
-    groups whatever order they came in; what was added later is found by the thresholds of before.
+    collection has grown by a quarter since it was calibrated or another threshold is asked for. A first scan gives
+    the same groups whatever order the images came in; a later one knows what those before it proved as well. A scan
+    that was interrupted goes on where it was: what it compared is kept.
 
     Args:
         workspace: Whose images.
@@ -111,21 +115,29 @@ def scan(
     before = None if anew else _previous(workspace, images, asked)
     if before is None:
         measured = calibration.calibrate(evidence.gather(workspace, images, book), max_bits=proposals.MAX_BITS)
-        fresh = None
+        calibrated_images, fresh = len(images.found), None
     else:
-        measured, fresh = before
+        measured, calibrated_images, fresh = before
     limit = measured.max_residual if max_residual is None else max_residual
+    refusals = Refusals(workspace.indexes_dir, encoder=images.encoder.digest, max_residual=limit)
+    if anew:
+        refusals.forget()
     proposed = _propose(workspace, images, book, measured, min_cosine=min_cosine, fresh=fresh)
     with workspace.database.read() as session:
         said = images.positions_of(decisions.in_force(session))
         known = images.positions_of(_recorded(session, limit, min_cosine if fresh is not None else None))
-    found = {**proposed.by_vectors, **_equal(proposed.pixels)}
-    settled = found.keys() | known.keys()
-    pending = [(a, b) for a, b in proposed.pairs.tolist() if (a, b) not in settled]
-    proven = _verify(pending, proposed.to_align, book, max_residual=limit, on_progress=on_progress)
-    refused = proposed.to_align.intersection(pending) - proven.keys()
+    by_pixels = {pair for pair, match in known.items() if match.kind != "embedding"}
+    found = {pair: match for pair, match in proposed.by_vectors.items() if pair not in by_pixels}
+    found |= _equal(proposed.pixels)
+    unsettled: Ints = proposed.pairs[[pair not in found and pair not in known for pair in _tuples(proposed.pairs)]]
+    is_aligned: Bools = np.array([pair in proposed.to_align for pair in _tuples(unsettled)], dtype=np.bool_)
+    pending = unsettled[~refusals.hold(_ids(images, unsettled), is_aligned)]
+    for done in _verify(pending, proposed.to_align, book, max_residual=limit):
+        found |= done.proven
+        _keep(workspace, images, done, refusals, proposed.to_align)
+        on_progress(done.until, len(pending))
+    refused = {*_tuples(unsettled[is_aligned])} - found.keys()
     refused |= {pair for pair, same in said.items() if not same}
-    found |= proven
     matches = _as_said({**known, **found}, said)
 
     def settle(first: int, second: int) -> Match | None:
@@ -148,23 +160,22 @@ def scan(
         "features_used": proposed.features_used,
         "truncated": proposed.truncated,
         "expected_recall": measured.expected_recall(features_used=proposed.features_used),
-        "expected_precision": expected_precision(len(matches), len(pending) - len(proven), measured.false_share),
+        "expected_precision": expected_precision(
+            sum(match.kind not in ("embedding", "person") for match in matches.values()),
+            len(refusals),
+            measured.false_share,
+        ),
         "min_cosine": min_cosine,
         "unreadable": [book.unreadable[position] for position in sorted(book.unreadable)],
     }
+    report = {**summary, "asked": asked, "max_residual": limit, "calibrated_images": calibrated_images}
     unread = {images.found[position].image_id for position in book.unreadable}
     with workspace.database.write() as session:
-        summary["exact_copies"] = _exact_copies(session)
-        scanned = {ImageId(image_id) for image_id in images.image_ids.tolist()} - unread
-        until = max(scanned, default=0)
-        left_out = sorted(set(session.scalars(select(Image.id).where(Image.id <= until))) - scanned)
-        report = {**summary, "asked": asked, "max_residual": limit, "scanned_until": until, "unread": left_out}
-        row = DuplicateScan(digest=_digest(groups, images), encoder_id=images.encoder.id, report=report)
-        session.add(row)
-        session.flush()
-        _save_pairs(session, found, images, replace=fresh is None)
-        _save_groups(session, row.id, groups, images)
-        return ScanSummary(scan_id=row.id, digest=row.digest, **summary)  # type: ignore[arg-type]
+        if fresh is None:  # what vectors alone said, they said anew
+            session.execute(delete(DuplicatePair).where(DuplicatePair.kind == "embedding"))
+        _save_pairs(session, found, images)
+        row = _save_scan(session, groups, images, report, unread=unread)
+        return ScanSummary(scan_id=row.id, digest=row.digest, exact_copies=row.report["exact_copies"], **summary)  # type: ignore[arg-type]
 
 
 def compare(
@@ -256,26 +267,29 @@ def newest_groups(session: Session) -> list[tuple[int, ImageId, list[DuplicateMe
     return [(row.id, ImageId(row.representative_id), members[row.id]) for row in rows]
 
 
-def expected_precision(found: int, refused: int, false_share: float) -> float:
+def expected_precision(found: int, refused: int, false_share: float) -> float | None:
     """The share of `found` pairs that are copies if `false_share` of pairs such as those refused are taken for some."""
-    return 1.0 if found == 0 else max(0.0, 1 - false_share * refused / found)
+    return None if found == 0 else max(0.0, 1 - false_share * refused / found)
 
 
 def _previous(
     workspace: Workspace, images: Collection, asked: Mapping[str, float | None]
-) -> tuple[Calibration, Ints] | None:
-    """The calibration in force and the positions no scan has compared; none where a scan has to begin anew."""
+) -> tuple[Calibration, int, Ints] | None:
+    """The calibration in force, of how many images it was made, and the positions that no scan has compared.
+
+    None where a scan has to begin anew.
+    """
     with workspace.database.read() as session:
         newest = session.scalar(select(DuplicateScan).order_by(DuplicateScan.id.desc()).limit(1))
     if newest is None or newest.encoder_id != images.encoder.id or newest.report.get("asked") != asked:
         return None
     report = newest.report
-    is_new = images.image_ids > report["scanned_until"]
-    if len(is_new) > _GROWN * (len(is_new) - int(is_new.sum())):
+    calibrated_images = report.get("calibrated_images", 0)
+    if len(images.found) > _GROWN * calibrated_images:
         return None
-    is_fresh = is_new | np.isin(images.image_ids, report["unread"])
+    is_fresh = (images.image_ids > report["scanned_until"]) | np.isin(images.image_ids, report["unread"])
     try:
-        return Calibration(**report["calibration"]), np.flatnonzero(is_fresh)
+        return Calibration(**report["calibration"]), calibrated_images, np.flatnonzero(is_fresh)
     except TypeError:  # written by another release
         return None
 
@@ -325,6 +339,17 @@ def _propose(
     )
 
 
+def _keep(
+    workspace: Workspace, images: Collection, done: "_Verdicts", refusals: Refusals, to_align: AbstractSet[Pair]
+) -> None:
+    """Record verdicts, so that no scan after this one has to come to them again."""
+    with workspace.database.write() as session:
+        _save_pairs(session, done.proven, images)
+    refused: Ints = np.array(done.refused, dtype=np.int64).reshape(-1, 2)
+    refusals.add(_ids(images, refused), np.array([pair in to_align for pair in done.refused], dtype=np.bool_))
+    fail_points.reach("duplicates.after_chunk")
+
+
 def _compared(pair: Pair, pixels: Mapping[int, str], book: Sketchbook, *, max_residual: float) -> Match | None:
     first, second = pair
     if first in pixels and pixels[first] == pixels.get(second):
@@ -368,21 +393,22 @@ def _equal(pixels: Mapping[int, str]) -> dict[Pair, Match]:
     return {pair: Match("pixels", 0.0) for pair in tied if pair[0] != pair[1]}
 
 
-def _verify(
-    pairs: Sequence[Pair],
-    to_align: AbstractSet[Pair],
-    book: Sketchbook,
-    *,
-    max_residual: float,
-    on_progress: Callable[[int, int], None],
-) -> dict[Pair, Match]:
-    """Those of `pairs` that are one picture; those in `to_align` also if it was moved and scaled."""
+@dataclass(frozen=True)
+class _Verdicts:
+    """What became of a few pairs; those whose files cannot be read have no verdict."""
+
+    proven: dict[Pair, Match]
+    refused: list[Pair]
+    until: int  # of all pairs
+
+
+def _verify(pairs: Ints, to_align: AbstractSet[Pair], book: Sketchbook, *, max_residual: float) -> Iterator[_Verdicts]:
+    """Which of `pairs` are one picture, a few at a time; those in `to_align` also if it was moved and scaled."""
     from threadpoolctl import threadpool_limits
 
-    proven: dict[Pair, Match] = {}
     with threadpool_limits(1), ThreadPoolExecutor() as pool:  # small products are no work for BLAS threads
         for start in range(0, len(pairs), _PAIRS):
-            chunk = pairs[start : start + _PAIRS]
+            chunk = _tuples(pairs[start : start + _PAIRS])
             sketches = book.open(position for pair in chunk for position in pair)
             there = [pair for pair in chunk if sketches.keys() >= set(pair)]
 
@@ -390,11 +416,12 @@ def _verify(
                 first, second = sketches[pair[0]], sketches[pair[1]]
                 return compare(first, second, max_residual=max_residual, align=pair in to_align)
 
-            for pair, match in zip(there, pool.map(check, there), strict=True):
-                if match is not None:
-                    proven[pair] = match
-            on_progress(start + len(chunk), len(pairs))
-    return proven
+            matches = dict(zip(there, pool.map(check, there), strict=True))
+            yield _Verdicts(
+                proven={pair: match for pair, match in matches.items() if match is not None},
+                refused=[pair for pair, match in matches.items() if match is None],
+                until=start + len(chunk),
+            )
 
 
 def _descriptors(book: Sketchbook) -> dict[int, Any]:
@@ -406,6 +433,15 @@ def _descriptors(book: Sketchbook) -> dict[int, Any]:
             features = pool.map(lambda sketch: sketch.features.descriptors, sketches.values())
             found |= {i: one[: proposals.VOTING_KEYPOINTS] for i, one in zip(sketches, features, strict=True)}
     return found
+
+
+def _ids(images: Collection, pairs: Ints) -> Ints:
+    """Pairs of positions as pairs of image ids, the smaller first."""
+    return np.sort(images.image_ids[pairs], axis=1)
+
+
+def _tuples(pairs: Ints) -> list[Pair]:
+    return [(a, b) for a, b in pairs.tolist()]
 
 
 def _unique(*pairs: Ints) -> Ints:
@@ -450,27 +486,31 @@ def _digest(groups: Sequence[Group], images: Collection) -> str:
     return hashlib.sha256("\n".join(names).encode()).hexdigest()
 
 
-def _save_pairs(session: Session, matches: Mapping[Pair, Match], images: Collection, *, replace: bool) -> None:
-    if replace:  # what vectors alone said, they say anew
-        session.execute(delete(DuplicatePair).where(DuplicatePair.kind == "embedding"))
-    known = {
-        (first, second): distance
-        for first, second, distance in session.execute(
-            select(DuplicatePair.first_id, DuplicatePair.second_id, DuplicatePair.distance)
-        )
-    }
-    new, nearer = [], []
+def _save_pairs(session: Session, matches: Mapping[Pair, Match], images: Collection) -> None:
+    """Record matches; one that is recorded already may be proven in another way by now, or by other limits."""
+    rows = []
     for pair, match in matches.items():
         first, second = sorted(images.found[position].image_id for position in pair)
-        row = {"first_id": first, "second_id": second, "kind": match.kind, "distance": match.distance}
-        if (first, second) not in known:
-            new.append(row)
-        elif match.distance != known[first, second]:  # proven in another way, by other limits
-            nearer.append(row)
-    if new:
-        session.execute(insert(DuplicatePair), new)
-    if nearer:
-        session.execute(update(DuplicatePair), nearer)
+        rows.append({"first_id": first, "second_id": second, "kind": match.kind, "distance": match.distance})
+    if rows:
+        statement = sqlite.insert(DuplicatePair)
+        changed = {name: statement.excluded[name] for name in ("kind", "distance")}
+        session.execute(statement.on_conflict_do_update(index_elements=["first_id", "second_id"], set_=changed), rows)
+
+
+def _save_scan(
+    session: Session, groups: Sequence[Group], images: Collection, report: dict[str, Any], *, unread: set[ImageId]
+) -> DuplicateScan:
+    """Record a scan with its groups, and which images it saw."""
+    scanned = {ImageId(image_id) for image_id in images.image_ids.tolist()} - unread
+    until = max(scanned, default=0)
+    left_out = sorted(set(session.scalars(select(Image.id).where(Image.id <= until))) - scanned)
+    report |= {"exact_copies": _exact_copies(session), "scanned_until": until, "unread": left_out}
+    row = DuplicateScan(digest=_digest(groups, images), encoder_id=images.encoder.id, report=report)
+    session.add(row)
+    session.flush()
+    _save_groups(session, row.id, groups, images)
+    return row
 
 
 def _save_groups(session: Session, scan_id: int, groups: Sequence[Group], images: Collection) -> None:

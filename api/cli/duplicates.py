@@ -55,6 +55,10 @@ def scan(
         f"were compared pixel by pixel; one picture: a residual of at most {measured.max_residual:.3f}.",
         *_expectations(done.expected_recall, done.expected_precision, measured),
     ]
+    if measured.needs_features and not done.features_used:
+        lines.append("Local features would find more copies here, but are compared in smaller collections only.")
+    if 0 < done.new_images == done.images:
+        lines.append("Everything was compared: at first, when asked to, and when a collection has grown by a quarter.")
     if done.truncated:
         lines.append(
             f"{done.truncated} near pairs were left out where hundreds of images are alike; each kept its nearest."
@@ -200,13 +204,19 @@ def show(context: typer.Context, group: int, as_json: AsJson = False) -> None:
     console.emit({**document, "members": members}, lines, as_json=as_json)
 
 
-def _expectations(recall: float | None, precision: float, measured: "Calibration") -> list[str]:
+def _expectations(recall: float | None, precision: float | None, measured: "Calibration") -> list[str]:
     """What a scan may be expected to find, by the copies it made of a sample."""
     if recall is None:
-        return ["No copies could be made and embedded here, so how many are found is not known.", measured.advice]
-    weakest = min(measured.recall, key=lambda kind: measured.recall[kind])
-    return [
-        f"Expected: {recall:.0%} of copies found (fewest of those {weakest}: {measured.recall[weakest]:.0%}), "
-        f"{precision:.1%} of pairs right; measured on {measured.copies} copies made of these images.",
-        measured.advice,
-    ]
+        lines = ["No copies could be made and embedded here, so how many are found is not known."]
+    else:
+        weakest = min(measured.recall, key=lambda kind: measured.recall[kind])
+        lines = [
+            f"Expected: {recall:.0%} of copies found (fewest of those {weakest}: {measured.recall[weakest]:.0%}), "
+            f"measured on {measured.copies} copies made of these images."
+        ]
+    if precision is not None:
+        lines.append(
+            f"Of the pairs proven by their pixels {precision:.1%} or more are expected to be right, going by "
+            f"{measured.neighbours} pairs of different neighbours."
+        )
+    return [*lines, measured.advice]

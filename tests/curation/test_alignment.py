@@ -95,7 +95,13 @@ def test_what_is_flat_in_both_says_nothing() -> None:
         night.paste("white", (x, y, x + 3, y + 3))
     ramp = np.linspace(90, 220, 160)[:, None, None] + np.random.default_rng(0).normal(0, 2, (160, 160, 3))
     sky = Image.fromarray(ramp.astype(np.uint8))
-    pictures = [night, sky, Image.fromarray(np.asarray(sky).transpose(1, 0, 2)), photo(0), *map(behind_a_mask, range(4))]
+    pictures = [
+        night,
+        sky,
+        Image.fromarray(np.asarray(sky).transpose(1, 0, 2)),
+        photo(0),
+        *map(behind_a_mask, range(4)),
+    ]
     sketches = [alignment.sketch(one) for one in pictures]
     for i, first in enumerate(sketches):
         for second in sketches[:i]:

@@ -76,8 +76,10 @@ def test_without_the_encoder_the_crowd_and_features_decide() -> None:
 def test_the_share_of_others_taken_for_copies() -> None:
     """Both halves of [0.1, 0.6, 0.6, 0.6]: the limit of one, 0.15, takes in the 0.1 of the other."""
     measured = calibrate(neighbour_residuals=np.array([0.1, 0.6, 0.6, 0.6]), neighbour_cosines=np.full(4, 0.3))
-    assert measured.false_share == pytest.approx(1 / 4)
-    assert calibrate().false_share == 0
+    assert measured.false_share == pytest.approx(1.5 / 5)
+    many = calibrate(neighbour_residuals=np.full(100, 0.6), neighbour_cosines=np.full(100, 0.3))
+    assert 0 < many.false_share < 0.01
+    assert calibrate().false_share == pytest.approx(0.5 / 11)
 
 
 def test_copies_are_the_same_for_the_same_seed() -> None:

@@ -129,6 +129,60 @@ def test_order_and_repetition_do_not_matter(workspace: Workspace, tmp_path: Path
     assert duplicates.scan(other).digest == digest
 
 
+def test_an_interrupted_scan_goes_on_where_it_was(
+    workspace: Workspace, tmp_path: Path, build: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fill(workspace, tmp_path, build, NAMES)
+    monkeypatch.setattr(duplicates, "_PAIRS", 4)
+    compared: list[int] = []
+
+    def interrupt(done: int, total: int) -> None:
+        compared.append(done)
+        if len(compared) == 3:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        duplicates.scan(workspace, on_progress=interrupt)
+    assert compared == [4, 8, 12]
+    first = duplicates.scan(workspace)
+    assert first.compared_pairs > 0
+    assert first.groups == 4
+    assert (
+        duplicates.scan(workspace, max_residual=first.calibration["max_residual"]).compared_pairs == 0
+    )  # all is known
+    whole = duplicates.scan(workspace, anew=True)
+    assert first.compared_pairs + 12 <= whole.compared_pairs + first.duplicates  # what was proven is known even then
+    assert whole.digest == first.digest
+
+
+def test_vectors_do_not_replace_what_pixels_proved(workspace: Workspace, tmp_path: Path, build: Any) -> None:
+    fill(workspace, tmp_path, build, NAMES)
+    duplicates.scan(workspace)
+    with workspace.database.read() as session:
+        proven = duplicates.matches_in_force(session)
+    duplicates.scan(workspace, min_cosine=0.9)
+    for path in tmp_path.glob("*.png"):
+        path.unlink()
+    duplicates.scan(workspace)
+    with workspace.database.read() as session:
+        assert duplicates.matches_in_force(session) == proven
+
+
+def test_a_collection_that_grows_a_little_at_a_time_is_calibrated_again(
+    workspace: Workspace, tmp_path: Path, build: Any
+) -> None:
+    fill(workspace, tmp_path, build, NAMES)
+    assert duplicates.scan(workspace).new_images == 8
+    compared = []
+    for seed in (10, 11, 12):
+        photo(seed).save(tmp_path / f"more-{seed}.png")
+        ingest(workspace, [str(tmp_path / f"more-{seed}.png")])
+        values = np.asarray(photo(seed).resize((4, 4)), dtype=np.float32).ravel()
+        build.vectors([ImageId(9 + len(compared))], values[None])
+        compared.append(duplicates.scan(workspace).new_images)
+    assert compared == [1, 1, 11]  # the third makes it more than a quarter
+
+
 def test_the_larger_picture_speaks_for_the_smaller_unless_that_is_labelled(
     workspace: Workspace, tmp_path: Path, build: Any
 ) -> None:
@@ -265,7 +319,7 @@ def test_one_member_may_be_rejected(workspace: Workspace, build: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    ("found", "refused", "false_share", "expected"), [(0, 100, 0.5, 1.0), (10, 100, 0.01, 0.9), (1, 1000, 0.1, 0.0)]
+    ("found", "refused", "false_share", "expected"), [(0, 100, 0.5, None), (10, 100, 0.01, 0.9), (1, 1000, 0.1, 0.0)]
 )
-def test_the_precision_expected(found: int, refused: int, false_share: float, expected: float) -> None:
+def test_the_precision_expected(found: int, refused: int, false_share: float, expected: float | None) -> None:
     assert duplicates.expected_precision(found, refused, false_share) == pytest.approx(expected)
