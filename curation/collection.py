@@ -1,9 +1,10 @@
 """The embedded images of a catalog as arrays: vectors, hashes and what makes one of two the better representative."""
 
+import contextlib
+import fcntl
 import os
-import tempfile
 import zipfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from functools import cached_property
 from pathlib import Path
@@ -169,8 +170,22 @@ def _read_cells(path: Path) -> "_Kept | None":
 
 
 def _write_cells(path: Path, kept: _Kept) -> None:
+    """Write beside, then put in place; what a killed process left beside is overwritten."""
     arrays = {**vars(kept.cells), **vars(kept.placed)}
-    descriptor, scratch = tempfile.mkstemp(dir=path.parent, suffix=".part")
-    with os.fdopen(descriptor, "wb") as file:
-        np.savez(file, **arrays, image_ids=kept.image_ids, mean=kept.mean)
-    os.replace(scratch, path)
+    scratch = path.with_suffix(".part")
+    with _locked(path):
+        try:
+            with scratch.open("wb") as file:
+                np.savez(file, **arrays, image_ids=kept.image_ids, mean=kept.mean)
+            os.replace(scratch, path)
+        except BaseException:
+            scratch.unlink(missing_ok=True)
+            raise
+
+
+@contextlib.contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    """One writer at a time."""
+    with path.with_suffix(".lock").open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield

@@ -50,6 +50,25 @@ def test_what_is_kept_is_a_cache(workspace: Workspace, images: list[ImageId], da
     assert again == {pair for pair in whole if set(pair) & {3, 20}}
 
 
+def test_a_write_that_fails_leaves_nothing_behind(
+    workspace: Workspace, images: list[ImageId], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = collection.load(workspace)
+
+    def full(file: Any, **arrays: Any) -> None:
+        file.write(b"half of it")
+        raise OSError("No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(np, "savez", full)
+        with pytest.raises(OSError, match="No space"):
+            found.near_pairs_of(workspace, min_cosine=0.9, fresh=None)
+    assert not list(workspace.indexes_dir.glob("*.part"))
+    (workspace.indexes_dir / f"{found.encoder.digest}.cells.part").write_bytes(b"of one that was killed")
+    found.near_pairs_of(workspace, min_cosine=0.9, fresh=None)
+    assert not list(workspace.indexes_dir.glob("*.part"))
+
+
 def test_images_that_came_later_find_their_place(workspace: Workspace, images: list[ImageId], build: Any) -> None:
     collection.load(workspace).near_pairs_of(workspace, min_cosine=0.9, fresh=None)
     with workspace.database.write() as session:
