@@ -9,19 +9,20 @@ import contextlib
 import fcntl
 import json
 import os
-import subprocess
 import sys
+import threading
 import zipfile
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from curation import servers
 from store.arrays import Floats, Ints, Vectors
-from store.errors import ConflictError, IntegrityError
+from store.errors import ConflictError, IntegrityError, WinnowError
 from store.schema import Encoder
 from store.vectors import Stored, VectorFile
 from store.workspace import Workspace, open_workspace
@@ -37,6 +38,7 @@ _DEPTH = 10  # recall is of this many
 _PROPOSED = 128  # rows that the codes propose, for the nearest to be among them
 _EXTENDED = 8  # one in so many lists may be looked into, before it is better to train anew
 _BLOCK = 1 << 16  # rows in memory at once
+_RETRIED_AFTER = timedelta(days=1)  # a build that failed is not begun again of itself before
 
 
 @dataclass(frozen=True)
@@ -63,6 +65,14 @@ class Trained:
 
 
 @dataclass(frozen=True)
+class Failure:
+    """The last build, if it failed."""
+
+    began_at: str
+    reason: str
+
+
+@dataclass(frozen=True)
 class Status:
     """How an encoder's vectors are searched now."""
 
@@ -72,6 +82,7 @@ class Status:
     report: Report | None  # none: all of them exactly
     tail: int  # rows that are searched exactly
     due: bool  # it would be faster with a build
+    failure: Failure | None  # of the last build, unless one is under way
 
 
 def status(workspace: Workspace, encoder: Encoder) -> Status:
@@ -81,7 +92,15 @@ def status(workspace: Workspace, encoder: Encoder) -> Status:
     report = _read_report(workspace, encoder)
     tail = rows - (report.rows if report else 0)
     limit = EXACT_FLOATS // _TAIL if report else EXACT_FLOATS
-    return Status(encoder.name, rows, encoder.dimensions, report, tail, tail * encoder.dimensions > limit)
+    return Status(
+        encoder.name,
+        rows,
+        encoder.dimensions,
+        report,
+        tail,
+        tail * encoder.dimensions > limit,
+        _failure(workspace, encoder),
+    )
 
 
 def load(workspace: Workspace, encoder: Encoder, rows: int) -> Trained | None:
@@ -122,10 +141,11 @@ def build(workspace: Workspace, encoder: Encoder, *, anew: bool = False) -> Repo
         present = np.flatnonzero(stored.image_ids >= 0)
         if len(present) <= _HELD_OUT:
             raise ConflictError(f"{len(present)} vectors are searched exactly faster than through an index.")
-        built = None if anew else _extend(workspace, encoder, stored)
-        if built is None or built.report.recall < LEAST_RECALL:
-            built = train(stored.values, present)
-        _save(workspace, encoder, built)
+        with _noting_failure(workspace, encoder):
+            built = None if anew else _extend(workspace, encoder, stored)
+            if built is None or built.report.recall < LEAST_RECALL:
+                built = train(stored.values, present)
+            _save(workspace, encoder, built)
         return built.report
 
 
@@ -135,17 +155,23 @@ def drop(workspace: Workspace, encoder: Encoder) -> None:
 
 
 def build_in_background(workspace: Workspace, encoder: Encoder) -> bool:
-    """Start a process that builds the index if that is due, and outlives this one; whether it was due."""
-    if not status(workspace, encoder).due:
+    """Start a process that builds the index if that is due, and outlives this one; whether it was started.
+
+    One that failed less than a day ago is not: it would most likely fail again.
+    """
+    now = status(workspace, encoder)
+    failed = now.failure and datetime.fromisoformat(now.failure.began_at) > datetime.now(UTC) - _RETRIED_AFTER
+    if not now.due or failed:
         return False
-    subprocess.Popen(
-        [sys.executable, "-m", "curation.ivf", str(workspace.home), encoder.name],
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        start_new_session=True,
-    )
+    command = [sys.executable, "-P", "-m", "curation.ivf", str(workspace.home), encoder.name]
+    process = servers.spawn(command, log=log_of(workspace))
+    threading.Thread(target=process.wait, daemon=True).start()  # or it would stay a zombie
     return True
+
+
+def log_of(workspace: Workspace) -> Path:
+    """What builds in the background print."""
+    return workspace.home / "logs" / "index-build.log"
 
 
 def train(values: Floats, present: Ints, *, seed: int = 0) -> Trained:
@@ -292,6 +318,37 @@ def _read_report(workspace: Workspace, encoder: Encoder) -> Report | None:
         return None  # none yet, or of another release: a cache, built again when due
 
 
+@contextlib.contextmanager
+def _noting_failure(workspace: Workspace, encoder: Encoder) -> Iterator[None]:
+    """Leave a note unless what is done inside succeeds; it is written first, for who is killed writes none."""
+    path = _note_path(workspace, encoder)
+    began = datetime.now(UTC).isoformat()
+    path.write_text(json.dumps(asdict(Failure(began, "It was killed, maybe for want of memory."))))
+    try:
+        yield
+    except Exception as error:
+        reason = str(error) if isinstance(error, WinnowError) else f"{type(error).__name__}: {error}"
+        path.write_text(json.dumps(asdict(Failure(began, reason))))
+        raise
+    except KeyboardInterrupt:
+        path.unlink()
+        raise
+    path.unlink()
+
+
+def _failure(workspace: Workspace, encoder: Encoder) -> Failure | None:
+    try:
+        failure = Failure(**json.loads(_note_path(workspace, encoder).read_text()))
+        with _locked(workspace, encoder):
+            return failure
+    except (OSError, ValueError, TypeError, ConflictError):
+        return None  # no note, or that of a build under way
+
+
+def _note_path(workspace: Workspace, encoder: Encoder) -> Path:
+    return workspace.indexes_dir / f"{encoder.digest}.failure.json"
+
+
 def _save(workspace: Workspace, encoder: Encoder, built: Trained) -> None:
     """Write both files under a name of their own, then point to them; what was there before goes last."""
     import faiss
@@ -329,13 +386,18 @@ def _locked(workspace: Workspace, encoder: Encoder) -> Iterator[None]:
         yield
 
 
-if __name__ == "__main__":
+def main(home: str, encoder: str) -> None:
+    """What the process in the background does."""
     from curation.embed import newest_encoder
 
     os.nice(10)
-    here = open_workspace(Path(sys.argv[1]))
-    with here.database.read() as reading:
-        named = newest_encoder(reading, sys.argv[2])
-        reading.expunge(named)
+    workspace = open_workspace(Path(home))
+    with workspace.database.read() as session:
+        row = newest_encoder(session, encoder)
+        session.expunge(row)
     with contextlib.suppress(ConflictError):  # another process has begun
-        build(here, named)
+        build(workspace, row)
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
