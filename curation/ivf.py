@@ -38,6 +38,7 @@ _DEPTH = 10  # recall is of this many
 _PROPOSED = 128  # rows that the codes propose, for the nearest to be among them
 _EXTENDED = 8  # one in so many lists may be looked into, before it is better to train anew
 _BLOCK = 1 << 16  # rows in memory at once
+_ARRAYS = ("mean", "inverse_norms", "trained_on")  # of Trained, kept beside the FAISS file
 _RETRIED_AFTER = timedelta(days=1)  # a build that failed is not begun again of itself before
 
 
@@ -49,7 +50,7 @@ class Report:
     rows: int  # of the vector file that it covers
     lists: int
     probes: int  # lists that a query looks into
-    recall: float  # of the ten nearest, on held-out rows, against exact search
+    recall: float  # of the ten nearest, on rows that training did not see, against exact search
     trained_rows: int  # rows there were when the mean and the lists were made
     built_at: str
 
@@ -62,6 +63,7 @@ class Trained:
     faiss: Any
     mean: Vectors  # (D,)
     inverse_norms: Vectors  # (rows,), of the centred vectors; 0 where there is none
+    trained_on: Ints  # (n,) rows, ascending, that speak for no recall
 
 
 @dataclass(frozen=True)
@@ -114,21 +116,21 @@ def load(workspace: Workspace, encoder: Encoder, rows: int) -> Trained | None:
         path = workspace.indexes_dir / report.file
         try:
             with path.with_suffix(".npz").open("rb") as file, np.load(file) as arrays:
-                mean, inverse_norms = arrays["mean"], arrays["inverse_norms"]
+                mean, inverse_norms, trained_on = (arrays[name] for name in _ARRAYS)
             index: Any = faiss.read_index(str(path), faiss.IO_FLAG_MMAP | faiss.IO_FLAG_READ_ONLY)
         except (OSError, RuntimeError, ValueError, KeyError, zipfile.BadZipFile):
             continue
         lists: Any = faiss.downcast_InvertedLists(index.invlists)
         lists.prefetch_nthread = 0  # the 32 threads that it would start for each query cost more than the query
         index.nprobe = report.probes
-        return Trained(report, index, mean, inverse_norms)
+        return Trained(report, index, mean, inverse_norms, trained_on)
     return None
 
 
 def build(workspace: Workspace, encoder: Encoder, *, anew: bool = False) -> Report:
     """Take the new rows into the index, and train it anew if there is none, if asked, or if its recall has fallen.
 
-    The recall is measured each time, on held-out rows of the whole collection. Searches go on with what there was;
+    The recall is measured each time, on rows that training did not see. Searches go on with what there was;
     the new files are written beside and take its place whole.
 
     Raises:
@@ -189,10 +191,12 @@ def train(values: Floats, present: Ints, *, seed: int = 0) -> Trained:
     index.cp.seed = seed + 1
     index.cp.min_points_per_centroid = 1  # it is told nothing new by FAISS's warning
     index.cp.max_points_per_centroid = _TRAINING_ROWS
-    index.train(directions(values, np.sort(seen[: lists * _TRAINING_ROWS]), mean, inverse_norms))
+    trained_on = np.sort(seen[: lists * _TRAINING_ROWS])
+    index.train(directions(values, trained_on, mean, inverse_norms))
     _add(index, values, present, mean, inverse_norms)
     report = Report("", len(values), lists, 1, 0.0, len(values), "")
-    return _measured(Trained(report, index, mean, inverse_norms), values, present, np.sort(held_out), most=lists)
+    trained = Trained(report, index, mean, inverse_norms, trained_on)
+    return _measured(trained, values, present, np.sort(held_out), most=lists)
 
 
 def centre(values: Floats, present: Ints, mean: Vectors | None = None) -> tuple[Vectors, Vectors]:
@@ -284,7 +288,10 @@ def _nearest(trained: Trained, values: Floats, present: Ints, queries: Ints) -> 
 
 
 def _extend(workspace: Workspace, encoder: Encoder, stored: Stored) -> Trained | None:
-    """The index with the rows that came after it, measured again on queries from all of them."""
+    """The index with the rows that came after it, measured again on any that training did not see.
+
+    None if there is none, or too few such rows are left.
+    """
     import faiss
 
     old = load(workspace, encoder, len(stored.values))
@@ -292,12 +299,15 @@ def _extend(workspace: Workspace, encoder: Encoder, stored: Stored) -> Trained |
         return None
     index = faiss.read_index(str(workspace.indexes_dir / old.report.file))
     present = np.flatnonzero(stored.image_ids >= 0)
+    unseen = np.setdiff1d(present, old.trained_on)
+    if len(unseen) < _HELD_OUT:
+        return None
     mean, inverse_norms = centre(stored.values, present, old.mean)
     _add(index, stored.values, present[present >= old.report.rows], mean, inverse_norms)
     report = replace(old.report, rows=len(stored.values))
-    held_out = np.random.default_rng(report.rows).choice(present, _HELD_OUT, replace=False)
+    held_out = np.random.default_rng(report.rows).choice(unseen, _HELD_OUT, replace=False)
     most = max(report.lists // _EXTENDED, 1)
-    extended = Trained(report, index, mean, inverse_norms)
+    extended = Trained(report, index, mean, inverse_norms, old.trained_on)
     return _measured(extended, stored.values, present, np.sort(held_out), most=most)
 
 
@@ -357,7 +367,7 @@ def _save(workspace: Workspace, encoder: Encoder, built: Trained) -> None:
     name = f"{encoder.digest[:16]}-{datetime.now(UTC):%Y%m%dT%H%M%S%f}.faiss"
     faiss.write_index(built.faiss, str(folder / name))
     with (folder / name).with_suffix(".npz").open("wb") as file:
-        np.savez(file, mean=built.mean, inverse_norms=built.inverse_norms)
+        np.savez(file, **{name: getattr(built, name) for name in _ARRAYS})
     for path in (folder / name, (folder / name).with_suffix(".npz")):
         _sync(path)
     pointer = folder / f"{encoder.digest}.json"

@@ -14,12 +14,13 @@ import psutil
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from sqlalchemy import delete
 
 from curation import ivf
 from curation.index import Index, open_index
 from curation.search import Searcher
 from store.errors import ConflictError, IntegrityError
-from store.schema import Encoder, ImageId
+from store.schema import Embedding, Encoder, ImageId
 from store.workspace import Workspace
 
 
@@ -170,6 +171,44 @@ def test_new_vectors_are_found_before_and_after_they_are_taken_in(
     assert (second.rows, second.trained_rows) == (3200, first.trained_rows)  # taken in, not trained anew
     assert second.recall >= ivf.LEAST_RECALL
     assert len(list(workspace.indexes_dir.glob("*.faiss"))) == 1
+
+
+def test_its_recall_is_always_of_rows_that_training_did_not_see(
+    many: Encoder, build: Any, workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ivf, "_TRAINING_ROWS", 10)
+    monkeypatch.setattr(ivf, "LEAST_RECALL", 0.0)  # extended whatever is measured
+    lists = ivf.build(workspace, many).lists
+    order = np.random.default_rng(0).permutation(3000)
+    trained_on = order[100 : 100 + 10 * lists]
+    asked = []
+    recall = ivf.recall
+
+    def watched(trained: Any, values: Any, queries: np.ndarray, truth: Any) -> float:
+        asked.append(queries)
+        return recall(trained, values, queries, truth)
+
+    monkeypatch.setattr(ivf, "recall", watched)
+    for count in (50, 70):
+        build.vectors(more_images(workspace, count), clustered(count, seed=count))
+        ivf.build(workspace, many)
+        assert len(np.unique(asked[-1])) == 100
+        assert not np.isin(asked[-1], trained_on).any()
+    assert ivf.status(workspace, many).report.trained_rows == 3000
+
+
+def test_it_is_trained_anew_when_nothing_is_left_to_measure_it_on(
+    many: Encoder, build: Any, workspace: Workspace
+) -> None:
+    first = ivf.build(workspace, many)
+    assert first.lists * 40 > 3000  # training saw all but the held out
+    held_out = np.random.default_rng(0).permutation(3000)[:100]
+    with workspace.database.write() as session:
+        session.execute(delete(Embedding).where(Embedding.row.in_(held_out[1:].tolist())))
+    assert ivf.build(workspace, many).built_at > first.built_at
+    trained = ivf.load(workspace, many, 3000)
+    assert trained is not None
+    assert len(np.setdiff1d(np.arange(3000), trained.trained_on)) >= 199
 
 
 def test_it_is_trained_anew_when_its_recall_has_fallen(many: Encoder, build: Any, workspace: Workspace) -> None:
