@@ -1,16 +1,19 @@
 """The embedded images as arrays: near pairs of all or of a few, and who represents whom."""
 
+import os
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
 import numpy as np
 import pytest
+from sqlalchemy import delete
 
 from curation import collection, joins
 from curation.collection import Collection
 from curation.joins import Pairs
 from store.arrays import Vectors
-from store.schema import Image, ImageId
+from store.schema import Embedding, Image, ImageId
 from store.workspace import Workspace
 
 
@@ -44,7 +47,7 @@ def test_what_is_kept_is_a_cache(workspace: Workspace, images: list[ImageId], da
     found = collection.load(workspace)
     few = np.array([3, 20])
     whole = keys(found.near_pairs_of(workspace, min_cosine=0.9, fresh=None))
-    (kept,) = workspace.indexes_dir.glob("*.cells.npz")
+    (kept,) = workspace.indexes_dir.glob("*.cells")
     kept.unlink() if damage is None else kept.write_bytes(damage)
     again = keys(found.near_pairs_of(workspace, min_cosine=0.9, fresh=few))
     assert again == {pair for pair in whole if set(pair) & {3, 20}}
@@ -55,12 +58,11 @@ def test_a_write_that_fails_leaves_nothing_behind(
 ) -> None:
     found = collection.load(workspace)
 
-    def full(file: Any, **arrays: Any) -> None:
-        file.write(b"half of it")
+    def full(descriptor: int) -> None:
         raise OSError("No space left on device")
 
     with monkeypatch.context() as patch:
-        patch.setattr(np, "savez", full)
+        patch.setattr(os, "fsync", full)
         with pytest.raises(OSError, match="No space"):
             found.near_pairs_of(workspace, min_cosine=0.9, fresh=None)
     assert not list(workspace.indexes_dir.glob("*.part"))
@@ -84,6 +86,46 @@ def test_images_that_came_later_find_their_place(workspace: Workspace, images: l
     found = keys(grown.near_pairs_of(workspace, min_cosine=0.9, fresh=fresh))
     twin = grown.image_ids.tolist().index(images[0])
     assert (min(twin, int(fresh[0])), max(twin, int(fresh[0]))) in found
+
+
+def test_places_are_added_to_what_is_kept(workspace: Workspace, build: Any) -> None:
+    """Whatever an interrupted write left of a place; images that are gone are in no pair."""
+    ids = build.images(60)
+    base = np.random.default_rng(0).normal(size=(30, 16))
+    vectors = np.concatenate([base, base + 0.01])
+    build.vectors(ids[:50], vectors[:50])
+    collection.load(workspace).near_pairs_of(workspace, min_cosine=0.9, fresh=None)
+    (kept,) = workspace.indexes_dir.glob("*.cells")
+    before = kept.read_bytes()
+    place = collection._place_type(collection._read_cells(kept).cells).itemsize
+    kept.write_bytes(before + b"x" * (place - 1))
+    build.vectors(ids[50:], vectors[50:])
+    with workspace.database.write() as session:
+        session.execute(delete(Embedding).where(Embedding.image_id.in_([ids[0], ids[55]])))
+    images = collection.load(workspace)
+    fresh = np.flatnonzero(np.isin(images.image_ids, ids[50:]))
+    for _ in range(2):
+        pairs = images.image_ids[images.near_pairs_of(workspace, min_cosine=0.9, fresh=fresh).positions]
+        wanted = {(ids[i - 30], ids[i]) for i in range(50, 60) if i != 55}
+        assert {(a, b) for a, b in np.sort(pairs, axis=1).tolist()} == wanted
+        assert kept.read_bytes()[: len(before)] == before
+        assert kept.stat().st_size == len(before) + 9 * place
+    grown = kept.read_bytes()
+    kept.write_bytes(grown + grown[len(before) :])  # as if two had added them at once
+    assert len(images.near_pairs_of(workspace, min_cosine=0.9, fresh=fresh).positions) == 9
+
+
+def test_places_are_not_added_to_what_was_divided_anew_meanwhile(workspace: Workspace, images: list[ImageId]) -> None:
+    found = collection.load(workspace)
+    found.near_pairs_of(workspace, min_cosine=0.9, fresh=None)
+    (path,) = workspace.indexes_dir.glob("*.cells")
+    kept = collection._read_cells(path)
+    assert kept is not None
+    other = replace(kept, cells=replace(kept.cells, centroids=-kept.cells.centroids))
+    collection._write_cells(path, other)
+    before = path.read_bytes()
+    assert len(collection._add_places(path, kept, kept.places[:2]).places) == len(images) + 2
+    assert path.read_bytes() == before
 
 
 def crowded(count: int, seed: int) -> np.ndarray:
