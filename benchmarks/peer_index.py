@@ -97,9 +97,9 @@ def winnow_build(folder: str, home: str, dtype: str, count: int) -> Iterator[Any
     from curation import ivf
 
     vectors = np.load(Path(folder) / "vectors.npy", mmap_mode="r")
-    workspace, encoder = _registered(home, vectors.shape[1], dtype)
+    workspace, encoder = register(home, vectors.shape[1], dtype)
     yield
-    _append(workspace, encoder, vectors, 0, count)
+    append(workspace, encoder, vectors, 0, count)
     began = _cpu()
     report = ivf.build(workspace, encoder) if ivf.status(workspace, encoder).due else None
     setting = "exact" if report is None else f"{report.lists} lists, nprobe {report.probes}"
@@ -117,7 +117,7 @@ def winnow(folder: str, home: str, count: int) -> Iterator[Any]:
 
     given = _Given(folder, count)
     workspace = open_workspace(Path(home))
-    encoder = _encoder(workspace)
+    encoder = registered_encoder(workspace)
     yield
     began, cpu = time.perf_counter(), _cpu()
     with workspace.database.read() as session:
@@ -146,7 +146,7 @@ def winnow_change(folder: str, home: str, start: int, stop: int, gone: int) -> I
 
     workspace = open_workspace(Path(home))
     yield
-    _append(workspace, _encoder(workspace), vectors, start, stop)
+    append(workspace, registered_encoder(workspace), vectors, start, stop)
     with workspace.database.write() as session:
         session.execute(delete(Embedding).where(Embedding.image_id <= gone))
     yield None
@@ -195,17 +195,19 @@ class _Given:
         return {"ms": taken}
 
 
-def _registered(home: str, dimensions: int, dtype: str) -> tuple[Any, Any]:
+def register(home: str, dimensions: int, dtype: str) -> tuple[Any, Any]:
+    """A workspace at `home` and the encoder that vectors will be under."""
     from store.schema import Encoder
     from store.workspace import open_workspace
 
     workspace = open_workspace(Path(home))
     with workspace.database.write() as session:
         session.add(Encoder(name="benchmark", digest="b" * 64, dimensions=dimensions, dtype=dtype))
-    return workspace, _encoder(workspace)
+    return workspace, registered_encoder(workspace)
 
 
-def _encoder(workspace: Any) -> Any:
+def registered_encoder(workspace: Any) -> Any:
+    """The only encoder there."""
     from sqlalchemy import select
 
     from store.schema import Encoder
@@ -216,8 +218,8 @@ def _encoder(workspace: Any) -> Any:
     return encoder
 
 
-def _append(workspace: Any, encoder: Any, vectors: Any, start: int, stop: int) -> None:
-    """Rows of `vectors` as the embeddings of images with the row's number plus 1."""
+def append(workspace: Any, encoder: Any, vectors: Any, start: int, stop: int) -> None:
+    """Store rows of `vectors` as the embeddings of images with the row's number plus 1."""
     from sqlalchemy import insert
 
     from store.schema import Image

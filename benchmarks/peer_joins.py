@@ -12,53 +12,54 @@ import numpy as np
 _BLOCK = 1 << 13
 
 
-def winnow(vectors: str, pairs: str, min_cosine: float) -> Iterator[Any]:
-    """curation.joins from nothing; then a hundredth of the vectors as if it had come later."""
-    import time
+def winnow(vectors: str, pairs: str, min_cosine: float, home: str) -> Iterator[Any]:
+    """Every pair of a collection that a workspace made for it holds."""
+    from curation import collection
 
-    from curation import joins
-
-    mapped = np.load(vectors, mmap_mode="r")
-    count = len(mapped)
-
-    def take(positions: Any) -> Any:
-        return np.asarray(mapped[positions])
-
+    values = np.load(vectors, mmap_mode="r")
+    workspace = _filled(home, values, len(values))
+    images = collection.load(workspace)
     yield
-    start = time.process_time()
-    cells = joins.fit(take, count, min_cosine=min_cosine)
-    found = joins.join(take, joins.place(take, np.arange(count), cells), cells)
-    whole = time.process_time() - start
+    found = images.near_pairs(min_cosine=min_cosine)
     np.save(pairs, found.positions)
     exact = np.concatenate([found.cosines, np.ones(1, dtype=np.float32)])
-    yield {"whole": whole, "least": float(exact.min()), "truncated": found.truncated}
+    yield {"least": float(exact.min()), "truncated": found.truncated}
 
 
-def winnow_later(vectors: str, min_cosine: float) -> Iterator[Any]:
-    """A hundredth of the vectors compared with all, after the others were placed."""
+def winnow_later(vectors: str, min_cosine: float, home: str) -> Iterator[Any]:
+    """A last hundredth that came to a workspace whose other vectors were joined before: those pairs it is part of."""
     import time
 
-    from curation import joins
+    from benchmarks.peer_index import append, registered_encoder
+    from curation import collection
 
-    mapped = np.load(vectors, mmap_mode="r")
-    count = len(mapped)
-    fresh = np.arange(count - count // 100, count)
-
-    def take(positions: Any) -> Any:
-        return np.asarray(mapped[positions])
-
-    cells = joins.fit(take, count - len(fresh), min_cosine=min_cosine)
-    before = joins.place(take, np.arange(count - len(fresh)), cells)
+    values = np.load(vectors, mmap_mode="r")
+    start = len(values) - len(values) // 100
+    workspace = _filled(home, values, start)
+    collection.load(workspace).near_pairs_of(workspace, min_cosine=min_cosine, fresh=None)
+    append(workspace, registered_encoder(workspace), values, start, len(values))
+    began = time.process_time()
+    images = collection.load(workspace)
+    loaded = time.process_time() - began
     yield
-    start = time.process_time()
-    new = joins.place(take, fresh, cells)
-    placed = joins.Placed(np.concatenate([before.lifted, new.lifted]), np.concatenate([before.homes, new.homes]))
-    found = joins.join(take, placed, cells, fresh=fresh)
-    yield {"seconds": time.process_time() - start, "pairs": len(found.positions)}
+    found = images.near_pairs_of(workspace, min_cosine=min_cosine, fresh=np.arange(start, len(values)))
+    yield {"pairs": len(found.positions), "load_s": loaded}
+
+
+def _filled(home: str, values: Any, count: int) -> Any:
+    """A workspace with the first `count` vectors, the image of each numbered and ordered like it."""
+    from benchmarks.peer_index import append, register
+
+    workspace, encoder = register(home, values.shape[1], "float32")
+    append(workspace, encoder, values, 0, count)
+    return workspace
 
 
 def hnsw(vectors: str, pairs: str, min_cosine: float, queries: list[int], wanted: float) -> Iterator[Any]:
-    """A FAISS HNSW graph, every vector a query; as deep as it takes for the recall `wanted` on `queries`."""
+    """A FAISS HNSW graph, every vector a query; as deep as it takes for the recall `wanted` on `queries`.
+
+    The time is that of building it and of one join at the least depth that suffices.
+    """
     import time
 
     import faiss
@@ -72,17 +73,15 @@ def hnsw(vectors: str, pairs: str, min_cosine: float, queries: list[int], wanted
     built = time.process_time() - start
     asked = np.array(queries)
     truth = [np.flatnonzero(row >= min_cosine) for row in values[asked] @ values.T]
-    most = max(len(row) for row in truth)
     for depth in (16, 32, 64, 128, 256):
-        index.hnsw.efSearch = max(depth, most)
         start = time.process_time()
-        found = _range_of(index, values, most, min_cosine)
+        found = _range_of(index, values, depth, min_cosine)
         joined = time.process_time() - start
         recall = _recall(found, asked, truth)
         if recall >= wanted:
             break
     np.save(pairs, found)
-    yield {"seconds": built + joined, "recall": recall, "depth": index.hnsw.efSearch}
+    yield {"seconds": built + joined, "recall": recall, "depth": depth}
 
 
 def fiftyone(vectors: str, pairs: str, min_cosine: float, home: str) -> Iterator[Any]:
@@ -110,13 +109,22 @@ def fiftyone(vectors: str, pairs: str, min_cosine: float, home: str) -> Iterator
     yield {}
 
 
-def _range_of(index: Any, values: Any, most: int, min_cosine: float) -> Any:
-    found = []
-    for start in range(0, len(values), _BLOCK):
-        cosines, others = index.search(values[start : start + _BLOCK], most + 1)
-        i, j = np.nonzero(cosines >= min_cosine)
-        pair = np.stack([i + start, others[i, j]], axis=1)
-        found.append(np.sort(pair[(pair[:, 0] != pair[:, 1]) & (pair[:, 1] >= 0)], axis=1))
+def _range_of(index: Any, values: Any, depth: int, min_cosine: float) -> Any:
+    """Pairs among the 16 nearest of each row; rows all of whose nearest are near enough are asked again for more."""
+    found = [np.empty((0, 2), dtype=np.int64)]
+    rows, k = np.arange(len(values)), 16
+    while len(rows):
+        index.hnsw.efSearch = max(depth, k)  # FAISS looks no less deep for so many
+        unfinished = []
+        for start in range(0, len(rows), _BLOCK):
+            asked = rows[start : start + _BLOCK]
+            cosines, others = index.search(values[asked], k)
+            is_near = (cosines >= min_cosine) & (others >= 0)
+            i, j = np.nonzero(is_near)
+            pair = np.stack([asked[i], others[i, j]], axis=1)
+            found.append(np.sort(pair[pair[:, 0] != pair[:, 1]], axis=1))
+            unfinished.append(asked[is_near.all(axis=1)])
+        rows, k = np.concatenate(unfinished) if k < len(values) else rows[:0], 2 * k
     return np.unique(np.concatenate(found), axis=0)
 
 

@@ -1,20 +1,22 @@
 """The embedded images of a catalog as arrays: vectors, hashes and what makes one of two the better representative."""
 
+import contextlib
+import fcntl
 import os
-import tempfile
 import zipfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeAlias, TypeVar
 
 import numpy as np
+import numpy.typing as npt
 from sqlalchemy import select
 
 from curation import hamming, ivf, joins, originals
 from curation.embed import newest_encoder
-from curation.joins import Cells, Pairs, Placed
+from curation.joins import Cells, Pairs, Placed, Take
 from curation.originals import Original
 from curation.proposals import Known
 from store.arrays import Floats, Ints, Vectors
@@ -22,6 +24,7 @@ from store.schema import Encoder, Image, ImageId, Label
 from store.vectors import VectorFile
 from store.workspace import Workspace
 
+Places: TypeAlias = npt.NDArray[np.void]
 _Value = TypeVar("_Value")
 
 
@@ -71,34 +74,55 @@ class Collection:
     def near_pairs_of(self, workspace: Workspace, *, min_cosine: float, fresh: Ints | None) -> Pairs:
         """The same or, if `fresh` is given, those pairs that one of these positions is part of.
 
-        How the collection is divided is kept on disk, so that a few fresh images cost little beside many.
+        How the collection is divided is kept on disk, and the places of fresh images are added to it, so that a few
+        cost little beside many.
         """
-        path = workspace.indexes_dir / f"{self.encoder.digest}.cells.npz"
+        path = workspace.indexes_dir / f"{self.encoder.digest}.cells"
         kept = None if fresh is None else _read_cells(path)
         if kept is None or kept.cells.min_cosine != min_cosine:
             cells = joins.fit(self.take, len(self.image_ids), min_cosine=min_cosine)
-            placed = joins.place(self.take, np.arange(len(self.image_ids)), cells)
-            kept = _Kept(cells, placed, self.image_ids, self._mean)
-        images = self if kept.mean is self._mean else self._centred_on(kept.mean)
-        kept = replace(kept, placed=images._placed(kept), image_ids=self.image_ids)
-        workspace.indexes_dir.mkdir(parents=True, exist_ok=True)
-        _write_cells(path, kept)
-        return joins.join(images.take, kept.placed, kept.cells, fresh=fresh)
+            kept = _Kept(cells, self._mean, np.empty(0, dtype=_place_type(cells)), 0)
+            kept = replace(kept, places=self._new_places(kept))
+            workspace.indexes_dir.mkdir(parents=True, exist_ok=True)
+            _write_cells(path, kept)
+        elif len(new := self._new_places(kept)):
+            kept = _add_places(path, kept, new)
+        return self._joined(kept, fresh)
 
-    def _centred_on(self, mean: Vectors) -> "Collection":
-        _, inverse_norms = ivf.centre(self._values, np.sort(self._rows), mean)
-        return replace(self, _mean=mean, _inverse_norms=inverse_norms)
+    def _centred_on(self, mean: Vectors) -> Take:
+        """What takes vectors centred on another mean."""
+        if mean is self._mean:
+            return self.take
+        other = replace(self, _mean=mean)
+        return lambda positions: other.centred(self._values[self._rows[positions]])
 
-    def _placed(self, kept: "_Kept") -> Placed:
-        """Where all images lie: as before, and newly for those that had no place."""
-        order = np.argsort(kept.image_ids)
-        at = np.searchsorted(kept.image_ids[order], self.image_ids).clip(max=len(order) - 1)
-        before = order[at]
-        is_new = kept.image_ids[before] != self.image_ids
-        new = joins.place(self.take, np.flatnonzero(is_new), kept.cells)
-        lifted, homes = kept.placed.lifted[before], kept.placed.homes[before]
-        lifted[is_new], homes[is_new] = new.lifted, new.homes
-        return Placed(lifted, homes)
+    def _new_places(self, kept: "_Kept") -> Places:
+        """Where the images lie that have no place yet."""
+        new = np.flatnonzero(~np.isin(self.image_ids, kept.places["image_id"]))
+        placed = joins.place(self._centred_on(kept.mean), new, kept.cells)
+        places = np.empty(len(new), dtype=kept.places.dtype)
+        places["image_id"], places["home"], places["lifted"] = self.image_ids[new], placed.homes, placed.lifted
+        return places
+
+    def _joined(self, kept: "_Kept", fresh: Ints | None) -> Pairs:
+        """The join by place; places are looked up where they lie on disk, not put in order."""
+        image_ids, places = np.unique(kept.places["image_id"], return_index=True)
+        order = np.argsort(self.image_ids)
+        at = np.searchsorted(self.image_ids, image_ids, sorter=order).clip(max=len(order) - 1)
+        is_here = self.image_ids[order[at]] == image_ids
+        position_of = np.full(len(kept.places), -1)
+        position_of[places[is_here]] = order[at[is_here]]
+        homes = np.where(position_of >= 0, kept.places["home"], -1)  # an image that is gone lives nowhere
+        take = self._centred_on(kept.mean)
+        found = joins.join(
+            lambda chosen: take(position_of[chosen]),
+            Placed(kept.places["lifted"], homes),
+            kept.cells,
+            fresh=None if fresh is None else np.flatnonzero(np.isin(position_of, fresh)),
+        )
+        positions = np.sort(position_of[found.positions], axis=1)
+        sequence = np.lexsort((positions[:, 1], positions[:, 0]))
+        return Pairs(positions[sequence], found.cosines[sequence], found.truncated)
 
 
 @dataclass(frozen=True)
@@ -106,9 +130,14 @@ class _Kept:
     """How a collection was divided when it was last divided anew, and where each image lies since."""
 
     cells: Cells
-    placed: Placed
-    image_ids: Ints  # (N,), aligned with `placed`
     mean: Vectors  # (D,) of then: what lies where is only comparable if centred alike
+    places: Places  # (P,), mapped; of an image that is there twice, the first counts
+    start: int  # of the places in the file
+
+
+def _place_type(cells: Cells) -> np.dtype[Any]:
+    """An image, its home and its vector there, see curation.joins.Placed."""
+    return np.dtype([("image_id", "<i8"), ("home", "<i8"), ("lifted", "<f4", (cells.basis.shape[1] + 1,))])
 
 
 def load(workspace: Workspace, encoder: str | None = None) -> Collection:
@@ -160,17 +189,52 @@ def load(workspace: Workspace, encoder: str | None = None) -> Collection:
 def _read_cells(path: Path) -> "_Kept | None":
     """What was kept; none where there is nothing, or nothing whole: it is a cache."""
     try:
-        with path.open("rb") as file, np.load(file) as arrays:
-            values: dict[str, Any] = {one.name: arrays[one.name][()] for one in fields(Cells)}
-            placed = Placed(arrays["lifted"], arrays["homes"])
-            return _Kept(Cells(**values), placed, arrays["image_ids"], arrays["mean"])
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+        with path.open("rb") as file:
+            values: dict[str, Any] = {one.name: np.load(file)[()] for one in fields(Cells)}
+            cells, mean = Cells(**values), np.load(file)
+            start = file.tell()
+        place = _place_type(cells)
+        count = (path.stat().st_size - start) // place.itemsize
+        return _Kept(cells, mean, np.memmap(path, place, mode="r", offset=start, shape=(count,)), start)
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile):
         return None
 
 
 def _write_cells(path: Path, kept: _Kept) -> None:
-    arrays = {**vars(kept.cells), **vars(kept.placed)}
-    descriptor, scratch = tempfile.mkstemp(dir=path.parent, suffix=".part")
-    with os.fdopen(descriptor, "wb") as file:
-        np.savez(file, **arrays, image_ids=kept.image_ids, mean=kept.mean)
-    os.replace(scratch, path)
+    """Write beside, then put in place; what a killed process left beside is overwritten."""
+    scratch = path.with_name(f"{path.name}.part")
+    with _locked(path):
+        try:
+            with scratch.open("wb") as file:
+                for one in (*(getattr(kept.cells, one.name) for one in fields(Cells)), kept.mean):
+                    np.save(file, one)
+                kept.places.tofile(file)
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(scratch, path)
+        except BaseException:
+            scratch.unlink(missing_ok=True)
+            raise
+
+
+def _add_places(path: Path, kept: _Kept, new: Places) -> _Kept:
+    """Write more places behind those that are there, over what an interrupted write left of one."""
+    with _locked(path):
+        now = _read_cells(path)
+        if now is None or not np.array_equal(now.cells.centroids, kept.cells.centroids):  # another divided it anew
+            return replace(kept, places=np.concatenate([kept.places, new]))
+        with path.open("r+b") as file:
+            file.seek(now.start + now.places.nbytes)
+            file.truncate()
+            file.write(new.tobytes())
+            file.flush()
+            os.fsync(file.fileno())
+        return _read_cells(path) or now
+
+
+@contextlib.contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    """One writer at a time."""
+    with path.with_name(f"{path.name}.lock").open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield

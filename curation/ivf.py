@@ -9,19 +9,20 @@ import contextlib
 import fcntl
 import json
 import os
-import subprocess
 import sys
+import threading
 import zipfile
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from curation import servers
 from store.arrays import Floats, Ints, Vectors
-from store.errors import ConflictError, IntegrityError
+from store.errors import ConflictError, IntegrityError, WinnowError
 from store.schema import Encoder
 from store.vectors import Stored, VectorFile
 from store.workspace import Workspace, open_workspace
@@ -37,6 +38,8 @@ _DEPTH = 10  # recall is of this many
 _PROPOSED = 128  # rows that the codes propose, for the nearest to be among them
 _EXTENDED = 8  # one in so many lists may be looked into, before it is better to train anew
 _BLOCK = 1 << 16  # rows in memory at once
+_ARRAYS = ("mean", "inverse_norms", "trained_on")  # of Trained, kept beside the FAISS file
+_RETRIED_AFTER = timedelta(days=1)  # a build that failed is not begun again of itself before
 
 
 @dataclass(frozen=True)
@@ -47,7 +50,7 @@ class Report:
     rows: int  # of the vector file that it covers
     lists: int
     probes: int  # lists that a query looks into
-    recall: float  # of the ten nearest, on held-out rows, against exact search
+    recall: float  # of the ten nearest, on rows that training did not see, against exact search
     trained_rows: int  # rows there were when the mean and the lists were made
     built_at: str
 
@@ -60,6 +63,15 @@ class Trained:
     faiss: Any
     mean: Vectors  # (D,)
     inverse_norms: Vectors  # (rows,), of the centred vectors; 0 where there is none
+    trained_on: Ints  # (n,) rows, ascending, that speak for no recall
+
+
+@dataclass(frozen=True)
+class Failure:
+    """The last build, if it failed."""
+
+    began_at: str
+    reason: str
 
 
 @dataclass(frozen=True)
@@ -72,6 +84,7 @@ class Status:
     report: Report | None  # none: all of them exactly
     tail: int  # rows that are searched exactly
     due: bool  # it would be faster with a build
+    failure: Failure | None  # of the last build, unless one is under way
 
 
 def status(workspace: Workspace, encoder: Encoder) -> Status:
@@ -81,7 +94,15 @@ def status(workspace: Workspace, encoder: Encoder) -> Status:
     report = _read_report(workspace, encoder)
     tail = rows - (report.rows if report else 0)
     limit = EXACT_FLOATS // _TAIL if report else EXACT_FLOATS
-    return Status(encoder.name, rows, encoder.dimensions, report, tail, tail * encoder.dimensions > limit)
+    return Status(
+        encoder.name,
+        rows,
+        encoder.dimensions,
+        report,
+        tail,
+        tail * encoder.dimensions > limit,
+        _failure(workspace, encoder),
+    )
 
 
 def load(workspace: Workspace, encoder: Encoder, rows: int) -> Trained | None:
@@ -95,21 +116,21 @@ def load(workspace: Workspace, encoder: Encoder, rows: int) -> Trained | None:
         path = workspace.indexes_dir / report.file
         try:
             with path.with_suffix(".npz").open("rb") as file, np.load(file) as arrays:
-                mean, inverse_norms = arrays["mean"], arrays["inverse_norms"]
+                mean, inverse_norms, trained_on = (arrays[name] for name in _ARRAYS)
             index: Any = faiss.read_index(str(path), faiss.IO_FLAG_MMAP | faiss.IO_FLAG_READ_ONLY)
         except (OSError, RuntimeError, ValueError, KeyError, zipfile.BadZipFile):
             continue
         lists: Any = faiss.downcast_InvertedLists(index.invlists)
         lists.prefetch_nthread = 0  # the 32 threads that it would start for each query cost more than the query
         index.nprobe = report.probes
-        return Trained(report, index, mean, inverse_norms)
+        return Trained(report, index, mean, inverse_norms, trained_on)
     return None
 
 
 def build(workspace: Workspace, encoder: Encoder, *, anew: bool = False) -> Report:
     """Take the new rows into the index, and train it anew if there is none, if asked, or if its recall has fallen.
 
-    The recall is measured each time, on held-out rows of the whole collection. Searches go on with what there was;
+    The recall is measured each time, on rows that training did not see. Searches go on with what there was;
     the new files are written beside and take its place whole.
 
     Raises:
@@ -122,10 +143,11 @@ def build(workspace: Workspace, encoder: Encoder, *, anew: bool = False) -> Repo
         present = np.flatnonzero(stored.image_ids >= 0)
         if len(present) <= _HELD_OUT:
             raise ConflictError(f"{len(present)} vectors are searched exactly faster than through an index.")
-        built = None if anew else _extend(workspace, encoder, stored)
-        if built is None or built.report.recall < LEAST_RECALL:
-            built = train(stored.values, present)
-        _save(workspace, encoder, built)
+        with _noting_failure(workspace, encoder):
+            built = None if anew else _extend(workspace, encoder, stored)
+            if built is None or built.report.recall < LEAST_RECALL:
+                built = train(stored.values, present)
+            _save(workspace, encoder, built)
         return built.report
 
 
@@ -135,17 +157,23 @@ def drop(workspace: Workspace, encoder: Encoder) -> None:
 
 
 def build_in_background(workspace: Workspace, encoder: Encoder) -> bool:
-    """Start a process that builds the index if that is due, and outlives this one; whether it was due."""
-    if not status(workspace, encoder).due:
+    """Start a process that builds the index if that is due, and outlives this one; whether it was started.
+
+    One that failed less than a day ago is not: it would most likely fail again.
+    """
+    now = status(workspace, encoder)
+    failed = now.failure and datetime.fromisoformat(now.failure.began_at) > datetime.now(UTC) - _RETRIED_AFTER
+    if not now.due or failed:
         return False
-    subprocess.Popen(
-        [sys.executable, "-m", "curation.ivf", str(workspace.home), encoder.name],
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        start_new_session=True,
-    )
+    command = [sys.executable, "-P", "-m", "curation.ivf", str(workspace.home), encoder.name]
+    process = servers.spawn(command, log=log_of(workspace))
+    threading.Thread(target=process.wait, daemon=True).start()  # or it would stay a zombie
     return True
+
+
+def log_of(workspace: Workspace) -> Path:
+    """What builds in the background print."""
+    return workspace.home / "logs" / "index-build.log"
 
 
 def train(values: Floats, present: Ints, *, seed: int = 0) -> Trained:
@@ -163,10 +191,12 @@ def train(values: Floats, present: Ints, *, seed: int = 0) -> Trained:
     index.cp.seed = seed + 1
     index.cp.min_points_per_centroid = 1  # it is told nothing new by FAISS's warning
     index.cp.max_points_per_centroid = _TRAINING_ROWS
-    index.train(directions(values, np.sort(seen[: lists * _TRAINING_ROWS]), mean, inverse_norms))
+    trained_on = np.sort(seen[: lists * _TRAINING_ROWS])
+    index.train(directions(values, trained_on, mean, inverse_norms))
     _add(index, values, present, mean, inverse_norms)
     report = Report("", len(values), lists, 1, 0.0, len(values), "")
-    return _measured(Trained(report, index, mean, inverse_norms), values, present, np.sort(held_out), most=lists)
+    trained = Trained(report, index, mean, inverse_norms, trained_on)
+    return _measured(trained, values, present, np.sort(held_out), most=lists)
 
 
 def centre(values: Floats, present: Ints, mean: Vectors | None = None) -> tuple[Vectors, Vectors]:
@@ -258,7 +288,10 @@ def _nearest(trained: Trained, values: Floats, present: Ints, queries: Ints) -> 
 
 
 def _extend(workspace: Workspace, encoder: Encoder, stored: Stored) -> Trained | None:
-    """The index with the rows that came after it, measured again on queries from all of them."""
+    """The index with the rows that came after it, measured again on any that training did not see.
+
+    None if there is none, or too few such rows are left.
+    """
     import faiss
 
     old = load(workspace, encoder, len(stored.values))
@@ -266,12 +299,15 @@ def _extend(workspace: Workspace, encoder: Encoder, stored: Stored) -> Trained |
         return None
     index = faiss.read_index(str(workspace.indexes_dir / old.report.file))
     present = np.flatnonzero(stored.image_ids >= 0)
+    unseen = np.setdiff1d(present, old.trained_on)
+    if len(unseen) < _HELD_OUT:
+        return None
     mean, inverse_norms = centre(stored.values, present, old.mean)
     _add(index, stored.values, present[present >= old.report.rows], mean, inverse_norms)
     report = replace(old.report, rows=len(stored.values))
-    held_out = np.random.default_rng(report.rows).choice(present, _HELD_OUT, replace=False)
+    held_out = np.random.default_rng(report.rows).choice(unseen, _HELD_OUT, replace=False)
     most = max(report.lists // _EXTENDED, 1)
-    extended = Trained(report, index, mean, inverse_norms)
+    extended = Trained(report, index, mean, inverse_norms, old.trained_on)
     return _measured(extended, stored.values, present, np.sort(held_out), most=most)
 
 
@@ -292,6 +328,37 @@ def _read_report(workspace: Workspace, encoder: Encoder) -> Report | None:
         return None  # none yet, or of another release: a cache, built again when due
 
 
+@contextlib.contextmanager
+def _noting_failure(workspace: Workspace, encoder: Encoder) -> Iterator[None]:
+    """Leave a note unless what is done inside succeeds; it is written first, for who is killed writes none."""
+    path = _note_path(workspace, encoder)
+    began = datetime.now(UTC).isoformat()
+    path.write_text(json.dumps(asdict(Failure(began, "It was killed, maybe for want of memory."))))
+    try:
+        yield
+    except Exception as error:
+        reason = str(error) if isinstance(error, WinnowError) else f"{type(error).__name__}: {error}"
+        path.write_text(json.dumps(asdict(Failure(began, reason))))
+        raise
+    except KeyboardInterrupt:
+        path.unlink()
+        raise
+    path.unlink()
+
+
+def _failure(workspace: Workspace, encoder: Encoder) -> Failure | None:
+    try:
+        failure = Failure(**json.loads(_note_path(workspace, encoder).read_text()))
+        with _locked(workspace, encoder):
+            return failure
+    except (OSError, ValueError, TypeError, ConflictError):
+        return None  # no note, or that of a build under way
+
+
+def _note_path(workspace: Workspace, encoder: Encoder) -> Path:
+    return workspace.indexes_dir / f"{encoder.digest}.failure.json"
+
+
 def _save(workspace: Workspace, encoder: Encoder, built: Trained) -> None:
     """Write both files under a name of their own, then point to them; what was there before goes last."""
     import faiss
@@ -300,7 +367,7 @@ def _save(workspace: Workspace, encoder: Encoder, built: Trained) -> None:
     name = f"{encoder.digest[:16]}-{datetime.now(UTC):%Y%m%dT%H%M%S%f}.faiss"
     faiss.write_index(built.faiss, str(folder / name))
     with (folder / name).with_suffix(".npz").open("wb") as file:
-        np.savez(file, mean=built.mean, inverse_norms=built.inverse_norms)
+        np.savez(file, **{name: getattr(built, name) for name in _ARRAYS})
     for path in (folder / name, (folder / name).with_suffix(".npz")):
         _sync(path)
     pointer = folder / f"{encoder.digest}.json"
@@ -329,13 +396,18 @@ def _locked(workspace: Workspace, encoder: Encoder) -> Iterator[None]:
         yield
 
 
-if __name__ == "__main__":
+def main(home: str, encoder: str) -> None:
+    """What the process in the background does."""
     from curation.embed import newest_encoder
 
     os.nice(10)
-    here = open_workspace(Path(sys.argv[1]))
-    with here.database.read() as reading:
-        named = newest_encoder(reading, sys.argv[2])
-        reading.expunge(named)
+    workspace = open_workspace(Path(home))
+    with workspace.database.read() as session:
+        row = newest_encoder(session, encoder)
+        session.expunge(row)
     with contextlib.suppress(ConflictError):  # another process has begun
-        build(here, named)
+        build(workspace, row)
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

@@ -49,7 +49,7 @@ class Pairs:
 
     positions: Ints  # (P, 2)
     cosines: Vectors  # (P,), exact
-    truncated: int  # pairs that may have been, left out of the densest places; the nearest 128 of each vector stay
+    truncated: int  # pairs that may have been, left out of the densest places; the nearest of each vector stay
 
 
 @dataclass(frozen=True)
@@ -168,23 +168,37 @@ def _with(held: _Held, parts: Sequence[tuple[Ints, Vectors, int]]) -> _Held:
     keys, firsts = np.unique(keys, return_index=True)  # most pairs meet in both homes
     cosines = cosines[firsts]
     if len(keys) > _MOST_HELD:
-        kept = nearest_of_either(
-            np.stack([keys >> _KEY_BITS, keys & _KEY_MASK], axis=1), -cosines, most=_MOST_PER_VISIT
-        )
+        kept = _fewer(np.stack([keys >> _KEY_BITS, keys & _KEY_MASK], axis=1), cosines)
         truncated += len(keys) - len(kept)
         keys, cosines = keys[kept], cosines[kept]
     return _Held(keys, cosines, truncated)
 
 
+def _fewer(pairs: Ints, cosines: Vectors) -> Ints:
+    """Which of too many sorted pairs to hold: the nearest of each vector, as many as the limit lets each have."""
+    ranks = _ranks(pairs, -cosines)
+    most = _MOST_PER_VISIT
+    while most > 1 and np.count_nonzero(ranks < most) > _MOST_HELD:
+        most //= 2
+    kept = np.flatnonzero(ranks < most)
+    if len(kept) > _MOST_HELD:  # not even one for each
+        kept = np.sort(kept[np.argsort(-cosines[kept], kind="stable")[:_MOST_HELD]])
+    return kept
+
+
 def nearest_of_either(pairs: Ints, distances: Floats, *, most: int) -> Ints:
     """Which of `pairs` `(P, 2)` are among the `most` nearest of either side: their numbers, ascending."""
-    kept: Bools = np.zeros(len(pairs), dtype=np.bool_)
+    return np.flatnonzero(_ranks(pairs, distances) < most)
+
+
+def _ranks(pairs: Ints, distances: Floats) -> Ints:
+    """How many pairs of the same vector are nearer than each, for that of its two sides where these are fewer."""
+    ranks = np.full(len(pairs), len(pairs))
     for side in (0, 1):
         order = np.lexsort((pairs[:, 1 - side], distances, pairs[:, side]))
         owners = pairs[order, side]
-        rank = np.arange(len(order)) - np.searchsorted(owners, owners)
-        kept[order[rank < most]] = True
-    return np.flatnonzero(kept)
+        ranks[order] = np.minimum(ranks[order], np.arange(len(order)) - np.searchsorted(owners, owners))
+    return ranks
 
 
 _KEY_BITS = 31

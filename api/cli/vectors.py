@@ -183,4 +183,6 @@ def _said(found: "Status") -> list[str]:
         lines.append(f"{found.tail} newer ones are compared with each query: exact.")
     if found.due:
         lines.append("It would be faster after: winnow index build.")
+    if found.failure is not None:
+        lines.append(f"The last build failed ({found.failure.began_at[:16]}): {found.failure.reason}")
     return lines

@@ -1,17 +1,26 @@
 """Directions of a whole collection, and the trained index that proposes rows of a large one."""
 
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
+import psutil
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from sqlalchemy import delete
 
 from curation import ivf
 from curation.index import Index, open_index
 from curation.search import Searcher
 from store.errors import ConflictError, IntegrityError
-from store.schema import Encoder, ImageId
+from store.schema import Embedding, Encoder, ImageId
 from store.workspace import Workspace
 
 
@@ -164,6 +173,44 @@ def test_new_vectors_are_found_before_and_after_they_are_taken_in(
     assert len(list(workspace.indexes_dir.glob("*.faiss"))) == 1
 
 
+def test_its_recall_is_always_of_rows_that_training_did_not_see(
+    many: Encoder, build: Any, workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ivf, "_TRAINING_ROWS", 10)
+    monkeypatch.setattr(ivf, "LEAST_RECALL", 0.0)  # extended whatever is measured
+    lists = ivf.build(workspace, many).lists
+    order = np.random.default_rng(0).permutation(3000)
+    trained_on = order[100 : 100 + 10 * lists]
+    asked = []
+    recall = ivf.recall
+
+    def watched(trained: Any, values: Any, queries: np.ndarray, truth: Any) -> float:
+        asked.append(queries)
+        return recall(trained, values, queries, truth)
+
+    monkeypatch.setattr(ivf, "recall", watched)
+    for count in (50, 70):
+        build.vectors(more_images(workspace, count), clustered(count, seed=count))
+        ivf.build(workspace, many)
+        assert len(np.unique(asked[-1])) == 100
+        assert not np.isin(asked[-1], trained_on).any()
+    assert ivf.status(workspace, many).report.trained_rows == 3000
+
+
+def test_it_is_trained_anew_when_nothing_is_left_to_measure_it_on(
+    many: Encoder, build: Any, workspace: Workspace
+) -> None:
+    first = ivf.build(workspace, many)
+    assert first.lists * 40 > 3000  # training saw all but the held out
+    held_out = np.random.default_rng(0).permutation(3000)[:100]
+    with workspace.database.write() as session:
+        session.execute(delete(Embedding).where(Embedding.row.in_(held_out[1:].tolist())))
+    assert ivf.build(workspace, many).built_at > first.built_at
+    trained = ivf.load(workspace, many, 3000)
+    assert trained is not None
+    assert len(np.setdiff1d(np.arange(3000), trained.trained_on)) >= 199
+
+
 def test_it_is_trained_anew_when_its_recall_has_fallen(many: Encoder, build: Any, workspace: Workspace) -> None:
     ivf.build(workspace, many)
     elsewhere = np.random.default_rng(1).normal(size=(3000, 16)) + 40  # one corner of the lists holds all of it
@@ -207,6 +254,39 @@ def test_a_build_that_fails_leaves_the_old_one(
     assert len(list(workspace.indexes_dir.glob("*.faiss"))) == 1  # what was left over is gone
 
 
+def test_a_build_in_the_background_that_fails_is_told_and_not_begun_again_at_once(
+    many: Encoder, workspace: Workspace
+) -> None:
+    (path,) = workspace.vectors_dir.iterdir()
+    whole = path.read_bytes()
+    path.write_bytes(np.float32(np.nan).tobytes() + whole[4:])
+    assert ivf.build_in_background(workspace, many)
+    failure = eventually(lambda: ivf.status(workspace, many).failure)
+    assert failure.reason == "Vectors on disk hold NaN or infinity. Run: winnow verify --repair."
+    eventually(lambda: "IntegrityError: Vectors on disk hold NaN" in ivf.log_of(workspace).read_text())
+    eventually(lambda: not psutil.Process().children())  # not even a zombie
+    assert not ivf.build_in_background(workspace, many)
+    path.write_bytes(whole)
+    ivf.build(workspace, many)
+    assert ivf.status(workspace, many).failure is None
+
+
+def test_a_build_that_was_killed_is_told(many: Encoder, workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    script = "import os, signal; from curation import ivf; ivf.train = lambda *_: os.kill(os.getpid(), signal.SIGKILL)"
+    script += f"; ivf.main({str(workspace.home)!r}, {many.name!r})"
+    assert subprocess.run([sys.executable, "-c", script], check=False).returncode == -signal.SIGKILL
+    failure = ivf.status(workspace, many).failure
+    assert failure is not None
+    assert "killed" in failure.reason
+    with ivf._locked(workspace, many):
+        assert ivf.status(workspace, many).failure is None  # it is under way again
+    now = datetime.now(UTC) + timedelta(days=2)
+    monkeypatch.setattr(ivf, "datetime", SimpleNamespace(now=lambda zone: now, fromisoformat=datetime.fromisoformat))
+    assert ivf.build_in_background(workspace, many)  # after a day it is tried again
+    eventually(lambda: not psutil.Process().children())
+    assert ivf.status(workspace, many).report is not None
+
+
 @pytest.mark.parametrize("damage", ["pointer", "faiss", "npz", "gone"])
 def test_a_damaged_index_is_as_good_as_none(many: Encoder, workspace: Workspace, damage: str) -> None:
     ivf.build(workspace, many)
@@ -243,6 +323,15 @@ def test_the_same_vectors_give_the_same_lists() -> None:
     query = ivf.directions(values, np.arange(20), first.mean, first.inverse_norms)
     assert np.array_equal(ivf.propose(first, query), ivf.propose(second, query))
     assert first.report.probes == second.report.probes
+
+
+def eventually(ask: Callable[[], Any]) -> Any:
+    """What it says once it says something."""
+    deadline = time.monotonic() + 60
+    while not (said := ask()):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    return said
 
 
 def more_images(workspace: Workspace, count: int) -> list[ImageId]:

@@ -112,7 +112,7 @@ def test_recall_is_the_share_of_sampled_pairs_that_were_found() -> None:
 
 
 def test_of_too_many_pairs_the_nearest_of_each_stay(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(joins, "_MOST_HELD", 100)
+    monkeypatch.setattr(joins, "_MOST_HELD", 3000)
     monkeypatch.setattr(joins, "_MOST_PER_VISIT", 2)
     vectors = clustered(1000, 16, 0)
     found = joins.find_pairs(taking(vectors), 1000, min_cosine=0.5)
@@ -122,3 +122,21 @@ def test_of_too_many_pairs_the_nearest_of_each_stay(monkeypatch: pytest.MonkeyPa
     wanted = np.sort(np.stack([near, nearest[near]], axis=1), axis=1)
     assert found.truncated > 0
     assert np.isin(keys(wanted), keys(found.positions)).mean() >= 0.99
+
+
+def test_no_more_pairs_are_held_than_may_be(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(joins, "_FEWEST_IN_CELLS", 500)
+    monkeypatch.setattr(joins, "_SLAB", 8)
+    vectors = clustered(1000, 16, 0)
+    whole = joins.find_pairs(taking(vectors), 1000, min_cosine=0.5)
+    assert whole.truncated == 0
+    for most in (len(whole.positions), 10_000, 1000, 100):
+        monkeypatch.setattr(joins, "_MOST_HELD", most)
+        found = joins.find_pairs(taking(vectors), 1000, min_cosine=0.5)
+        assert len(found.positions) <= most
+        assert (found.truncated > 0) == (most < len(whole.positions))
+        assert len(found.positions) > most / 10  # no more is left out than must be
+        assert np.isin(keys(found.positions), keys(whole.positions)).all()
+        again = joins.find_pairs(taking(vectors), 1000, min_cosine=0.5)
+        assert np.array_equal(found.positions, again.positions)
+    assert found.cosines.mean() > whole.cosines.mean() + 0.1  # the nearest stay

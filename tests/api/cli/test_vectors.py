@@ -58,6 +58,20 @@ def test_the_index_says_how_it_searches(imported: Workspace, monkeypatch: pytest
     assert (built["tail"], built["due"], built["report"]["recall"]) == (0, False, 1.0)
 
 
+def test_the_last_build_that_failed_is_told(imported: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ivf, "_HELD_OUT", 2)
+    with monkeypatch.context() as patch:
+        patch.setattr(ivf, "train", lambda *_: (_ for _ in ()).throw(OSError(28, "No space left on device")))
+        with pytest.raises(OSError, match="No space"):
+            winnow(imported, "index", "build")
+    assert winnow(imported, "index", "status")["failure"]["reason"] == "OSError: [Errno 28] No space left on device"
+    told = CliRunner().invoke(app, ["--home", str(imported.home), "index", "status"]).stdout.splitlines()
+    assert [line for line in told if line.startswith("The last build failed (20")] == [told[-1]]
+    assert "No space left on device" in told[-1]
+    winnow(imported, "index", "build")
+    assert winnow(imported, "index", "status")["failure"] is None
+
+
 def test_what_cannot_be_searched_is_said(imported: Workspace, tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
     for arguments, complaint in (
