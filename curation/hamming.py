@@ -1,11 +1,10 @@
 """The nearest of 64-bit hashes that differ in at most so many bits, found exactly.
 
-Two hashes that differ in k bits agree in at least one of k + 1 chunks of their bits (pigeonhole), so only hashes
-with an equal chunk are compared.
+Of four parts of two hashes that differ in up to 7 bits one differs in a single bit at most (pigeonhole), so only
+hashes that nearly share a part are compared: FAISS keeps them by their parts.
 """
 
-from collections.abc import Iterator, Sequence
-from itertools import pairwise
+from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -15,7 +14,8 @@ from store.arrays import Ints
 Hashes = npt.NDArray[np.uint64]
 
 _BITS = 64
-_BLOCK = 1 << 22  # comparisons in memory at once
+_PARTS = 4
+_BLOCK = 1 << 16  # hashes asked for at once
 
 
 def from_hex(hashes: Sequence[str]) -> Hashes:
@@ -37,17 +37,29 @@ def mirrored(hashes: Hashes) -> Hashes:
 def nearest(left: Hashes, right: Hashes, *, max_bits: int, most: int) -> Ints:
     """Positions `(P, 2)`: each of `left` with the `most` of `right` that differ in the fewest bits, `max_bits` at most.
 
-    Ties go to the earlier of `right`; a hash meets itself where both are one array. Ordered by position. Takes time
-    with the square of how many hashes share a chunk: pass distinct hashes. Memory is bounded by `most` of each.
+    A hash meets itself where both are one array; ordered by position. Of many equally near ones it may be any, but the
+    same every time. Pass distinct hashes: equal ones fill each other's places.
     """
-    edges = np.linspace(0, _BITS, max_bits + 2).round().astype(int).tolist()
+    import faiss
+
     found: Ints = np.empty((0, 2), dtype=np.int64)
-    for low, high in pairwise(edges):
-        mask = np.uint64((1 << (high - low)) - 1)
-        chunks = [(side >> np.uint64(low)) & mask for side in (left, right)]
-        new = list(_equal_chunks(left, right, *chunks, max_bits=max_bits, most=most))
-        found = _cut(left, right, np.concatenate([found, *new]), most)
+    for part in range(_PARTS if len(right) else 0):
+        index = faiss.IndexBinaryHash(_BITS, _BITS // _PARTS)
+        index.nflip = max_bits // _PARTS
+        index.add(_beginning_with(right, part))
+        for start in range(0, len(left), _BLOCK):
+            bits, near = index.search(_beginning_with(left[start : start + _BLOCK], part), min(most, len(right)))
+            row, rank = np.nonzero((near >= 0) & (bits <= max_bits))
+            found = np.concatenate([found, np.stack([row + start, near[row, rank]], axis=1)])
+        found = _cut(left, right, found, most)
     return found
+
+
+def _beginning_with(hashes: Hashes, part: int) -> npt.NDArray[np.uint8]:
+    """Hashes `(N, 8)` in bytes, the bits of a part first: every so many, as neighbouring bits say nearly the same."""
+    bits = np.unpackbits(hashes.astype(">u8").view(np.uint8)).reshape(-1, _BITS)
+    order = np.roll(np.arange(_BITS).reshape(-1, _PARTS).T, -part, axis=0).ravel()
+    return np.packbits(bits[:, order], axis=1, bitorder="little")
 
 
 def _cut(left: Hashes, right: Hashes, pairs: Ints, most: int) -> Ints:
@@ -59,24 +71,3 @@ def _cut(left: Hashes, right: Hashes, pairs: Ints, most: int) -> Ints:
     rank = np.arange(len(order)) - np.searchsorted(first, first[order])
     kept = np.sort(order[rank < most])
     return np.stack([first[kept], second[kept]], axis=1)
-
-
-def _equal_chunks(
-    left: Hashes, right: Hashes, first: Hashes, second: Hashes, *, max_bits: int, most: int
-) -> Iterator[Ints]:
-    by_first, by_second = np.argsort(first, kind="stable"), np.argsort(second, kind="stable")
-    values = np.intersect1d(first, second)
-    spans = [
-        np.searchsorted(chunk[order], values, side=side)
-        for chunk, order in ((first, by_first), (second, by_second))
-        for side in ("left", "right")
-    ]
-    for from_first, to_first, from_second, to_second in zip(*(span.tolist() for span in spans), strict=True):
-        columns = by_second[from_second:to_second]
-        step = max(1, _BLOCK // len(columns))
-        for start in range(from_first, to_first, step):
-            rows = by_first[start : min(start + step, to_first)]
-            bits = np.bitwise_count(left[rows, None] ^ right[columns])
-            i, j = np.divmod(np.flatnonzero(bits <= max_bits), len(columns))
-            pairs = np.stack([rows[i], columns[j]], axis=1)
-            yield pairs if len(pairs) <= most * len(rows) else _cut(left, right, pairs, most)
