@@ -1,7 +1,9 @@
 """Images inside zip and tar archives. Nothing is unpacked to disk: the names inside are only names."""
 
 import contextlib
+import io
 import os
+import shutil
 import stat
 import tarfile
 import tempfile
@@ -16,6 +18,7 @@ from typing import IO, Any, BinaryIO, Protocol
 
 SUFFIXES = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz")
 BEGINNING = 32  # bytes a member is known by
+_BLOCK = 1 << 16  # bytes decompressed at once
 _COMPRESSED = (b"\x1f\x8b", b"BZh", b"\xfd7zXZ\0")  # how gzip, bzip2 and xz begin
 _KEPT_OPEN = 4  # archives
 _MOST_GROWTH = 100  # times its size that a tar may decompress to: images hardly compress, plain masks a hundredfold
@@ -180,7 +183,7 @@ def _decompressed(file: BinaryIO) -> BinaryIO:
 
             def read_on() -> bytes:
                 with contextlib.suppress(EOFError, OSError, zlib.error, lzma.LZMAError):
-                    return bytes(plain.read1(1 << 16))
+                    return bytes(plain.read1(_BLOCK))
                 return b""
 
             while block := read_on():
@@ -208,6 +211,10 @@ def _open_zipped(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> IO[bytes]:
         raise UnreadableError("it is encrypted: unpack the archive with its password and ingest the folder")
     if stat.S_ISLNK(info.external_attr >> 16):
         raise UnreadableError("it is a link, and links inside archives are not followed")
+    if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):  # zipfile bounds no other one
+        raise UnreadableError(
+            f"it is compressed by method {info.compress_type}: pack the archive again with the usual one, deflate"
+        )
     return archive.open(info)
 
 
@@ -225,7 +232,10 @@ def _read(member: Member, limit: int, is_wanted: Callable[[bytes], bool] = lambd
                 return None
             if member.size > limit:
                 raise UnreadableError(too_large(limit))
-            return beginning + file.read()
+            data = io.BytesIO()
+            data.write(beginning)
+            shutil.copyfileobj(file, data, _BLOCK)  # the sizes in a zip may lie: only a read of so much is bounded
+            return data.getvalue()
     except UnreadableError:
         raise
     except Exception as error:

@@ -152,6 +152,34 @@ def test_a_member_that_swells_is_read_no_further_than_any_picture(workspace: Wor
     assert summary.new_images == 1
 
 
+@pytest.mark.parametrize(
+    ("method", "reason"),
+    [
+        (zipfile.ZIP_DEFLATED, "the archive is damaged here: Bad CRC-32 for file 'bomb.png'"),
+        (zipfile.ZIP_BZIP2, "it is compressed by method 12: pack the archive again with the usual one, deflate"),
+        (zipfile.ZIP_LZMA, "it is compressed by method 14: pack the archive again with the usual one, deflate"),
+    ],
+)
+def test_a_member_that_lies_about_its_size_fills_no_memory(
+    workspace: Workspace, tmp_path: Path, method: int, reason: str
+) -> None:
+    path = tmp_path / "a.zip"
+    with zipfile.ZipFile(path, "w", method) as archive:
+        archive.writestr("bomb.png", b"\x89PNG\r\n\x1a\n" + bytes(200_000_000))
+    data = bytearray(path.read_bytes())
+    entry = data.index(b"PK\x01\x02")
+    data[entry + 24 : entry + 28] = (1_000_000).to_bytes(4, "little")
+    path.write_bytes(data)
+    tracemalloc.start()
+    try:
+        summary = ingest(workspace, [str(path)])
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert summary.quarantined == [(f"{path}!/bomb.png", reason)]
+    assert peak < 10_000_000
+
+
 def test_large_members_wait_for_those_before_them(
     workspace: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
