@@ -14,12 +14,14 @@ from collections import OrderedDict
 from collections.abc import Callable, Hashable, Iterator
 from dataclasses import dataclass
 from functools import partial
-from typing import IO, Any, BinaryIO, Protocol
+from types import SimpleNamespace
+from typing import IO, Any, BinaryIO, Protocol, Self, cast
 
 SUFFIXES = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz")
 BEGINNING = 32  # bytes a member is known by
 _BLOCK = 1 << 16  # bytes decompressed at once
 _COMPRESSED = (b"\x1f\x8b", b"BZh", b"\xfd7zXZ\0")  # how gzip, bzip2 and xz begin
+_MOST_HEADER = 1 << 20  # bytes of a member's header in a tar, with what belongs to it
 _KEPT_OPEN = 4  # archives
 _MOST_GROWTH = 100  # times its size that a tar may decompress to: images hardly compress, plain masks a hundredfold
 _SMALLEST_LIMIT = 1 << 28  # bytes that any tar may decompress to
@@ -62,9 +64,9 @@ def members(file: BinaryIO) -> Iterator[Member]:
                     if not info.is_dir():
                         yield _zipped(archive, info)
         else:
-            file.seek(0)
-            with tarfile.open(fileobj=file, mode="r|*", errors="backslashreplace") as tar:
-                for entry in tar:
+            with tarfile.open(fileobj=_plain(file), mode="r|", errors="backslashreplace", tarinfo=_Header) as tar:
+                while (entry := tar.next()) is not None:
+                    tar.members.clear()  # type: ignore[attr-defined] # it would keep them all
                     if entry.isreg():
                         yield _tarred(tar, entry)
     except Exception as error:  # a parser fed with hostile bytes may raise anything
@@ -135,16 +137,55 @@ class _ZipReader:
             return _read(_zipped(self._archive, self._archive.getinfo(name)), limit) or b""
 
 
+class _Header(tarfile.TarInfo):
+    """What a tar says of one member, of which no more is read than `_MOST_HEADER` bytes."""
+
+    @classmethod
+    def fromtarfile(cls, tar: tarfile.TarFile) -> Self:
+        file = tar.fileobj
+        if isinstance(file, _HeaderFile):  # a header on the header that is read already
+            return super().fromtarfile(tar)
+        try:
+            tar.fileobj = cast(Any, _HeaderFile(file))
+            info = super().fromtarfile(tar)
+        finally:
+            tar.fileobj = file
+        if sum(len(key) + len(value) for key, value in tar.pax_headers.items()) > _MOST_HEADER:
+            raise _header_too_large()
+        info.pax_headers = {}  # tarfile has done what they say
+        return info
+
+
+class _HeaderFile:
+    """A tar at the place where a header begins."""
+
+    def __init__(self, file: Any) -> None:
+        self._file = file
+        self._left = _MOST_HEADER
+
+    def read(self, size: int) -> bytes:
+        if not 0 <= size <= self._left:
+            raise _header_too_large()
+        self._left -= size
+        return bytes(self._file.read(size))
+
+    def tell(self) -> int:
+        return int(self._file.tell())
+
+
+def _header_too_large() -> tarfile.ReadError:
+    return tarfile.ReadError(f"a header is over {_MOST_HEADER // 1_000_000} MB")
+
+
 class _TarReader:
     def __init__(self, file: BinaryIO) -> None:
-        file.seek(0)
-        if file.read(6).startswith(_COMPRESSED):
+        if _opener(file) is not None:
             file = _decompressed(file)
         file.seek(0)
         self._file = file
         self._lock = threading.Lock()
         weakref.finalize(self, file.close)
-        self._archive = tarfile.TarFile(fileobj=file, errors="backslashreplace")
+        self._archive = tarfile.TarFile(fileobj=file, errors="backslashreplace", tarinfo=_Header)
         self._infos: dict[str, tarfile.TarInfo] = {}
         with contextlib.suppress(tarfile.TarError):  # an archive that was cut short has what is before the cut
             for info in self._archive:
@@ -159,33 +200,45 @@ class _TarReader:
             return _read(_tarred(self._archive, self._infos[name]), limit) or b""
 
 
+def _opener(file: BinaryIO) -> Callable[[BinaryIO], Any] | None:
+    """What decompresses a file, in bounded steps; none where it is not compressed."""
+    import bz2
+    import gzip
+    import lzma
+
+    file.seek(0)
+    start = file.read(6)
+    file.seek(0)
+    openers: tuple[Callable[[BinaryIO], Any], ...] = (gzip.open, bz2.open, lzma.open)
+    return next((one for one, begins in zip(openers, _COMPRESSED, strict=True) if start.startswith(begins)), None)
+
+
+def _plain(file: BinaryIO) -> Any:
+    """A file to read from its beginning, decompressed on the way; up to where it is cut short nothing is lost."""
+    opener = _opener(file)
+    return file if opener is None else SimpleNamespace(read=opener(file).read1)
+
+
 def _decompressed(file: BinaryIO) -> BinaryIO:
     """All of a compressed file that can be decompressed, in a file without a name.
 
     Raises:
         UnreadableError: it is made to fill the disk.
     """
-    import bz2
-    import gzip
     import lzma
     import zlib
 
     limit = _SMALLEST_LIMIT + _MOST_GROWTH * file.seek(0, os.SEEK_END)
-    file.seek(0)
-    start = file.read(6)
-    file.seek(0)
-    opener: Callable[[BinaryIO], Any] = gzip.open
-    if start.startswith(_COMPRESSED[1:]):
-        opener = bz2.open if start.startswith(b"BZh") else lzma.open
+    plain = _plain(file)
     spool = tempfile.TemporaryFile()  # noqa: SIM115 - its reader closes it
+
+    def read_on() -> bytes:
+        with contextlib.suppress(EOFError, OSError, zlib.error, lzma.LZMAError):
+            return bytes(plain.read(_BLOCK))
+        return b""
+
     try:
-        with file, opener(file) as plain:
-
-            def read_on() -> bytes:
-                with contextlib.suppress(EOFError, OSError, zlib.error, lzma.LZMAError):
-                    return bytes(plain.read1(_BLOCK))
-                return b""
-
+        with file:
             while block := read_on():
                 spool.write(block)
                 if spool.tell() > limit:
