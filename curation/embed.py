@@ -137,7 +137,9 @@ def _encode(network: encoders.ImageEncoder, batch: Sequence[originals.Original])
     unreadable: list[str] = []
     for original in batch:
         try:
-            picture = decode(original.read(), detail=network.preprocessing.detail).picture
+            picture = decode(
+                original.read(), max_pixels=original.max_pixels, detail=network.preprocessing.detail
+            ).picture
         except WinnowError as error:
             unreadable.append(str(error))
         else:
