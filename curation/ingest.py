@@ -144,7 +144,7 @@ def ingest(
         InvalidInputError: a manifest, URL, pattern or number cannot be used.
         RemoteError: a store does not answer.
     """
-    options = _options(source or Path(locations[0]).name, every_s, on_scene_change, max_megapixels)
+    options = _options(source or source_of(locations[0]), every_s, on_scene_change, max_megapixels)
     findings = sources.find(locations, source=source, metadata=metadata, scene=scene, passing=workspace.home)
     tally = _Tally()
     workspace.thumbnails_dir.mkdir(exist_ok=True)
@@ -176,6 +176,13 @@ def ingest(
         tally.quarantined,
         findings.notes,
     )
+
+
+def source_of(location: str) -> str:
+    """The name that what is behind a location is filed under: the last part of its path or URL."""
+    is_url = objects.is_url(location) and not os.path.lexists(location)
+    path = location if is_url else os.path.abspath(location.removeprefix("file://"))
+    return Path(path).name or path
 
 
 def _options(source: str, every_s: float | None, on_scene_change: bool, max_megapixels: float | None) -> _Options:

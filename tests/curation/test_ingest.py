@@ -9,7 +9,7 @@ import pytest
 from PIL import Image as Pillow
 from sqlalchemy import select
 
-from curation.ingest import ingest
+from curation.ingest import ingest, source_of
 from curation.originals import find
 from store.errors import InvalidInputError, NotFoundError
 from store.schema import Image, Quarantined, Sighting
@@ -205,6 +205,24 @@ def test_another_picture_at_a_place_keeps_what_is_said_of_the_place(workspace: W
         (found,) = [row for row in sightings(workspace) if row.current]
         said = ("007", {"shift": 2}) if shade == 2 else ("008", {"shift": 3})
         assert (found.source, found.scene, found.details) == ("line", *said)
+
+
+@pytest.mark.parametrize("place", [".", "./", "../photos", "deep/..", "file://{}", "{}/"])
+def test_a_folder_gives_the_source_its_name(
+    workspace: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: str
+) -> None:
+    draw(tmp_path / "photos" / "deep" / "a.png")
+    monkeypatch.chdir(tmp_path / "photos")
+    ingest(workspace, [place.format(tmp_path / "photos")])
+    assert [row.source for row in sightings(workspace)] == ["photos"]
+
+
+@pytest.mark.parametrize(
+    ("location", "name"),
+    [("s3://bucket", "bucket"), ("s3://bucket/", "bucket"), ("https://host/deep/photos/", "photos"), ("/", "/")],
+)
+def test_any_location_gives_a_name(location: str, name: str) -> None:
+    assert source_of(location) == name
 
 
 def test_a_manifest_and_its_folder_may_be_named_in_any_order(workspace: Workspace, tmp_path: Path) -> None:
