@@ -11,7 +11,7 @@ import threading
 import weakref
 import zipfile
 from collections import OrderedDict
-from collections.abc import Callable, Hashable, Iterator
+from collections.abc import Callable, Collection, Hashable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from types import SimpleNamespace
@@ -22,7 +22,10 @@ BEGINNING = 32  # bytes a member is known by
 _BLOCK = 1 << 16  # bytes decompressed at once
 _COMPRESSED = (b"\x1f\x8b", b"BZh", b"\xfd7zXZ\0")  # how gzip, bzip2 and xz begin
 _MOST_HEADER = 1 << 20  # bytes of a member's header in a tar, with what belongs to it
-_KEPT_OPEN = 4  # archives
+_LEAST_KEPT = 4  # archives, however large
+_MOST_KEPT = 64
+_MOST_SPOOLED = 1 << 33  # bytes of disk, of all that are kept
+_MOST_LISTED = 1_000_000  # members, of all that are kept
 _MOST_GROWTH = 100  # times its size that a tar may decompress to: images hardly compress, plain masks a hundredfold
 _SMALLEST_LIMIT = 1 << 28  # bytes that any tar may decompress to
 
@@ -78,6 +81,10 @@ def members(file: BinaryIO) -> Iterator[Member]:
 class Reader(Protocol):
     """Reads members by name, in any order and from several threads."""
 
+    spooled: int  # bytes of disk it takes
+
+    def __len__(self) -> int: ...
+
     def __contains__(self, name: object) -> bool: ...
 
     def read(self, name: str, limit: int) -> bytes:
@@ -85,7 +92,7 @@ class Reader(Protocol):
 
 
 def reader(key: Hashable, open_file: Callable[[], BinaryIO]) -> Reader:
-    """A reader of the archive that `open_file` opens; the last few are kept, each under its `key`.
+    """A reader of the archive that `open_file` opens; those used last are kept, each under its `key`.
 
     A compressed tar cannot be read from the middle: it is decompressed once, into a file without a name.
 
@@ -96,7 +103,7 @@ def reader(key: Hashable, open_file: Callable[[], BinaryIO]) -> Reader:
     with _lock:
         if key not in _readers:
             _readers[key] = _open_reader(open_file())
-            while len(_readers) > _KEPT_OPEN:
+            while len(_readers) > _LEAST_KEPT and not _fit(_readers.values()):
                 _readers.popitem(last=False)
         _readers.move_to_end(key)
         return _readers[key]
@@ -104,6 +111,14 @@ def reader(key: Hashable, open_file: Callable[[], BinaryIO]) -> Reader:
 
 _readers: OrderedDict[Hashable, Reader] = OrderedDict()
 _lock = threading.Lock()
+
+
+def _fit(readers: Collection[Reader]) -> bool:
+    return (
+        len(readers) <= _MOST_KEPT
+        and sum(one.spooled for one in readers) <= _MOST_SPOOLED
+        and sum(map(len, readers)) <= _MOST_LISTED
+    )
 
 
 def _open_reader(file: BinaryIO) -> Reader:
@@ -127,7 +142,11 @@ class _ZipReader:
     def __init__(self, file: BinaryIO) -> None:
         self._archive = zipfile.ZipFile(file)
         self._lock = threading.Lock()  # it counts its open members, not minding threads
+        self.spooled = 0
         weakref.finalize(self, file.close)
+
+    def __len__(self) -> int:
+        return len(self._archive.NameToInfo)
 
     def __contains__(self, name: object) -> bool:
         return name in self._archive.NameToInfo
@@ -179,8 +198,10 @@ def _header_too_large() -> tarfile.ReadError:
 
 class _TarReader:
     def __init__(self, file: BinaryIO) -> None:
+        self.spooled = 0
         if _opener(file) is not None:
             file = _decompressed(file)
+            self.spooled = file.tell()
         file.seek(0)
         self._file = file
         self._lock = threading.Lock()
@@ -191,6 +212,9 @@ class _TarReader:
             for info in self._archive:
                 if info.isreg():
                     self._infos[info.name] = info
+
+    def __len__(self) -> int:
+        return len(self._infos)
 
     def __contains__(self, name: object) -> bool:
         return name in self._infos

@@ -7,6 +7,7 @@ import os
 import tarfile
 import tracemalloc
 import zipfile
+from collections import OrderedDict
 from collections.abc import Callable
 from pathlib import Path
 
@@ -297,6 +298,24 @@ def test_a_compressed_tar_is_decompressed_in_bounded_steps(tmp_path: Path) -> No
     finally:
         tracemalloc.stop()
     assert peak < 10_000_000
+
+
+@pytest.mark.parametrize("bound", [{}, {"_MOST_KEPT": 4}, {"_MOST_SPOOLED": 50_000}, {"_MOST_LISTED": 20}])
+def test_archives_read_in_turn_are_decompressed_once_while_they_fit(
+    workspace: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, bound: dict[str, int]
+) -> None:
+    for i in range(8):
+        path = write_tar(tmp_path / f"{i}.tar.gz", [(f"{j}.png", picture(8 * j + i)) for j in range(5)])
+        ingest(workspace, [str(path)])
+    calls = []
+    plain = archives._decompressed
+    monkeypatch.setattr(archives, "_readers", OrderedDict())
+    monkeypatch.setattr(archives, "_decompressed", lambda file: calls.append(1) or plain(file))
+    for name, most in bound.items():
+        monkeypatch.setattr(archives, name, most)
+    assert len(contents(workspace)) == 40
+    assert len(archives._readers) == (4 if bound else 8)
+    assert len(calls) > 8 if bound else len(calls) == 8
 
 
 @pytest.mark.parametrize("cut", ["a.zip", "a.tar", "a.tar.gz", "a.tar.xz"])
