@@ -122,8 +122,9 @@ def ingest(
 ) -> IngestSummary:
     """Bring everything behind `locations` into the catalog; a second call costs a stat per unchanged file.
 
-    Work is committed every few hundred files, so an interrupted ingest continues where it was. Memory is
-    bounded by what is under way, but for eight bytes a file. What the catalog knows under a folder, glob, URL
+    Work is committed every few hundred files, so an interrupted ingest continues where it was. Memory
+    holds what is under way, eight bytes a file, every failure with its reason, what manifests and globs name, and
+    the names inside one archive. What the catalog knows under a folder, glob, URL
     or archive of `locations` and is not there any longer is marked missing; its labels stay.
 
     Args:
