@@ -46,15 +46,15 @@ def thumbnail(workspace: Workspace, image_id: ImageId, *, size: int) -> Path:
     found = original(workspace, image_id)
     path = workspace.thumbnails_dir / f"{found.sha256}-{size}.jpg"
     if not path.exists():
-        _write(path, found.read(), size)
+        _write(path, found, size)
     return path
 
 
-def _write(path: Path, data: bytes, size: int) -> None:
+def _write(path: Path, original: Original, size: int) -> None:
     """Write beside and rename, so that nobody reads half a thumbnail."""
     from curation.decode import decode
 
-    picture = decode(data).picture
+    picture = decode(original.read(), max_pixels=original.max_pixels).picture
     picture.thumbnail((size, size))
     path.parent.mkdir(exist_ok=True)
     descriptor, name = tempfile.mkstemp(dir=path.parent, suffix=".part")

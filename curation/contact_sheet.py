@@ -152,7 +152,7 @@ def _shown(images: Collection, book: Sketchbook, pairs: Ints, cosines: Any, max_
 
 def _thumbnail(original: Original) -> "Image | None":
     try:
-        picture = decode(original.read(), detail=_SIDE).picture
+        picture = decode(original.read(), max_pixels=original.max_pixels, detail=_SIDE).picture
     except WinnowError:
         return None
     picture.thumbnail((_SIDE - 4, _SIDE - 4))

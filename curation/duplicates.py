@@ -370,7 +370,7 @@ def _pixels(workspace: Workspace, images: Collection, by_hash: Ints) -> dict[int
 
     def digest(position: int) -> str | None:
         try:
-            return pixels_digest(images.found[position].read())
+            return pixels_digest(images.found[position].read(), max_pixels=images.found[position].max_pixels)
         except WinnowError:
             return None  # said when it is sketched
 

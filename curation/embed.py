@@ -54,8 +54,9 @@ def embed(
     """Embed every image that this encoder has not seen; an interrupted pass continues where it was.
 
     `dtype` is what vectors are kept as on disk, float32 by default; it is settled by the first pass. Memory
-    is bounded by the batches under way, whatever the size of the catalog. Two passes at once do no harm. Where
-    there are many by now, a process of its own is left to make them fast to search (see curation.ivf).
+    holds the batches under way, the ids of what is missing, and a sentence for each image that cannot be read.
+    Two passes at once do no harm. Where there are many by now, a process of its own is left to make them fast to
+    search (see curation.ivf).
 
     Raises:
         NotFoundError: there is no such encoder, or no image.
@@ -137,7 +138,9 @@ def _encode(network: encoders.ImageEncoder, batch: Sequence[originals.Original])
     unreadable: list[str] = []
     for original in batch:
         try:
-            picture = decode(original.read(), detail=network.preprocessing.detail).picture
+            picture = decode(
+                original.read(), max_pixels=original.max_pixels, detail=network.preprocessing.detail
+            ).picture
         except WinnowError as error:
             unreadable.append(str(error))
         else:

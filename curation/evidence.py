@@ -42,7 +42,7 @@ def gather(workspace: Workspace, images: Collection, book: Sketchbook) -> Eviden
     inputs: list[Vectors] = []
     for position in _readable(images, book, calibration.SAMPLED):
         own = book.open([position])[position]
-        picture = decode(images.found[position].read()).picture
+        picture = decode(images.found[position].read(), max_pixels=images.found[position].max_pixels).picture
         generator = np.random.default_rng(int(images.found[position].sha256[:8], 16))
         for kind, changed in calibration.changed(picture, generator).items():
             seen = hashes.compute(changed.convert("L"))

@@ -129,18 +129,18 @@ def _paths(session: Session, copies: Path) -> dict[int, tuple[Sighting, Path]]:
     """For each image the first of its current sightings whose bytes can be had, and the file that holds them."""
     found: dict[int, tuple[Sighting, Path]] = {}
     rows = session.execute(
-        select(Sighting, Image.sha256, Image.format)
+        select(Sighting, Image.sha256, Image.format, Image.width * Image.height)
         .join(Image, Image.id == Sighting.image_id)
         .where(Sighting.current)
         .order_by(Sighting.uri)
     )
-    for sighting, sha256, file_format in rows:
+    for sighting, sha256, file_format, pixels in rows:
         if sighting.image_id in found:
             continue
         if os.path.isfile(sighting.uri):
             found[sighting.image_id] = (sighting, Path(sighting.uri))
         elif not uris.is_local_file(sighting.uri):
-            original = Original(ImageId(sighting.image_id), sha256, file_format, (sighting.uri,))
+            original = Original(ImageId(sighting.image_id), sha256, file_format, pixels, (sighting.uri,))
             with contextlib.suppress(NotFoundError):
                 found[sighting.image_id] = (sighting, original.locate(copies))
     return found

@@ -122,8 +122,9 @@ def ingest(
 ) -> IngestSummary:
     """Bring everything behind `locations` into the catalog; a second call costs a stat per unchanged file.
 
-    Work is committed every few hundred files, so an interrupted ingest continues where it was. Memory is
-    bounded by what is under way, but for eight bytes a file. What the catalog knows under a folder, glob, URL
+    Work is committed every few hundred files, so an interrupted ingest continues where it was. Memory
+    holds what is under way, eight bytes a file, every failure with its reason, what manifests and globs name, and
+    the names inside one archive. What the catalog knows under a folder, glob, URL
     or archive of `locations` and is not there any longer is marked missing; its labels stay.
 
     Args:
@@ -144,7 +145,7 @@ def ingest(
         InvalidInputError: a manifest, URL, pattern or number cannot be used.
         RemoteError: a store does not answer.
     """
-    options = _options(source or Path(locations[0]).name, every_s, on_scene_change, max_megapixels)
+    options = _options(source or source_of(locations[0]), every_s, on_scene_change, max_megapixels)
     findings = sources.find(locations, source=source, metadata=metadata, scene=scene, passing=workspace.home)
     tally = _Tally()
     workspace.thumbnails_dir.mkdir(exist_ok=True)
@@ -176,6 +177,13 @@ def ingest(
         tally.quarantined,
         findings.notes,
     )
+
+
+def source_of(location: str) -> str:
+    """The name that what is behind a location is filed under: the last part of its path or URL."""
+    is_url = objects.is_url(location) and not os.path.lexists(location)
+    path = location if is_url else os.path.abspath(location.removeprefix("file://"))
+    return Path(path).name or path
 
 
 def _options(source: str, every_s: float | None, on_scene_change: bool, max_megapixels: float | None) -> _Options:

@@ -31,6 +31,8 @@ _REASONS = {
     "ImportError": "its scheme needs a package that is not installed",
     "ModuleNotFoundError": "its scheme needs a package that is not installed",
 }
+_MOMENTS = ("last_modified", "LastModified", "mtime", "modified", "created")  # WebHDFS: modificationTime, in ms
+_TAGS = ("e_tag", "ETag", "etag", "md5", "sha", "modify")  # `modify` is FTP's moment, in letters
 _PAGE = 1000  # objects a request lists
 _LONGEST_TRY = timedelta(seconds=60)
 
@@ -202,10 +204,12 @@ def _list_fsspec(scheme: str, base: str) -> Iterator[tuple[str, Stamp]]:
 
 
 def _stamp_of(entry: Mapping[str, Any]) -> Stamp:
-    """From what a listing says; the digest a store keeps of the content stands in for the parts of a second."""
-    moment = next((entry[key] for key in ("last_modified", "LastModified", "mtime", "created") if entry.get(key)), 0)
+    """From what a listing says; a digest or a moment in letters stands in for the parts of a second."""
+    moment = next((entry[key] for key in _MOMENTS if entry.get(key)), entry.get("modificationTime", 0) / 1000)
+    tag = next((entry[key] for key in _TAGS if entry.get(key)), None)
+    if isinstance(moment, str):
+        moment, tag = 0, tag or moment
     seconds = moment.timestamp() if isinstance(moment, datetime) else float(moment)
-    tag = next((entry[key] for key in ("e_tag", "ETag", "etag", "md5") if entry.get(key)), None)
     if tag is None:
         return int(entry["size"] or 0), int(seconds * 1e9)
     fraction = int.from_bytes(hashlib.sha256(str(tag).encode()).digest()[:8], "big") % 10**9

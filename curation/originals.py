@@ -12,6 +12,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from curation import uris
+from curation.decode import MAX_PIXELS
 from store.errors import NotFoundError
 from store.schema import Image, ImageId, Sighting
 
@@ -23,7 +24,13 @@ class Original:
     image_id: ImageId
     sha256: str
     format: str
+    pixels: int
     uris: tuple[str, ...]
+
+    @property
+    def max_pixels(self) -> int:
+        """The limit to decode it with: what was let into the catalog stays readable."""
+        return max(MAX_PIXELS, self.pixels)
 
     def exists(self) -> bool:
         """Whether any of its files is there; `read` also looks inside."""
@@ -87,7 +94,7 @@ def _digest(data: bytes) -> str:
 
 def find(session: Session, image_ids: Collection[ImageId] | None = None) -> list[Original]:
     """The originals of `image_ids`, or of every image; ordered by sha256, unknown ids left out."""
-    images = select(Image.id, Image.sha256, Image.format).order_by(Image.sha256)
+    images = select(Image.id, Image.sha256, Image.format, Image.width * Image.height).order_by(Image.sha256)
     sightings = (
         select(Sighting.image_id, Sighting.uri)
         .where(Sighting.current)
@@ -101,7 +108,7 @@ def find(session: Session, image_ids: Collection[ImageId] | None = None) -> list
     for image_id, uri in session.execute(sightings):
         uris[image_id].append(uri)
     return [
-        Original(ImageId(image_id), sha256, file_format, tuple(uris[image_id]))
-        for image_id, sha256, file_format in session.execute(images)
+        Original(ImageId(image_id), sha256, file_format, pixels, tuple(uris[image_id]))
+        for image_id, sha256, file_format, pixels in session.execute(images)
         if wanted is None or image_id in wanted
     ]

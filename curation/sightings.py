@@ -115,8 +115,9 @@ def look_inside(session: Session, container: str) -> Page:
 def save(session: Session, outcomes: Sequence[Outcome], *, source: str) -> Saved:
     """Write outcomes, no two of one uri; new places are filed under `source` where nothing else is said.
 
-    A place that shows another picture, or none any longer that can be decoded, has a sighting less that is
-    current. Where nothing can be read the sighting stays and is missing.
+    What is not said now of a place stays, whatever picture it shows. A place that shows another picture, or none
+    any longer that can be decoded, has a sighting less that is current. Where nothing can be read the sighting
+    stays and is missing.
     """
     wanted = [outcome.uri for outcome in outcomes]
     session.execute(delete(Quarantined).where(Quarantined.uri.in_(wanted)))
@@ -145,7 +146,7 @@ def save(session: Session, outcomes: Sequence[Outcome], *, source: str) -> Saved
             replaced.append(seen.id)
         row = before.get((outcome.uri, image_id))
         filed = outcome.said.source or (seen.source if seen is not None else source)
-        values = _sighting_row(outcome, filed, row)
+        values = _sighting_row(outcome, filed, row if seen is None else seen)
         if row is None:
             inserts.append({"uri": outcome.uri, "image_id": image_id, **values})
         else:
@@ -246,12 +247,12 @@ def _save_images(session: Session, fingerprints: Mapping[str, Fingerprint]) -> t
     return ids, len(new)
 
 
-def _sighting_row(outcome: Outcome, source: str, row: Any) -> dict[str, Any]:
+def _sighting_row(outcome: Outcome, source: str, before: Any) -> dict[str, Any]:
     size, modified_ns = outcome.stamp or (0, 0)
     return {
         "source": source,
-        "details": dict(outcome.said.details) or (row.details if row is not None else {}),
-        "scene": outcome.said.scene or (row.scene if row is not None else None),
+        "details": dict(outcome.said.details) or (before.details if before is not None else {}),
+        "scene": outcome.said.scene or (before.scene if before is not None else None),
         "bytes": size,
         "modified_ns": modified_ns,
         "current": True,

@@ -49,6 +49,7 @@ class Sketchbook:
 
     def _read(self, position: int) -> Sketch | str:
         try:
-            return alignment.sketch(decode(self._found[position].read(), detail=_DETAIL).picture)
+            found = self._found[position]
+            return alignment.sketch(decode(found.read(), max_pixels=found.max_pixels, detail=_DETAIL).picture)
         except WinnowError as error:
             return str(error)

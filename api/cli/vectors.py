@@ -48,7 +48,10 @@ def embed(
     with console.progress_bar("Embedding") as advance:
         done = run(console.workspace(context), encoder=encoder, dtype="float16" if half else None, on_progress=advance)
     lines = [f"{done.embedded} images embedded with {done.encoder}, {done.already} already were."]
-    console.emit(vars(done), lines + [f"  {reason}" for reason in done.unreadable], as_json=as_json)
+    lines += [f"  {reason}" for reason in done.unreadable[:20]]
+    if len(done.unreadable) > 20:
+        lines.append(f"  … and {len(done.unreadable) - 20} more. --json tells all of them.")
+    console.emit(vars(done), lines, as_json=as_json)
 
 
 @embeddings.command("import")

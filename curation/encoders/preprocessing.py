@@ -13,6 +13,8 @@ from store.errors import InvalidInputError
 if TYPE_CHECKING:
     from PIL.Image import Image
 
+_LONGEST = 8  # times its shorter side; a longer strip is not resized whole: it would fill memory
+
 Interpolation = Literal["nearest", "box", "bilinear", "hamming", "bicubic", "lanczos"]
 Triple = tuple[float, float, float]
 
@@ -51,7 +53,7 @@ class Preprocessing:
     def detail(self) -> int:
         """Pixels of a picture's shorter side beyond which more resolution hardly changes the input.
 
-        Half as many again as the resize aims at: see docs/decisions/0009 for what that does to vectors.
+        Half as many again as the resize aims at.
         """
         return 3 * max(self.width, self.height, self.shorter_side or 0) // 2
 
@@ -106,7 +108,11 @@ class Preprocessing:
             return ground
         shorter = self.shorter_side or max(size)
         longer = int(shorter * max(picture.size) / min(picture.size))  # rounded as torchvision and transformers do
-        upright = picture.width <= picture.height
-        resized = picture.resize((shorter, longer) if upright else (longer, shorter), resample)
-        left, top = (resized.width - self.width) // 2, (resized.height - self.height) // 2
-        return resized.crop((left, top, left + self.width, top + self.height))
+        across, down = (shorter, longer) if picture.width <= picture.height else (longer, shorter)
+        left, top = (across - self.width) // 2, (down - self.height) // 2
+        if longer <= _LONGEST * shorter:
+            resized = picture.resize((across, down), resample)
+            return resized.crop((left, top, left + self.width, top + self.height))
+        columns = (left * picture.width / across, (left + self.width) * picture.width / across)
+        rows = (top * picture.height / down, (top + self.height) * picture.height / down)
+        return picture.resize(size, resample, box=(columns[0], rows[0], columns[1], rows[1]))

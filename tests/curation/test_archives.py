@@ -1,11 +1,13 @@
 """Images in zip and tar files: taken in, read again, and nothing hostile in them does harm."""
 
 import contextlib
+import gzip
 import io
 import os
 import tarfile
 import tracemalloc
 import zipfile
+from collections import OrderedDict
 from collections.abc import Callable
 from pathlib import Path
 
@@ -152,6 +154,34 @@ def test_a_member_that_swells_is_read_no_further_than_any_picture(workspace: Wor
     assert summary.new_images == 1
 
 
+@pytest.mark.parametrize(
+    ("method", "reason"),
+    [
+        (zipfile.ZIP_DEFLATED, "the archive is damaged here: Bad CRC-32 for file 'bomb.png'"),
+        (zipfile.ZIP_BZIP2, "it is compressed by method 12: pack the archive again with the usual one, deflate"),
+        (zipfile.ZIP_LZMA, "it is compressed by method 14: pack the archive again with the usual one, deflate"),
+    ],
+)
+def test_a_member_that_lies_about_its_size_fills_no_memory(
+    workspace: Workspace, tmp_path: Path, method: int, reason: str
+) -> None:
+    path = tmp_path / "a.zip"
+    with zipfile.ZipFile(path, "w", method) as archive:
+        archive.writestr("bomb.png", b"\x89PNG\r\n\x1a\n" + bytes(100_000_000))
+    data = bytearray(path.read_bytes())
+    entry = data.index(b"PK\x01\x02")
+    data[entry + 24 : entry + 28] = (1_000_000).to_bytes(4, "little")
+    path.write_bytes(data)
+    tracemalloc.start()
+    try:
+        summary = ingest(workspace, [str(path)])
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert summary.quarantined == [(f"{path}!/bomb.png", reason)]
+    assert peak < 10_000_000
+
+
 def test_large_members_wait_for_those_before_them(
     workspace: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -182,6 +212,110 @@ def test_a_tar_that_swells_does_not_fill_the_disk(
         uris.read(original.uris[0])
     monkeypatch.setattr(archives, "_SMALLEST_LIMIT", 5_000_000)
     assert original.read() == picture(1)
+
+
+def header(kind: bytes, size: int) -> bytes:
+    """The header of a tar's member that says something of the next one, `size` bytes of it."""
+    info = tarfile.TarInfo("header")
+    info.type, info.size = kind, size
+    return info.tobuf(tarfile.USTAR_FORMAT)
+
+
+def pax(size: int) -> bytes:
+    """What a pax header of `size` bytes holds: one word."""
+    start = b"%d comment=" % size
+    return start + b"x" * (size - len(start) - 1) + b"\n"
+
+
+def sparse(blocks: int) -> bytes:
+    """A sparse member that says in that many further blocks where its bytes are."""
+    first = bytearray(header(tarfile.GNUTYPE_SPARSE, 0))
+    first[482] = 1
+    first[148:156] = b"%06o\0 " % (sum(first[:148]) + sum(first[156:]) + 8 * 32)
+    further = b"".join(b"%011o %011o " % (i, 1) for i in range(1, 22)) + b"\1" + bytes(7)
+    return bytes(first) + further * blocks
+
+
+BIG = 20_000_000
+BOMBS = {
+    "pax": header(tarfile.XHDTYPE, BIG) + pax(BIG),
+    "pax for all": b"".join(
+        header(tarfile.XGLTYPE, 2**19) + pax(2**19).replace(b"comment", b"%07d" % i) for i in range(9)
+    ),
+    "pax in a row": (header(tarfile.XHDTYPE, 2**19) + pax(2**19)) * 100,
+    "a name": header(tarfile.GNUTYPE_LONGNAME, BIG) + b"n" * BIG,
+    "a link": header(tarfile.GNUTYPE_LONGLINK, BIG) + b"n" * BIG,
+    "sparse": sparse(BIG // 512),
+}
+
+
+@pytest.mark.parametrize("bomb", BOMBS)
+@pytest.mark.parametrize("name", ["a.tar", "a.tar.gz"])
+def test_a_header_that_swells_fills_no_memory(workspace: Workspace, tmp_path: Path, name: str, bomb: str) -> None:
+    path = write_tar(tmp_path / "whole.tar", [("a.png", picture(1)), ("b.png", picture(2))])
+    data = path.read_bytes()
+    second = data.index(b"b.png\0")
+    data = data[:second] + BOMBS[bomb] + data[second:]
+    path = tmp_path / name
+    path.write_bytes(gzip.compress(data, 1) if name.endswith("gz") else data)
+    tracemalloc.start()
+    try:
+        summary = ingest(workspace, [str(path)])
+        found = contents(workspace)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert summary.quarantined == [(str(path), "the archive is damaged or none: a header is over 1 MB")]
+    assert found == {picture(1)}
+    assert peak < 15_000_000
+
+
+def test_what_headers_say_is_not_kept(workspace: Workspace, tmp_path: Path) -> None:
+    path = tmp_path / "a.tar.gz"
+    with tarfile.open(path, "w:gz") as archive:
+        for i in range(40):
+            info = tarfile.TarInfo(f"{i}.png")
+            info.size = len(picture(i))
+            info.pax_headers = {"comment": "x" * 1_000_000}
+            archive.addfile(info, io.BytesIO(picture(i)))
+    tracemalloc.start()
+    try:
+        ingest(workspace, [str(path)])
+        assert len(contents(workspace)) == 40
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 15_000_000
+
+
+def test_a_compressed_tar_is_decompressed_in_bounded_steps(tmp_path: Path) -> None:
+    path = write_tar(tmp_path / "a.tar.bz2", [("a.png", picture(1)), ("zeros.bin", bytes(50_000_000))])
+    tracemalloc.start()
+    try:
+        with path.open("rb") as file:
+            assert [member.name for member in archives.members(file)] == ["a.png", "zeros.bin"]
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 10_000_000
+
+
+@pytest.mark.parametrize("bound", [{}, {"_MOST_KEPT": 4}, {"_MOST_SPOOLED": 50_000}, {"_MOST_LISTED": 20}])
+def test_archives_read_in_turn_are_decompressed_once_while_they_fit(
+    workspace: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, bound: dict[str, int]
+) -> None:
+    for i in range(8):
+        path = write_tar(tmp_path / f"{i}.tar.gz", [(f"{j}.png", picture(8 * j + i)) for j in range(5)])
+        ingest(workspace, [str(path)])
+    calls = []
+    plain = archives._decompressed
+    monkeypatch.setattr(archives, "_readers", OrderedDict())
+    monkeypatch.setattr(archives, "_decompressed", lambda file: calls.append(1) or plain(file))
+    for name, most in bound.items():
+        monkeypatch.setattr(archives, name, most)
+    assert len(contents(workspace)) == 40
+    assert len(archives._readers) == (4 if bound else 8)
+    assert len(calls) > 8 if bound else len(calls) == 8
 
 
 @pytest.mark.parametrize("cut", ["a.zip", "a.tar", "a.tar.gz", "a.tar.xz"])

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image as Pillow
 from sklearn.datasets import load_sample_image
 
-from curation import embed, encoders, index, integrity
+from curation import embed, encoders, index, integrity, originals
 from curation.decode import decode
 from curation.encoders.preprocessing import Preprocessing
 from curation.ingest import ingest
@@ -62,6 +62,18 @@ def test_a_missing_file_is_said_and_embedded_once_it_is_back(
     assert len(summary.unreadable) == 1
     shutil.move(tmp_path / "0.png", photos / "0.png")
     assert embed.embed(workspace).embedded == 1
+
+
+def test_what_a_larger_limit_let_in_is_embedded(
+    workspace: Workspace, photos: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(decode.__kwdefaults__, "max_pixels", 29)
+    summary = embed.embed(workspace)
+    assert (summary.embedded, summary.unreadable) == (5, [])
+    with workspace.database.read() as session:
+        assert {one.max_pixels for one in originals.find(session)} == {200_000_000}
+        monkeypatch.setattr("curation.originals.MAX_PIXELS", 29)
+        assert {one.max_pixels for one in originals.find(session)} == {30}
 
 
 def test_blocks_and_batches_leave_nothing_out(

@@ -2,6 +2,8 @@
 
 import dataclasses
 import json
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -92,6 +94,29 @@ def test_a_crop_takes_the_middle_and_a_pad_keeps_all() -> None:
     assert np.allclose(padded[[0, 1, 8, 9]], 128 / 255)
     assert padded[2:7].mean() == pytest.approx(0.5)
     assert (dataclasses.replace(plain, fit="crop", shorter_side=20).apply(picture) == 1).all()
+
+
+@pytest.mark.parametrize("size", [(20, 2000), (2000, 20), (100, 801)])
+def test_of_a_strip_the_middle_is_seen(size: tuple[int, int]) -> None:
+    picture = photos()[1].resize(size)
+    wide = size[0] > size[1]
+    longer = int(64 * max(size) / min(size))
+    whole = np.asarray(picture.resize((longer, 64) if wide else (64, longer), Image.Resampling.BILINEAR))
+    start = (longer - 48) // 2
+    middle = whole[8:56, start : start + 48] if wide else whole[start : start + 48, 8:56]
+    found = Preprocessing(48, 48, fit="crop", shorter_side=64, scale=1.0).apply(picture)
+    assert np.abs(found.transpose(1, 2, 0) - middle).max() <= 2
+
+
+def test_a_strip_takes_no_more_memory_than_its_middle() -> None:
+    code = """
+import resource
+from PIL import Image
+from curation.encoders.preprocessing import Preprocessing
+resource.setrlimit(resource.RLIMIT_AS, (1 << 30, 1 << 30))
+assert Preprocessing(224, 224, fit="crop").apply(Image.new("RGB", (1, 65_535))).shape == (3, 224, 224)
+"""
+    subprocess.run([sys.executable, "-c", code], check=True)
 
 
 @pytest.mark.parametrize("size", [(1, 1), (1, 500), (500, 1), (7, 9)])

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image as Pillow
 from sqlalchemy import select
 
-from curation.ingest import ingest
+from curation.ingest import ingest, source_of
 from curation.originals import find
 from store.errors import InvalidInputError, NotFoundError
 from store.schema import Image, Quarantined, Sighting
@@ -189,6 +189,40 @@ def test_a_touched_file_keeps_its_scene_and_details(workspace: Workspace, tmp_pa
     ingest(workspace, [str(tmp_path / "photos")])
     (found,) = sightings(workspace)
     assert (found.scene, found.details) == ("007", {"shift": 2})
+
+
+def test_another_picture_at_a_place_keeps_what_is_said_of_the_place(workspace: Workspace, tmp_path: Path) -> None:
+    path = draw(tmp_path / "photos" / "a.png", shade=1)
+    metadata = tmp_path / "metadata.csv"
+    metadata.write_text("uri,scene,shift\nphotos/a.png,007,2\n")
+    ingest(workspace, [str(path)], source="line", metadata=metadata)
+    for moment, shade in enumerate([2, 3, 1]):
+        draw(path, shade=shade)
+        os.utime(path, ns=(moment, moment))
+        if shade == 3:
+            metadata.write_text("uri,scene,shift\nphotos/a.png,008,3\n")
+        ingest(workspace, [str(path)], metadata=metadata if shade == 3 else None)
+        (found,) = [row for row in sightings(workspace) if row.current]
+        said = ("007", {"shift": 2}) if shade == 2 else ("008", {"shift": 3})
+        assert (found.source, found.scene, found.details) == ("line", *said)
+
+
+@pytest.mark.parametrize("place", [".", "./", "../photos", "deep/..", "file://{}", "{}/"])
+def test_a_folder_gives_the_source_its_name(
+    workspace: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: str
+) -> None:
+    draw(tmp_path / "photos" / "deep" / "a.png")
+    monkeypatch.chdir(tmp_path / "photos")
+    ingest(workspace, [place.format(tmp_path / "photos")])
+    assert [row.source for row in sightings(workspace)] == ["photos"]
+
+
+@pytest.mark.parametrize(
+    ("location", "name"),
+    [("s3://bucket", "bucket"), ("s3://bucket/", "bucket"), ("https://host/deep/photos/", "photos"), ("/", "/")],
+)
+def test_any_location_gives_a_name(location: str, name: str) -> None:
+    assert source_of(location) == name
 
 
 def test_a_manifest_and_its_folder_may_be_named_in_any_order(workspace: Workspace, tmp_path: Path) -> None:

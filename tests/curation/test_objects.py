@@ -5,7 +5,9 @@ import logging
 import re
 import sys
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote
 
 import fsspec
@@ -224,6 +226,25 @@ def test_a_scheme_nobody_knows(workspace: Workspace) -> None:
         ingest(workspace, ["gopher://example.org/a.png"])
     with pytest.raises(InvalidInputError, match=r"fetch s3://photos/list\.csv first"):
         ingest(workspace, ["s3://photos/list.csv"])
+
+
+@pytest.mark.parametrize(
+    ("key", "before", "after"),
+    [
+        ("mtime", 1.5, 2.5),
+        ("modify", "20240131120000", "20240131120001"),  # FTP
+        ("modify", "20240131120000.123", "20240131120000.456"),
+        ("modificationTime", 1320171722771, 1320171722772),  # WebHDFS, milliseconds
+        ("sha", "aa", "bb"),  # GitHub
+        ("last_modified", datetime(2024, 1, 31, tzinfo=UTC), datetime(2024, 2, 1, tzinfo=UTC)),
+        ("modified", "2024-01-31T12:00:00Z", "2024-01-31T12:00:01Z"),
+    ],
+)
+def test_a_file_of_the_same_size_changes_its_stamp(key: str, before: Any, after: Any) -> None:
+    first, again, second = (objects._stamp_of({"size": 7, key: value}) for value in (before, before, after))
+    assert first == again != second
+    assert first[0] == second[0] == 7
+    assert all(0 <= moment < 2**63 for _, moment in (first, second))
 
 
 def test_any_file_system_of_fsspec(workspace: Workspace) -> None:

@@ -24,6 +24,14 @@ def winnow(workspace: Workspace, *arguments: str) -> Any:
     return json.loads(result.stdout)
 
 
+def test_of_many_unreadable_images_a_few_are_said(build: Any, workspace: Workspace) -> None:
+    build.images(23)  # no file stands behind them
+    result = CliRunner().invoke(app, ["--home", str(workspace.home), "embed"], catch_exceptions=False)
+    assert result.stdout.count("  The file of image ") == 20
+    assert "  … and 3 more. --json tells all of them." in result.stdout
+    assert len(winnow(workspace, "embed")["unreadable"]) == 23
+
+
 @pytest.fixture
 def imported(build: Any, workspace: Workspace, tmp_path: Path) -> Workspace:
     """Four images with vectors on a square."""
