@@ -15,7 +15,7 @@ from curation import encoders, ivf, originals
 from curation.decode import decode
 from store.arrays import Bools, Vectors
 from store.errors import ConflictError, NotFoundError, WinnowError
-from store.schema import Embedding, Encoder, Image, ImageId
+from store.schema import Embedding, Encoder, Image, ImageId, VectorBlock
 from store.vectors import VectorFile
 from store.workspace import Workspace
 
@@ -82,14 +82,19 @@ def embed(
     return EmbedSummary(row.name, embedded, already, unreadable)
 
 
-def newest_encoder(session: Session, name: str | None = None) -> Encoder:
-    """The encoder called `name`, or the last one registered.
+def find_encoder(session: Session, name: str | None = None) -> Encoder:
+    """The newest encoder called `name`; without one, the one that has seen the most images, then the newest.
 
     Raises:
         NotFoundError: nothing has been embedded with it.
     """
-    query = select(Encoder).where(Encoder.id.in_(select(Embedding.encoder_id))).order_by(Encoder.id.desc()).limit(1)
-    row = session.scalar(query if name is None else query.where(Encoder.name == encoders.resolve(name)))
+    of_each = select(VectorBlock.encoder_id, func.sum(VectorBlock.rows).label("vectors"))
+    counts = of_each.group_by(VectorBlock.encoder_id).subquery()
+    used = select(Encoder).join(counts, counts.c.encoder_id == Encoder.id).limit(1)
+    if name is None:
+        row = session.scalar(used.order_by(counts.c.vectors.desc(), Encoder.id.desc()))
+    else:
+        row = session.scalar(used.where(Encoder.name == encoders.resolve(name)).order_by(Encoder.id.desc()))
     if row is None:
         raise NotFoundError(f"Nothing is embedded{f' with {name}' if name else ''} yet. First run: winnow embed.")
     return row

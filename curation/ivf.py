@@ -330,12 +330,12 @@ def _locked(workspace: Workspace, encoder: Encoder) -> Iterator[None]:
 
 
 if __name__ == "__main__":
-    from curation.embed import newest_encoder
+    from curation.embed import find_encoder
 
     os.nice(10)
     here = open_workspace(Path(sys.argv[1]))
     with here.database.read() as reading:
-        named = newest_encoder(reading, sys.argv[2])
+        named = find_encoder(reading, sys.argv[2])
         reading.expunge(named)
     with contextlib.suppress(ConflictError):  # another process has begun
         build(here, named)

@@ -15,7 +15,7 @@ from sqlalchemy.orm import Session
 
 from curation import encoders, ivf
 from curation.decode import decode
-from curation.embed import newest_encoder
+from curation.embed import find_encoder
 from store.arrays import Floats, Ints, Vectors
 from store.errors import ConflictError, InvalidInputError, NotFoundError
 from store.schema import Encoder, ImageId, Sighting
@@ -137,7 +137,7 @@ def search(
     if not (query.like or query.pictures or query.texts):
         raise InvalidInputError("Say what to be near: an image of the catalog, a picture or a text.")
     with workspace.database.read() as session:
-        row = newest_encoder(session, encoder)
+        row = find_encoder(session, encoder)
         session.expunge(row)
         searcher = Searcher(workspace, session, row)
     positives = [searcher.directions(query.like)]

@@ -19,7 +19,7 @@ app.add_typer(encoders, name="encoders")
 app.add_typer(embeddings, name="embeddings")
 app.add_typer(index, name="index")
 
-Encoder = Annotated[str | None, typer.Option(help="Whose vectors; by default those of the newest encoder.")]
+Encoder = Annotated[str | None, typer.Option(help="Whose vectors; by default of the encoder that saw most images.")]
 
 
 @encoders.command("list")
@@ -85,11 +85,11 @@ def build_index(
 ) -> None:
     """Take new vectors into the index, train it where it must be, and measure its recall. Searches go on meanwhile."""
     from curation import ivf
-    from curation.embed import newest_encoder
+    from curation.embed import find_encoder
 
     workspace = console.workspace(context)
     with workspace.database.read() as session:
-        row = newest_encoder(session, encoder)
+        row = find_encoder(session, encoder)
         session.expunge(row)
     ivf.build(workspace, row, anew=anew)
     found = ivf.status(workspace, row)
@@ -100,11 +100,11 @@ def build_index(
 def show_index(context: typer.Context, *, encoder: Encoder = None, as_json: AsJson = False) -> None:
     """How vectors are searched, and the recall that was measured when the index was built."""
     from curation import ivf
-    from curation.embed import newest_encoder
+    from curation.embed import find_encoder
 
     workspace = console.workspace(context)
     with workspace.database.read() as session:
-        row = newest_encoder(session, encoder)
+        row = find_encoder(session, encoder)
         session.expunge(row)
     found = ivf.status(workspace, row)
     console.emit(_described(found), _said(found), as_json=as_json)

@@ -73,7 +73,7 @@ def test_blocks_and_batches_leave_nothing_out(
     assert embed.embed(workspace, on_progress=lambda done, total: seen.append((done, total))).embedded == 5
     assert seen[-1] == (5, 5)
     with workspace.database.read() as session:
-        encoder = embed.newest_encoder(session)
+        encoder = embed.find_encoder(session)
         image_ids, values = vectors.load(workspace.vectors_dir, session, encoder)
     colours = dict(zip(image_ids.tolist(), values.tolist(), strict=True))
     assert np.allclose([colours[i] for i in range(1, 6)], np.array(COLOURS) / 255, atol=1e-6)
@@ -108,7 +108,7 @@ def test_two_passes_at_once_do_no_harm(workspace: Workspace, photos: Path, monke
     assert (first.embedded, within[1]) == (1, 4)
     assert all(check.ok for check in integrity.verify(workspace))
     with workspace.database.read() as session:
-        image_ids, _ = vectors.load(workspace.vectors_dir, session, embed.newest_encoder(session))
+        image_ids, _ = vectors.load(workspace.vectors_dir, session, embed.find_encoder(session))
     assert sorted(image_ids.tolist()) == [1, 2, 3, 4, 5]
 
 
@@ -150,7 +150,7 @@ def test_two_encoders_never_share_a_vector(workspace: Workspace, photos: Path, m
     ingest(workspace, [str(photos)])
     assert embed.embed(workspace).embedded == 6  # under a new digest, so all of them
     with workspace.database.read() as session:
-        newest = embed.newest_encoder(session)
+        newest = embed.find_encoder(session)
         assert newest.digest == Newer.digest
         _, values = vectors.load(workspace.vectors_dir, session, newest)
     assert values.shape == (6, 3)

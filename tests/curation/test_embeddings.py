@@ -31,7 +31,7 @@ def save(path: Path, **arrays: Any) -> Path:
 
 def stored(workspace: Workspace, encoder: str) -> dict[int, list[float]]:
     with workspace.database.read() as session:
-        row = embed.newest_encoder(session, encoder)
+        row = embed.find_encoder(session, encoder)
         image_ids, values = vectors.load(workspace.vectors_dir, session, row)
     return dict(zip(image_ids.tolist(), values.tolist(), strict=True))
 
