@@ -63,16 +63,8 @@ def import_embeddings(
     from curation.embeddings import import_file
 
     done = import_file(console.workspace(context), file, encoder=encoder)
-    counts = {
-        "were there already": done.already,
-        "differ from what is there, which stays": done.kept,
-        "belong to no image of the catalog": done.unknown,
-        "hold NaN or infinity": done.not_finite,
-        "repeat an image of the file": done.repeated,
-    }
     lines = [f"{done.imported} vectors of {done.dimensions} dimensions imported as {done.encoder}."]
-    lines += [f"  {count} {what}." for what, count in counts.items() if count]
-    console.emit(vars(done), lines, as_json=as_json)
+    console.emit(vars(done), lines + [f"  {remark}." for remark in done.remarks], as_json=as_json)
 
 
 @index.command("build")

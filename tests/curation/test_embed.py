@@ -11,10 +11,13 @@ from sklearn.datasets import load_sample_image
 
 from curation import embed, encoders, index, integrity
 from curation.decode import decode
+from curation.embed import Dtype
 from curation.encoders.preprocessing import Preprocessing
 from curation.ingest import ingest
+from curation.search import Query, search
 from store import vectors
 from store.errors import ConflictError, NotFoundError
+from store.schema import ImageId
 from store.workspace import Workspace
 
 COLOURS = [(200, 0, 0), (190, 10, 0), (0, 200, 0), (0, 0, 200), (0, 10, 190)]
@@ -124,7 +127,31 @@ def test_a_picture_that_gives_nan_does_not_stop_the_others(
     monkeypatch.setattr(encoders, "get", lambda name, models_dir: Blind())
     summary = embed.embed(workspace)
     assert summary.embedded == 4
-    assert summary.unreadable == [f"Image 3 gives NaN or infinity under {encoders.DEFAULT}."]
+    assert summary.unreadable == [f"Image 3 gives NaN or infinity, or too large numbers, under {encoders.DEFAULT}."]
+
+
+@pytest.mark.parametrize(
+    "case",
+    [(1e30, "float32", "too large"), (0.0, "float32", "no direction"), (1e-9, "float16", "no direction")],
+)
+def test_a_vector_nothing_can_be_compared_with_does_not_stop_the_others(
+    workspace: Workspace, photos: Path, monkeypatch: pytest.MonkeyPatch, case: tuple[float, Dtype, str]
+) -> None:
+    factor, dtype, complaint = case
+
+    class Odd(MeanColour):
+        def encode(self, inputs: np.ndarray) -> np.ndarray:
+            colours = super().encode(inputs)
+            colours[colours[:, 1] > 0.5] *= factor
+            return colours
+
+    monkeypatch.setattr(encoders, "get", lambda name, models_dir: Odd())
+    summary = embed.embed(workspace, dtype=dtype)
+    assert summary.embedded == 4
+    (sentence,) = summary.unreadable
+    assert sentence.startswith("Image 3 gives")
+    assert complaint in sentence
+    assert len(search(workspace, Query(like=[ImageId(1)]))) == 3
 
 
 def test_vectors_may_be_kept_in_half_the_room(workspace: Workspace, photos: Path) -> None:
