@@ -17,6 +17,7 @@ from store.vectors import VectorFile, too_large, without_direction
 from store.workspace import Workspace
 
 _BLOCK = 4096  # vectors a commit
+_ARRAYS = "the arrays vectors (N, D) and either sha256 (N,) or uri (N,)"
 _NAMED = 20  # rows that are named one by one
 
 
@@ -123,14 +124,13 @@ def _read(path: Path) -> tuple[list[str], bool, Floats]:
     try:
         with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
             arrays = {name: archive[name] for name in ("sha256", "uri", "vectors") if name in archive.files}
+    except PermissionError as error:
+        raise InvalidInputError(f"{path} cannot be read: {error.strerror}.") from error
     except (OSError, ValueError, TypeError, AttributeError, EOFError, zipfile.BadZipFile) as error:
-        raise InvalidInputError(f"{path} is not an .npz of plain arrays: {error}.") from error
+        raise InvalidInputError(f"{path} is not an .npz file with {_ARRAYS} of plain values.") from error
     keys = [name for name in ("sha256", "uri") if name in arrays]
     if len(keys) != 1 or "vectors" not in arrays:
-        raise InvalidInputError(
-            f"{path} holds {', '.join(arrays) or 'nothing of ours'}; "
-            "it needs the arrays vectors (N, D) and either sha256 (N,) or uri (N,)."
-        )
+        raise InvalidInputError(f"{path} holds {', '.join(arrays) or 'nothing of ours'}; it needs {_ARRAYS}.")
     names, vectors = arrays[keys[0]], arrays["vectors"]
     if vectors.ndim != 2 or vectors.shape[1] == 0 or vectors.dtype.kind != "f":
         raise InvalidInputError(f"vectors are {vectors.dtype} of shape {vectors.shape}, not floats of shape (N, D).")

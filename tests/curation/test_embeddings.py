@@ -122,18 +122,25 @@ def test_an_import_of_nothing_is_an_error_and_leaves_no_encoder(
 def test_what_is_wrong_with_the_file_is_said(workspace: Workspace, names: list[str], tmp_path: Path) -> None:
     (tmp_path / "text.npz").write_text("no archive")
     np.save(tmp_path / "bare.npy", VALUES)
+    (tmp_path / "lines.jsonl").write_text('{"uri": "a.png", "vector": [1, 2]}\n')
+    (tmp_path / "empty.npz").touch()
+    whole = save(tmp_path / "whole.npz", sha256=names, vectors=VALUES).read_bytes()
+    (tmp_path / "torn.npz").write_bytes(whole[: len(whole) // 2])
     for path, complaint in (
         (tmp_path / "nothing.npz", "There is no file"),
         (tmp_path, "There is no file"),
-        (tmp_path / "text.npz", "is not an .npz"),
-        (tmp_path / "bare.npy", "is not an .npz"),
+        (tmp_path / "text.npz", "^[^:]* is not an .npz file with the arrays"),
+        (tmp_path / "bare.npy", "^[^:]* is not an .npz file with the arrays"),
+        (tmp_path / "lines.jsonl", "^[^:]* is not an .npz file with the arrays"),
+        (tmp_path / "empty.npz", "^[^:]* is not an .npz file with the arrays"),
+        (tmp_path / "torn.npz", "^[^:]* is not an .npz file with the arrays"),
         (save(tmp_path / "1.npz", vectors=VALUES), "holds vectors; it needs the arrays"),
         (save(tmp_path / "2.npz", sha256=names, uri=names, vectors=VALUES), "either sha256"),
         (save(tmp_path / "3.npz", sha256=names[:3], vectors=VALUES), r"of shape \(3,\), not 4 strings"),
         (save(tmp_path / "4.npz", sha256=names, vectors=VALUES[0]), "float32 of shape"),
         (save(tmp_path / "5.npz", sha256=[1, 2, 3, 4], vectors=VALUES), "not 4 strings"),
         (save(tmp_path / "6.npz", sha256=names, vectors=VALUES.astype(int)), "int64 of shape"),
-        (save(tmp_path / "7.npz", sha256=np.array(names, dtype=object), vectors=VALUES), "is not an .npz of plain"),
+        (save(tmp_path / "7.npz", sha256=np.array(names, dtype=object), vectors=VALUES), "of plain values"),
     ):
         with pytest.raises((InvalidInputError, NotFoundError), match=complaint):
             embeddings.import_file(workspace, path, encoder="ours")
