@@ -17,12 +17,12 @@ from curation.objects import Stamp
 from store.errors import InvalidInputError, NotFoundError
 
 _IMAGE_SUFFIXES = (
-    *(".avif", ".bmp", ".gif", ".heic", ".heif", ".jfif", ".jp2", ".jpe", ".jpeg", ".jpg"),
-    *(".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"),
-)
+    *(".avif", ".bmp", ".gif", ".heic", ".heif", ".ico", ".j2k", ".jfif", ".jp2", ".jpe", ".jpeg", ".jpg"),
+    *(".pbm", ".pgm", ".png", ".pnm", ".ppm", ".tif", ".tiff", ".webp"),
+)  # these and the beginnings below: what curation.decode reads
 _BEGINNINGS = re.compile(
-    rb"\xff\xd8\xff|\x89PNG\r\n|GIF8|BM.{4}\0{4}|II[*+]\0|MM\0[*+]|RIFF.{4}WEBP|.{4}ftyp(?:avi|hei|hev|mif|msf)"
-    rb"|\0\0\0\x0cjP  |\xff\x4f\xff\x51|P[1-6][\s#]",
+    rb"\xff\xd8\xff|\x89PNG\r\n|GIF8|BM.{4}\0{4}|II[*+]\0|II\0[*]|MM\0[*+]|MM[*]\0|RIFF.{4}WEBP"
+    rb"|.{4}ftyp(?:avi|hei|hev|mif|msf)|\0\0\0\x0cjP  |\xff\x4f\xff\x51|P[1-6]\s|\0\0\x01\0[^\0]\0",
     re.DOTALL,
 )
 _SCENE_COLUMN = "column:"

@@ -5,10 +5,12 @@ import os
 import subprocess
 from pathlib import Path
 
+import pillow_heif
 import pytest
 from PIL import Image as Pillow
 from sqlalchemy import select
 
+from curation import decode, sources
 from curation.ingest import ingest
 from curation.originals import find
 from store.errors import InvalidInputError, NotFoundError
@@ -174,6 +176,24 @@ def test_a_wrong_line_is_named(workspace: Workspace, tmp_path: Path, line: str, 
     (tmp_path / "photos.jsonl").write_text(f'{{"uri": "b.png"}}\n\n{line}\n{{"uri": "c.png"}}\n')
     with pytest.raises(InvalidInputError, match=complaint):
         ingest(workspace, [str(tmp_path / "photos.jsonl")])
+
+
+@pytest.mark.parametrize("named", [True, False])
+def test_a_folder_gives_every_format_that_can_be_decoded(workspace: Workspace, tmp_path: Path, named: bool) -> None:
+    suffixes = {"JPEG": "jpg", "TIFF": "tif", "JPEG2000": "jp2", "HEIF": "heic"}
+    formats = [name for name, *_ in decode._FORMATS]
+    for i, name in enumerate(formats):
+        suffix = suffixes.get(name, name.lower())
+        picture = Pillow.new("RGB", (16, 16), (10 * i, 0, 0))
+        (pillow_heif.from_pillow(picture) if name == "HEIF" else picture).save(tmp_path / f"{i}.{suffix}")
+        if not named:
+            (tmp_path / f"{i}.{suffix}").rename(tmp_path / f"{i}")
+    Pillow.new("RGB", (16, 16)).save(tmp_path / "t.tga")
+    summary = ingest(workspace, [str(tmp_path)])
+    with workspace.database.read() as session:
+        assert set(session.scalars(select(Image.format))) == set(formats)
+    assert (summary.files, summary.quarantined) == (len(formats), [])
+    assert all(sources.may_be_image(f"a.{suffixes.get(name, name.lower())}") for name in formats)
 
 
 def test_a_folder_without_images_and_one_that_is_not_there(workspace: Workspace, tmp_path: Path) -> None:
