@@ -66,7 +66,9 @@ def clause(expression: str, session: Session) -> ColumnElement[bool]:
             tree = ast.parse(expression.strip(), mode="eval").body
     except SyntaxError as error:
         at = f" at character {error.offset}" if error.offset else ""
-        raise InvalidInputError(f"--where {expression!r} cannot be read{at}: {error.msg}.") from error
+        is_single = expression.strip()[(error.offset or 0) - 1 :].startswith("=") or "'=='" in error.msg
+        why = 'equal is ==, as in source == "a", and at least is >=' if is_single else error.msg
+        raise InvalidInputError(f"--where {expression!r} cannot be read{at}: {why}.") from error
     except (ValueError, RecursionError, MemoryError) as error:
         raise InvalidInputError(f"--where {expression[:80]!r} cannot be read: {error}.") from error
     parts = sum(isinstance(node, ast.expr) and not isinstance(node, ast.Constant) for node in ast.walk(tree))

@@ -149,6 +149,9 @@ def test_only_current_sightings_count(catalog: Workspace) -> None:
     ("expression", "complaint"),
     [
         ("", "cannot be read"),
+        ("source = 'oa'", r'at character 8: equal is ==, as in source == "a"'),
+        ("width > 3 and (source = 'oa')", 'at character 16: equal is ==, as in source == "a"'),
+        ("width => 3", "at character 7: equal is =="),
         ("sharpness < )", "cannot be read at character 13: unmatched"),
         ("shrpness < 2", r"at character 1: shrpness is unknown. There are: id, .*; columns of yours: .*shift, site"),
         ("width", "width is neither true nor false"),
