@@ -3,6 +3,7 @@
 import json
 import os
 import subprocess
+import zipfile
 from pathlib import Path
 
 import pillow_heif
@@ -199,6 +200,11 @@ def test_a_folder_gives_every_format_that_can_be_decoded(workspace: Workspace, t
 def test_a_folder_without_images_and_one_that_is_not_there(workspace: Workspace, tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("hello")
     with pytest.raises(NotFoundError, match=r"No image files in .*Nothing was ingested"):
+        ingest(workspace, [str(tmp_path)])
+    with zipfile.ZipFile(tmp_path / "photos.zip", "w") as archive:
+        archive.writestr("a.png", draw(tmp_path / "elsewhere.png").read_bytes())
+    (tmp_path / "elsewhere.png").unlink()
+    with pytest.raises(NotFoundError, match=r"nothing marked missing\. Archives left closed: 1\. Name them as sources"):
         ingest(workspace, [str(tmp_path)])
     with pytest.raises(NotFoundError, match="does not exist"):
         ingest(workspace, [str(tmp_path / "nowhere")])
