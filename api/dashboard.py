@@ -12,7 +12,9 @@ from sqlalchemy.orm import InstrumentedAttribute, Session
 
 from api import learning_curve
 from api.learning_curve import Point
+from curation.embed import find_encoder
 from curation.evaluation import wilson
+from store.errors import NotFoundError
 from store.schema import (
     Annotation,
     Annotator,
@@ -22,7 +24,6 @@ from store.schema import (
     DuplicateMember,
     DuplicateScan,
     Embedding,
-    Encoder,
     FailureCluster,
     FailureMember,
     FailureScan,
@@ -254,8 +255,6 @@ def stages(session: Session) -> list[Stage]:
     images = _count(session, Image)
     sightings = _count(session, Sighting, Sighting.current)
     quarantined = _count(session, Quarantined)
-    encoder = session.scalar(select(Encoder).order_by(Encoder.id.desc()).limit(1))
-    embedded = _count(session, Embedding, Embedding.encoder_id == encoder.id) if encoder else 0
     scan_id = select(func.max(DuplicateScan.id)).scalar_subquery()
     groups = _count(session, DuplicateGroup, DuplicateGroup.scan_id == scan_id)
     grouped = session.scalar(
@@ -277,7 +276,7 @@ def stages(session: Session) -> list[Stage]:
     highest = session.scalar(select(func.max(FailureCluster.lift)).where(of_scan))
     return [
         Stage("Images", images, f"{sightings:,} sightings · {quarantined:,} quarantined", "quarantine"),
-        Stage("Embedded", embedded, f"by {encoder.name}" if encoder else "", "batch"),
+        _embedded(session, images),
         Stage("Duplicate groups", groups, f"{grouped or 0:,} images", "duplicates"),
         Stage("Batches", _count(session, Batch), f"{_count(session, Pick):,} picks", "batch"),
         Stage("Tasks", pushed, f"pushed · {answered or 0:,} answered", "campaigns"),
@@ -302,6 +301,17 @@ def stages(session: Session) -> list[Stage]:
             "failures",
         ),
     ]
+
+
+def _embedded(session: Session, images: int) -> Stage:
+    """How many of `images` the default encoder has seen, and how many it has not."""
+    try:
+        encoder = find_encoder(session)
+    except NotFoundError:
+        return Stage("Embedded", 0, "", "batch")
+    count = _count(session, Embedding, Embedding.encoder_id == encoder.id)
+    left_out = f" · {images - count:,} images not yet" if count < images else ""
+    return Stage("Embedded", count, f"by {encoder.name}{left_out}", "batch")
 
 
 def _standing_annotations() -> Subquery:

@@ -62,7 +62,8 @@ def images(
     page = session.scalars(found).all()
     shown = page[:limit]
     sightings: dict[int, list[Sighting]] = defaultdict(list)
-    rows = select(Sighting).where(Sighting.image_id.in_([image.id for image in shown])).order_by(Sighting.id.desc())
+    order = (Sighting.current.desc(), Sighting.missing, Sighting.id.desc())
+    rows = select(Sighting).where(Sighting.image_id.in_([image.id for image in shown])).order_by(*order)
     for sighting in session.scalars(rows):
         sightings[sighting.image_id].append(sighting)
     return {
@@ -160,11 +161,13 @@ def batch(session: Session, batch_id: int) -> dict[str, Any]:
 
 
 def _image(image: Image, sightings: list[Sighting]) -> dict[str, Any]:
-    current = [sighting.uri for sighting in sightings if sighting.current]
+    """An image, and where it is present, or if it is so nowhere, where it was; `sightings` have those first."""
+    current = [one for one in sightings if one.current]
+    present = [one for one in current if not one.missing]
     return {
         "id": image.id,
         "sha256": image.sha256,
-        "uris": current,
+        "uris": [one.uri for one in present or current],
         "source": sightings[0].source if sightings else None,
         "width": image.width,
         "height": image.height,
@@ -177,7 +180,7 @@ def _image(image: Image, sightings: list[Sighting]) -> dict[str, Any]:
         "latitude": image.latitude,
         "longitude": image.longitude,
         "note": image.note,
-        "status": "present" if any(one.current and not one.missing for one in sightings) else "missing",
+        "status": "present" if present else "missing",
     }
 
 

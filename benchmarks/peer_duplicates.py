@@ -50,7 +50,7 @@ def fiftyone(folder: str, home: str, limits: Sequence[float] = (0.2,)) -> Iterat
     Making those vectors is not counted. The distance told is the first of `limits`, ascending, that named the pair.
     """
     from curation import mongodb
-    from curation.embed import newest_encoder
+    from curation.embed import find_encoder
     from store import vectors
     from store.workspace import open_workspace
 
@@ -62,7 +62,7 @@ def fiftyone(folder: str, home: str, limits: Sequence[float] = (0.2,)) -> Iterat
 
     names = _names(workspace)
     with workspace.database.read() as session:
-        image_ids, values = vectors.load(workspace.vectors_dir, session, newest_encoder(session, None))
+        image_ids, values = vectors.load(workspace.vectors_dir, session, find_encoder(session, None))
     dataset = fo.Dataset()
     ids = dataset.add_samples(
         [fo.Sample(filepath=str(Path(folder) / names[image_id])) for image_id in image_ids.tolist()], progress=False

@@ -15,7 +15,7 @@ import numpy.typing as npt
 from sqlalchemy import select
 
 from curation import hamming, ivf, joins, originals
-from curation.embed import newest_encoder
+from curation.embed import find_encoder
 from curation.joins import Cells, Pairs, Placed, Take
 from curation.originals import Original
 from curation.proposals import Known
@@ -141,7 +141,7 @@ def _place_type(cells: Cells) -> np.dtype[Any]:
 
 
 def load(workspace: Workspace, encoder: str | None = None) -> Collection:
-    """Everything that `encoder`, the newest by default, has seen.
+    """Everything that `encoder`, by default see `embed.find_encoder`, has seen.
 
     Raises:
         NotFoundError: nothing is embedded.
@@ -150,7 +150,7 @@ def load(workspace: Workspace, encoder: str | None = None) -> Collection:
     columns = (Image.id, Image.phash, Image.dhash, Image.pixels_sha256, Image.width, Image.height)
     quality = (Image.sharpness, Image.captured_at)
     with workspace.database.read() as session:
-        row = newest_encoder(session, encoder)
+        row = find_encoder(session, encoder)
         stored = VectorFile(workspace.vectors_dir, row).open(session)
         row_of = {image_id: i for i, image_id in enumerate(stored.image_ids.tolist()) if image_id >= 0}
         found = originals.find(session, [ImageId(image_id) for image_id in row_of])

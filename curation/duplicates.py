@@ -99,7 +99,7 @@ def scan(
 
     Args:
         workspace: Whose images.
-        encoder: Whose vectors propose pairs, the newest by default.
+        encoder: Whose vectors propose pairs; by default see `embed.find_encoder`.
         min_cosine: Two images at least this near are taken for one on their vectors alone, such as frames of a burst.
         max_residual: How much two pictures may differ, instead of what calibration finds.
         anew: Calibrate and compare all again.

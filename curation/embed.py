@@ -13,10 +13,10 @@ from sqlalchemy.orm import Session
 
 from curation import encoders, ivf, originals
 from curation.decode import decode
-from store.arrays import Bools, Vectors
+from store.arrays import Vectors
 from store.errors import ConflictError, NotFoundError, WinnowError
-from store.schema import Embedding, Encoder, Image, ImageId
-from store.vectors import VectorFile
+from store.schema import Embedding, Encoder, Image, ImageId, VectorBlock
+from store.vectors import VectorFile, too_large, without_direction
 from store.workspace import Workspace
 
 _BATCH = 16  # pictures the network sees at once
@@ -75,7 +75,7 @@ def embed(
     file = VectorFile(workspace.vectors_dir, row)
     embedded = 0
     unreadable: list[str] = []
-    for block in _blocks(_encoded(workspace, network, missing)):
+    for block in _blocks(_encoded(workspace, network, missing, row.dtype)):
         embedded += file.append(workspace.database, block.image_ids, block.vectors)
         unreadable += block.unreadable
         on_progress(embedded + len(unreadable), len(missing))
@@ -83,14 +83,19 @@ def embed(
     return EmbedSummary(row.name, embedded, already, unreadable)
 
 
-def newest_encoder(session: Session, name: str | None = None) -> Encoder:
-    """The encoder called `name`, or the last one registered.
+def find_encoder(session: Session, name: str | None = None) -> Encoder:
+    """The newest encoder called `name`; without one, the one that has seen the most images, then the newest.
 
     Raises:
         NotFoundError: nothing has been embedded with it.
     """
-    query = select(Encoder).where(Encoder.id.in_(select(Embedding.encoder_id))).order_by(Encoder.id.desc()).limit(1)
-    row = session.scalar(query if name is None else query.where(Encoder.name == encoders.resolve(name)))
+    of_each = select(VectorBlock.encoder_id, func.sum(VectorBlock.rows).label("vectors"))
+    counts = of_each.group_by(VectorBlock.encoder_id).subquery()
+    used = select(Encoder).join(counts, counts.c.encoder_id == Encoder.id).limit(1)
+    if name is None:
+        row = session.scalar(used.order_by(counts.c.vectors.desc(), Encoder.id.desc()))
+    else:
+        row = session.scalar(used.where(Encoder.name == encoders.resolve(name)).order_by(Encoder.id.desc()))
     if row is None:
         raise NotFoundError(f"Nothing is embedded{f' with {name}' if name else ''} yet. First run: winnow embed.")
     return row
@@ -107,14 +112,16 @@ def _register(session: Session, network: encoders.ImageEncoder, dtype: Dtype | N
     return row
 
 
-def _encoded(workspace: Workspace, network: encoders.ImageEncoder, missing: Sequence[ImageId]) -> Iterator[_Encoded]:
+def _encoded(
+    workspace: Workspace, network: encoders.ImageEncoder, missing: Sequence[ImageId], dtype: str
+) -> Iterator[_Encoded]:
     """Every batch of `missing`, in order, a few of them computed ahead."""
     workers = os.cpu_count() or 1
     under_way: deque[Future[_Encoded]] = deque()
     pool = ThreadPoolExecutor(workers)
     try:
         for batch in _batches(workspace, missing):
-            under_way.append(pool.submit(_encode, network, batch))
+            under_way.append(pool.submit(_encode, network, batch, dtype))
             if len(under_way) > 2 * workers:
                 yield under_way.popleft().result()
         while under_way:
@@ -131,7 +138,7 @@ def _batches(workspace: Workspace, missing: Sequence[ImageId]) -> Iterator[list[
             yield found[first : first + _BATCH]
 
 
-def _encode(network: encoders.ImageEncoder, batch: Sequence[originals.Original]) -> _Encoded:
+def _encode(network: encoders.ImageEncoder, batch: Sequence[originals.Original], dtype: str) -> _Encoded:
     """Read, decode, resize and run the network, all in this thread; what fails is a sentence."""
     image_ids: list[ImageId] = []
     inputs: list[Vectors] = []
@@ -149,11 +156,13 @@ def _encode(network: encoders.ImageEncoder, batch: Sequence[originals.Original])
     vectors: Vectors = np.empty((0, network.dimensions), dtype=np.float32)
     if inputs:
         vectors = network.encode(np.stack(inputs))
-    finite: Bools = np.asarray(np.isfinite(vectors).all(axis=1))
-    unreadable += [
-        f"Image {image_ids[i]} gives NaN or infinity under {network.name}." for i in np.flatnonzero(~finite).tolist()
-    ]
-    return _Encoded([image_ids[i] for i in np.flatnonzero(finite).tolist()], vectors[finite], unreadable)
+    with np.errstate(over="ignore"):  # said below
+        kept = vectors.astype(dtype)
+    large, zero = too_large(kept), without_direction(kept)
+    for broken, what in ((large, "NaN or infinity, or too large numbers,"), (zero, "zeros, which have no direction,")):
+        unreadable += [f"Image {image_ids[i]} gives {what} under {network.name}." for i in np.flatnonzero(broken)]
+    good = np.flatnonzero(~(large | zero)).tolist()
+    return _Encoded([image_ids[i] for i in good], vectors[good], unreadable)
 
 
 def _blocks(batches: Iterator[_Encoded]) -> Iterator[_Encoded]:

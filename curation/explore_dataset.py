@@ -12,11 +12,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import func, select
-
 from curation import explore_fields, projection
+from curation.embed import find_encoder
 from curation.explore_fields import Answer, Item
-from store.schema import Embedding, Encoder
+from store.errors import NotFoundError
 from store.workspace import Workspace, open_workspace
 
 NAME = "winnow"
@@ -38,9 +37,10 @@ def replace(workspace: Workspace) -> DatasetSummary:
     """Build the dataset from what the catalog holds now, then put it in the place of the one before."""
     with workspace.database.read() as session:
         catalog = explore_fields.read(session, workspace.originals_dir)
-        encoder = session.scalar(
-            select(Encoder.name).where(Encoder.id == select(func.max(Embedding.encoder_id)).scalar_subquery())
-        )
+        try:
+            encoder: str | None = find_encoder(session).name
+        except NotFoundError:
+            encoder = None
 
     import fiftyone as fo
 

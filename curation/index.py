@@ -5,7 +5,7 @@ For the nearest images of a query, see curation.search, which leaves the vectors
 
 import numpy as np
 
-from curation.embed import newest_encoder
+from curation.embed import find_encoder
 from store import vectors
 from store.arrays import Floats, Ints, Vectors
 from store.errors import IntegrityError
@@ -52,14 +52,14 @@ class Index:
 
 
 def open_index(workspace: Workspace, encoder: str | None = None) -> tuple[Encoder, Index]:
-    """The index over everything `encoder` (the newest by default) has seen, ordered by sha256.
+    """The index over everything `encoder` (by default see `embed.find_encoder`) has seen, ordered by sha256.
 
     Raises:
         NotFoundError: nothing is embedded.
         IntegrityError: vectors are missing on disk.
     """
     with workspace.database.read() as session:
-        row = newest_encoder(session, encoder)
+        row = find_encoder(session, encoder)
         index = Index(*vectors.load(workspace.vectors_dir, session, row))
         session.expunge(row)
     return row, index

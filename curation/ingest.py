@@ -152,9 +152,8 @@ def ingest(
     with tempfile.TemporaryFile("w+") as spool:
         total = _compare(workspace, findings, options, tally, spool)
         if not total:
-            raise NotFoundError(
-                f"No image files in {', '.join(locations)}. Nothing was ingested, and nothing marked missing."
-            )
+            nothing = f"No image files in {', '.join(locations)}. Nothing was ingested, and nothing marked missing."
+            raise NotFoundError(" ".join([nothing, *findings.about_closed]))
         spool.seek(0)
         jobs = _jobs(workspace, findings.descriptions, options, tally, spool)
         workers = _REQUESTS if any(map(objects.is_url, locations)) else os.cpu_count() or 1

@@ -398,12 +398,12 @@ def _locked(workspace: Workspace, encoder: Encoder) -> Iterator[None]:
 
 def main(home: str, encoder: str) -> None:
     """What the process in the background does."""
-    from curation.embed import newest_encoder
+    from curation.embed import find_encoder
 
     os.nice(10)
     workspace = open_workspace(Path(home))
     with workspace.database.read() as session:
-        row = newest_encoder(session, encoder)
+        row = find_encoder(session, encoder)
         session.expunge(row)
     with contextlib.suppress(ConflictError):  # another process has begun
         build(workspace, row)

@@ -1,5 +1,6 @@
 """Tables that say more about images: CSV, JSON Lines or Parquet with a `uri` and any other columns."""
 
+import csv
 import json
 import math
 import os
@@ -52,25 +53,77 @@ def _parquet(manifest: Path) -> _Table:
 
 
 def _jsonl(manifest: Path) -> _Table:
-    rows = [json.loads(line) for line in manifest.read_text(encoding="utf-8-sig").split("\n") if line.strip()]
-    if not all(isinstance(row, dict) for row in rows):
-        raise ValueError("a line is no JSON object")
+    lines = enumerate(manifest.read_text(encoding="utf-8-sig").split("\n"), start=1)
+    rows = [_json_object(number, line) for number, line in lines if line.strip()]
     return list(dict.fromkeys(name for row in rows for name in row)), rows
+
+
+def _json_object(number: int, line: str) -> dict[str, Any]:
+    try:
+        row = json.loads(line)
+    except json.JSONDecodeError as error:
+        raise ValueError(f"line {number}, column {error.colno}: {error.msg}") from error
+    except ValueError as error:
+        raise ValueError(f"line {number}: {error}") from error
+    if not isinstance(row, dict):
+        raise ValueError(f"line {number} is no JSON object")
+    return row
 
 
 def _csv(manifest: Path) -> _Table:
     import pandas
 
-    with warnings.catch_warnings(action="error", category=pandas.errors.ParserWarning):  # rows too long
-        table = pandas.read_csv(
-            manifest,
-            dtype={"uri": "string", "scene": "string"},
-            dtype_backend="numpy_nullable",  # whole numbers stay whole where some are missing
-            encoding="utf-8-sig",
-            index_col=False,
-        )
+    _check_header(next(_csv_lines(manifest), (1, []))[1])
+    try:
+        with warnings.catch_warnings(action="error", category=pandas.errors.ParserWarning):  # rows too long
+            table = pandas.read_csv(
+                manifest,
+                dtype={"uri": "string", "scene": "string"},
+                dtype_backend="numpy_nullable",  # whole numbers stay whole where some are missing
+                encoding="utf-8-sig",
+                index_col=False,
+            )
+    except (pandas.errors.ParserError, pandas.errors.ParserWarning) as error:
+        raise ValueError(_longer_row(manifest) or str(error)) from error
     columns = [str(name) for name in table.columns]
     return columns, [dict(zip(columns, row, strict=True)) for row in table.astype(object).itertuples(index=False)]
+
+
+def _csv_lines(manifest: Path) -> Iterator[tuple[int, list[str]]]:
+    """The rows of a CSV and the numbers of their last lines."""
+    with manifest.open(encoding="utf-8-sig", newline="") as file:
+        reader = csv.reader(file)
+        try:
+            for row in reader:
+                yield reader.line_num, row
+        except csv.Error as error:
+            raise ValueError(f"line {reader.line_num}: {error}") from error
+
+
+def _check_header(names: Sequence[str]) -> None:
+    """Refuse what pandas would take for something else."""
+    if not names:
+        raise ValueError("it is empty")
+    separator = next((sign for sign in ";\t|" if sign in names[0]), None)
+    if len(names) == 1 and separator is not None:
+        raise ValueError(f"its values seem to be separated by {separator!r}, and have to be by commas")
+    for name in ("uri", "scene"):
+        if names.count(name) > 1:
+            raise ValueError(f"it has {names.count(name)} columns `{name}`")
+
+
+def _longer_row(manifest: Path) -> str | None:
+    """A sentence about the first row with more values than there are columns."""
+    lines = _csv_lines(manifest)
+    _, names = next(lines)
+    longer = ((number, len(row)) for number, row in lines if len(row) > len(names))
+    return next(
+        (
+            f"line {number} has {count} values, and the first line names {len(names)} columns"
+            for number, count in longer
+        ),
+        None,
+    )
 
 
 _READERS: Mapping[str, Callable[[Path], _Table]] = {".parquet": _parquet, ".jsonl": _jsonl, ".csv": _csv}

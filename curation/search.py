@@ -15,10 +15,10 @@ from sqlalchemy.orm import Session
 
 from curation import encoders, ivf
 from curation.decode import decode
-from curation.embed import newest_encoder
+from curation.embed import find_encoder
 from store.arrays import Floats, Ints, Vectors
 from store.errors import ConflictError, InvalidInputError, NotFoundError
-from store.schema import Encoder, ImageId, Sighting
+from store.schema import Encoder, Image, ImageId, Sighting
 from store.vectors import VectorFile
 from store.workspace import Workspace
 
@@ -130,15 +130,16 @@ def search(
     that was embedded first.
 
     Raises:
-        NotFoundError: nothing is embedded, or an image of the query is not.
+        NotFoundError: nothing is embedded, or an image of the query is not, or does not exist.
         InvalidInputError: the query is empty or cancels out, a picture is no image, or the encoder reads no text.
         ConflictError: the encoder of this name is another one by now, so that no new picture can be compared.
     """
     if not (query.like or query.pictures or query.texts):
         raise InvalidInputError("Say what to be near: an image of the catalog, a picture or a text.")
     with workspace.database.read() as session:
-        row = newest_encoder(session, encoder)
+        row = find_encoder(session, encoder)
         session.expunge(row)
+        _check_known(session, [*query.like, *query.unlike])
         searcher = Searcher(workspace, session, row)
     positives = [searcher.directions(query.like)]
     if query.pictures or query.texts:
@@ -219,6 +220,12 @@ def _network(workspace: Workspace, row: Encoder) -> encoders.ImageEncoder:
             "Run: winnow embed, or search by images of the catalog."
         )
     return network
+
+
+def _check_known(session: Session, image_ids: Sequence[ImageId]) -> None:
+    for image_id in image_ids:
+        if not 0 < image_id <= _LARGEST_ID or session.get(Image, image_id) is None:
+            raise NotFoundError(f"There is no image {image_id}. See: winnow images list.")
 
 
 def _checked(vectors: Vectors, row: Encoder) -> Vectors:

@@ -17,12 +17,12 @@ from curation.objects import Stamp
 from store.errors import InvalidInputError, NotFoundError
 
 _IMAGE_SUFFIXES = (
-    *(".avif", ".bmp", ".gif", ".heic", ".heif", ".jfif", ".jp2", ".jpe", ".jpeg", ".jpg"),
-    *(".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"),
-)
+    *(".avif", ".bmp", ".gif", ".heic", ".heif", ".ico", ".j2k", ".jfif", ".jp2", ".jpe", ".jpeg", ".jpg"),
+    *(".pbm", ".pgm", ".png", ".pnm", ".ppm", ".tif", ".tiff", ".webp"),
+)  # these and the beginnings below: what curation.decode reads
 _BEGINNINGS = re.compile(
-    rb"\xff\xd8\xff|\x89PNG\r\n|GIF8|BM.{4}\0{4}|II[*+]\0|MM\0[*+]|RIFF.{4}WEBP|.{4}ftyp(?:avi|hei|hev|mif|msf)"
-    rb"|\0\0\0\x0cjP  |\xff\x4f\xff\x51|P[1-6][\s#]",
+    rb"\xff\xd8\xff|\x89PNG\r\n|GIF8|BM.{4}\0{4}|II[*+]\0|II\0[*]|MM\0[*+]|MM[*]\0|RIFF.{4}WEBP"
+    rb"|.{4}ftyp(?:avi|hei|hev|mif|msf)|\0\0\0\x0cjP  |\xff\x4f\xff\x51|P[1-6]\s|\0\0\x01\0[^\0]\0",
     re.DOTALL,
 )
 _SCENE_COLUMN = "column:"
@@ -82,12 +82,20 @@ class Descriptions:
 
 @dataclass
 class Findings:
-    """What is behind the sources a user named. `roots` and `notes` are whole once `candidates` came to its end."""
+    """What is behind the sources a user named. The rest is whole once `candidates` came to its end."""
 
     candidates: Iterator[Candidate] = field(default_factory=lambda: iter(()))
     descriptions: Descriptions = field(default_factory=lambda: Descriptions({}))
     roots: list[Root] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)  # sentences for the user
+    closed: int = 0  # archives in folders, which nobody named
+
+    @property
+    def about_closed(self) -> list[str]:
+        """A sentence on archives that were left closed, where there are some."""
+        if not self.closed:
+            return []
+        return [f"Archives left closed: {self.closed}. Name them as sources to take in their images."]
 
 
 def find(
@@ -177,10 +185,9 @@ def is_hidden(path: str) -> bool:
 def _candidates(
     findings: Findings, folders: Sequence[str], urls: Sequence[str], named: dict[str, None], passing: str
 ) -> Iterator[Candidate]:
-    closed = 0
     for path, candidate in chain(_in_folders(findings, folders, passing), _behind_urls(findings, urls)):
         if candidate.kind == "archive" and path not in named and path not in urls:
-            closed += 1
+            findings.closed += 1
             continue
         named.pop(path, None)
         yield candidate
@@ -189,8 +196,7 @@ def _candidates(
             yield from pool.map(_named, sorted(named))
     else:
         yield from map(_named, sorted(named))
-    if closed:
-        findings.notes.append(f"Archives left closed: {closed}. Name them as sources to take in their images.")
+    findings.notes += findings.about_closed
 
 
 def _in_folders(findings: Findings, folders: Sequence[str], passing: str) -> Iterator[tuple[str, Candidate]]:

@@ -6,7 +6,8 @@
 
 Every comparison is either true or false: a field without a value equals only `None` and is neither
 less nor more than anything. Fields of a sighting (`source`, `scene`, `uri` and the user's own
-columns) hold when any current sighting of the image fulfils them. Nothing is ever evaluated as Python.
+columns) hold when any sighting of the image where it is present fulfils them; where an expression asks for
+`missing`, those of an image that is present nowhere count too. Nothing is ever evaluated as Python.
 """
 
 import ast
@@ -19,7 +20,7 @@ from typing import Any, Literal, TypeAlias
 
 import numpy as np
 from sqlalchemy import ColumnElement, Select, String, and_, cast, func, not_, or_, select, true
-from sqlalchemy.orm import Session
+from sqlalchemy.orm import Session, aliased
 
 from curation import labels
 from store.arrays import Ints
@@ -65,13 +66,16 @@ def clause(expression: str, session: Session) -> ColumnElement[bool]:
             tree = ast.parse(expression.strip(), mode="eval").body
     except SyntaxError as error:
         at = f" at character {error.offset}" if error.offset else ""
-        raise InvalidInputError(f"--where {expression!r} cannot be read{at}: {error.msg}.") from error
+        is_single = expression.strip()[(error.offset or 0) - 1 :].startswith("=") or "'=='" in error.msg
+        why = 'equal is ==, as in source == "a", and at least is >=' if is_single else error.msg
+        raise InvalidInputError(f"--where {expression!r} cannot be read{at}: {why}.") from error
     except (ValueError, RecursionError, MemoryError) as error:
         raise InvalidInputError(f"--where {expression[:80]!r} cannot be read: {error}.") from error
     parts = sum(isinstance(node, ast.expr) and not isinstance(node, ast.Constant) for node in ast.walk(tree))
     if parts > _MOST_PARTS:
         raise InvalidInputError(f"--where has {parts} parts, more than {_MOST_PARTS}. Say field in [value, …].")
-    return _Reader(expression.strip(), session).condition(tree)
+    asks_for_missing = any(isinstance(node, ast.Name) and node.id == "missing" for node in ast.walk(tree))
+    return _Reader(expression.strip(), session, _counting(asks_for_missing)).condition(tree)
 
 
 def image_ids(session: Session, expression: str) -> Ints:
@@ -98,7 +102,7 @@ def own_value(field: str) -> ColumnElement[Any]:
 
 @dataclass(frozen=True)
 class _Field:
-    """Something known of an image: a value of its own, or one of each of its current sightings."""
+    """Something known of an image: a value of its own, or one of each of its sightings that count."""
 
     name: str
     kind: Kind | None  # none for the user's columns: whatever it is compared with
@@ -160,9 +164,10 @@ FIELDS: Sequence[str] = (*_OWN, *_OF_SIGHTINGS, "label", *_FLAGS)  # what every 
 class _Reader:
     """Turns the parts of one expression into SQL; every refusal names the part and where it stands."""
 
-    def __init__(self, expression: str, session: Session) -> None:
+    def __init__(self, expression: str, session: Session, counting: ColumnElement[bool]) -> None:
         self._expression = expression
         self._session = session
+        self._counting = counting  # which sightings count
 
     def condition(self, node: ast.expr) -> ColumnElement[bool]:  # noqa: PLR0911 - a return for each kind of part
         match node:
@@ -262,12 +267,12 @@ class _Reader:
         return field.fulfils(like if field.json_type is None else and_(field.json_type == "text", like))
 
     def _field(self, node: ast.expr) -> _Field:
-        current = select(Sighting.image_id).where(Sighting.current)
+        seen = select(Sighting.image_id).where(self._counting)
         match node:
             case ast.Name(id=name) if name in _OWN:
                 return _Field(name, *_OWN[name])
             case ast.Name(id=name) if name in _OF_SIGHTINGS:
-                return _Field(name, "text", _OF_SIGHTINGS[name], current)
+                return _Field(name, "text", _OF_SIGHTINGS[name], seen)
             case ast.Name(id="label"):
                 in_force = select(Label.image_id).where(Label.id.in_(labels.newest_ids()))
                 return _Field("label", "text", Label.value.expression, in_force)
@@ -277,10 +282,10 @@ class _Reader:
                 ast.Name(id=name)
                 | ast.Call(func=ast.Name(id="column"), args=[ast.Constant(value=str(name))], keywords=[])
             ):
-                return self._column(node, name, current)
+                return self._column(node, name, seen)
         raise self._refusal(node, "is no field")
 
-    def _column(self, node: ast.expr, name: str, current: Select[Any]) -> _Field:
+    def _column(self, node: ast.expr, name: str, seen: Select[Any]) -> _Field:
         if '"' in name:
             raise self._refusal(
                 node, "has a quotation mark in its name, which SQLite cannot look up: rename the column"
@@ -292,7 +297,7 @@ class _Reader:
         if self._session.scalar(is_known) is None:
             columns = ", ".join(_columns(self._session)) or "none"
             raise self._refusal(node, f"is unknown. There are: {', '.join(FIELDS)}; columns of yours: {columns}")
-        return _Field(name, None, value, current, json_type)
+        return _Field(name, None, value, seen, json_type)
 
     def _flag(self, name: str) -> ColumnElement[bool]:
         if name == "missing":
@@ -328,7 +333,7 @@ class _Reader:
             raise self._refusal(node, f"is compared with {field.name}, and only numbers have quantiles")
         values = select(field.value).where(field.value.is_not(None))
         if field.json_type is not None:
-            values = values.where(Sighting.current, field.json_type.in_(_JSON_TYPES["number"]))
+            values = values.where(self._counting, field.json_type.in_(_JSON_TYPES["number"]))
         found = np.fromiter(self._session.scalars(values), dtype=np.float64)
         return float(np.quantile(found, share)) if len(found) else None
 
@@ -361,6 +366,15 @@ class _Reader:
         part = ast.get_source_segment(self._expression, node) or self._expression
         shown = part if len(part) <= 60 else f"{part[:60]}…"
         return InvalidInputError(f"--where at character {node.col_offset + 1}: {shown} {why}.")
+
+
+def _counting(asks_for_missing: bool) -> ColumnElement[bool]:
+    """Which sightings count: where the image is present, and if asked for, all of an image that is so nowhere."""
+    if not asks_for_missing:
+        return and_(Sighting.current, ~Sighting.missing)
+    other = aliased(Sighting)
+    present = select(other.image_id).where(other.current, ~other.missing)
+    return and_(Sighting.current, or_(~Sighting.missing, Sighting.image_id.not_in(present)))
 
 
 def _columns(session: Session) -> list[str]:

@@ -12,7 +12,7 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from curation import duplicates, splits
-from curation.embed import newest_encoder
+from curation.embed import find_encoder
 from curation.index import Index
 from curation.splits import Split
 from sampling.planner import Choice, Pool, Slice, choose, rank
@@ -163,7 +163,7 @@ def find(session: Session, batch_id: int) -> Batch:
 
 def _look(session: Session, recipe: Recipe) -> tuple[State, Roles, dict[ImageId, Split]]:
     """What there is to choose from now: one image of each set of duplicates that nobody has labelled."""
-    encoder = newest_encoder(session)
+    encoder = find_encoder(session)
     newest_run = select(func.max(PredictionRun.id)).where(PredictionRun.model == recipe.model)
     newest_scan = (
         select(func.max(FailureScan.id))

@@ -19,13 +19,15 @@ from sqlalchemy import String, cast, delete, func, insert, select
 from sqlalchemy.orm import Session
 
 from store import fail_points
-from store.arrays import Floats, Ints, Vectors
+from store.arrays import Bools, Floats, Ints, Vectors
 from store.database import Database
 from store.errors import IntegrityError, InvalidInputError
 from store.schema import Embedding, Encoder, Image, ImageId, VectorBlock
 
 _DTYPES: dict[str, np.dtype[Any]] = {"float32": np.dtype("<f4"), "float16": np.dtype("<f2")}
 _SUFFIXES = {"float32": "f32", "float16": "f16"}
+LONGEST = 1e18  # a length; float32 holds the square of the way between two such
+SHORTEST = 1e-12  # a length; below it there is no direction
 _PAGE = 1_000_000  # rows whose images are read from the catalog at once
 
 
@@ -57,7 +59,7 @@ class VectorFile:
             How many were stored.
 
         Raises:
-            InvalidInputError: the shape is wrong or a value is not finite, or too large for float16.
+            InvalidInputError: the shape is wrong, or some are too large or have no direction as they are kept.
             IntegrityError: the file is shorter than what the catalog recorded.
         """
         if vectors.shape != (len(image_ids), self.dimensions):
@@ -66,11 +68,14 @@ class VectorFile:
             )
         with np.errstate(over="ignore"):  # said below
             vectors = np.ascontiguousarray(vectors, dtype=self._dtype)
-        broken = int((~np.isfinite(vectors).all(axis=1)).sum())
-        if broken:
-            raise InvalidInputError(
-                f"{broken} of {len(vectors)} vectors hold NaN or infinity as {self._dtype.name}; none was stored."
-            )
+        for broken, why in (
+            (too_large(vectors), "hold NaN or infinity, or are too large,"),
+            (without_direction(vectors), "are zero"),
+        ):
+            if broken.any():
+                raise InvalidInputError(
+                    f"{broken.sum()} of {len(vectors)} vectors {why} as {self._dtype.name}; none was stored."
+                )
         with self._locked() as descriptor:
             with database.read() as session:
                 start = self.count(session)
@@ -175,6 +180,21 @@ class VectorFile:
             yield descriptor
         finally:
             os.close(descriptor)
+
+
+def too_large(vectors: Floats) -> Bools:
+    """Which of `vectors` `(N, D)` hold NaN or infinity, or are so long that comparing them overflows float32."""
+    return ~(_lengths(vectors) <= LONGEST)
+
+
+def without_direction(vectors: Floats) -> Bools:
+    """Which of `vectors` `(N, D)` are zero, or as good as that."""
+    return _lengths(vectors) < SHORTEST
+
+
+def _lengths(vectors: Floats) -> Floats:
+    with np.errstate(all="ignore"):  # NaN and infinity stay what they are
+        return np.asarray(np.sqrt(np.einsum("ij,ij->i", vectors, vectors, dtype=np.float64)))
 
 
 def load(folder: Path, session: Session, encoder: Encoder) -> tuple[Ints, Vectors]:

@@ -21,7 +21,9 @@ app = typer.Typer(no_args_is_help=True, help="Images that are the same picture."
 def scan(
     context: typer.Context,
     *,
-    encoder: Annotated[str | None, typer.Option(help="Whose vectors propose pairs; the newest by default.")] = None,
+    encoder: Annotated[
+        str | None, typer.Option(help="Whose vectors propose pairs; by default as in: winnow search.")
+    ] = None,
     min_cosine: Annotated[
         float | None,
         typer.Option(min=0.1, max=1.0, help="Take images this near for one on their vectors alone: bursts, frames."),
@@ -71,7 +73,7 @@ def calibrate(
     context: typer.Context,
     *,
     output: Annotated[Path, typer.Option(help="A .html or .png file.")] = Path("duplicates.html"),
-    encoder: Annotated[str | None, typer.Option(help="Whose vectors; the newest by default.")] = None,
+    encoder: Annotated[str | None, typer.Option(help="Whose vectors; by default as in: winnow search.")] = None,
     per_band: Annotated[int, typer.Option(min=1, max=50, help="Pairs shown of each band.")] = 8,
     as_json: AsJson = False,
 ) -> None:

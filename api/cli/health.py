@@ -17,8 +17,8 @@ def status(context: typer.Context, as_json: AsJson = False) -> None:
 
     with console.workspace(context).database.read() as session:
         document = documents.status(session)
-    rows = [(one["name"], one["count"]) for one in document["stages"]]
-    console.emit(document, console.table(("stage", "count"), rows), as_json=as_json)
+    rows = [(one["name"], one["count"], one["detail"]) for one in document["stages"]]
+    console.emit(document, console.table(("stage", "count", "of these"), rows), as_json=as_json)
 
 
 @app.command()

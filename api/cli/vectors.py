@@ -19,7 +19,7 @@ app.add_typer(encoders, name="encoders")
 app.add_typer(embeddings, name="embeddings")
 app.add_typer(index, name="index")
 
-Encoder = Annotated[str | None, typer.Option(help="Whose vectors; by default those of the newest encoder.")]
+Encoder = Annotated[str | None, typer.Option(help="Whose vectors; by default of the encoder that saw most images.")]
 
 
 @encoders.command("list")
@@ -66,16 +66,8 @@ def import_embeddings(
     from curation.embeddings import import_file
 
     done = import_file(console.workspace(context), file, encoder=encoder)
-    counts = {
-        "were there already": done.already,
-        "differ from what is there, which stays": done.kept,
-        "belong to no image of the catalog": done.unknown,
-        "hold NaN or infinity": done.not_finite,
-        "repeat an image of the file": done.repeated,
-    }
     lines = [f"{done.imported} vectors of {done.dimensions} dimensions imported as {done.encoder}."]
-    lines += [f"  {count} {what}." for what, count in counts.items() if count]
-    console.emit(vars(done), lines, as_json=as_json)
+    console.emit(vars(done), lines + [f"  {remark}." for remark in done.remarks], as_json=as_json)
 
 
 @index.command("build")
@@ -88,11 +80,11 @@ def build_index(
 ) -> None:
     """Take new vectors into the index, train it where it must be, and measure its recall. Searches go on meanwhile."""
     from curation import ivf
-    from curation.embed import newest_encoder
+    from curation.embed import find_encoder
 
     workspace = console.workspace(context)
     with workspace.database.read() as session:
-        row = newest_encoder(session, encoder)
+        row = find_encoder(session, encoder)
         session.expunge(row)
     ivf.build(workspace, row, anew=anew)
     found = ivf.status(workspace, row)
@@ -103,11 +95,11 @@ def build_index(
 def show_index(context: typer.Context, *, encoder: Encoder = None, as_json: AsJson = False) -> None:
     """How vectors are searched, and the recall that was measured when the index was built."""
     from curation import ivf
-    from curation.embed import newest_encoder
+    from curation.embed import find_encoder
 
     workspace = console.workspace(context)
     with workspace.database.read() as session:
-        row = newest_encoder(session, encoder)
+        row = find_encoder(session, encoder)
         session.expunge(row)
     found = ivf.status(workspace, row)
     console.emit(_described(found), _said(found), as_json=as_json)

@@ -26,6 +26,6 @@ def unreachable(name: str, error: Exception) -> NotFoundError:
     offline = " (HF_HUB_OFFLINE is set)" if os.environ.get("HF_HUB_OFFLINE") else ""
     reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
     return NotFoundError(
-        f"The weights of {name} are not on this machine and could not be fetched{offline}: {reason} "
+        f"The weights of {name} are not on this machine and could not be fetched{offline}: {reason.rstrip(' .:')}. "
         "Fetch them where there is a network, copy the cache folder (HF_HOME) here, and run this again."
     )

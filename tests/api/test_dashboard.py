@@ -215,6 +215,7 @@ def _rows(count: int) -> Iterator[tuple[type[schema.Base], list[dict[str, Any]]]
         ],
     )
     yield schema.Encoder, [{"id": 1, "name": "test", "digest": "0" * 64, "dimensions": 2}]
+    yield schema.VectorBlock, [{"encoder_id": 1, "start": 1, "rows": count, "sha256": "0" * 64}]
     yield schema.Embedding, [{"image_id": i, "encoder_id": 1, "row": i} for i in ids]
     yield schema.DuplicateScan, [{"id": 1, "digest": "0" * 64, "encoder_id": 1, "report": {}}]
     yield schema.DuplicateGroup, [{"id": i, "scan_id": 1, "representative_id": 2 * i} for i in labelled]
@@ -302,6 +303,7 @@ def test_a_hundred_thousand_images_are_shown_at_once(workspace: Workspace) -> No
     model = read(workspace)
     seconds = time.process_time() - began
     assert counts(model)["Images"][0] == 100_000
+    assert counts(model)["Embedded"] == (100_000, "by test")
     assert [point.accuracy for point in model.curve] == [1.0, 1.0, 1.0]
     assert seconds < 1.0
     print(f"{seconds:.2f} CPU-s")

@@ -11,10 +11,13 @@ from sklearn.datasets import load_sample_image
 
 from curation import embed, encoders, index, integrity, originals
 from curation.decode import decode
+from curation.embed import Dtype
 from curation.encoders.preprocessing import Preprocessing
 from curation.ingest import ingest
+from curation.search import Query, search
 from store import vectors
 from store.errors import ConflictError, NotFoundError
+from store.schema import ImageId
 from store.workspace import Workspace
 
 COLOURS = [(200, 0, 0), (190, 10, 0), (0, 200, 0), (0, 0, 200), (0, 10, 190)]
@@ -85,7 +88,7 @@ def test_blocks_and_batches_leave_nothing_out(
     assert embed.embed(workspace, on_progress=lambda done, total: seen.append((done, total))).embedded == 5
     assert seen[-1] == (5, 5)
     with workspace.database.read() as session:
-        encoder = embed.newest_encoder(session)
+        encoder = embed.find_encoder(session)
         image_ids, values = vectors.load(workspace.vectors_dir, session, encoder)
     colours = dict(zip(image_ids.tolist(), values.tolist(), strict=True))
     assert np.allclose([colours[i] for i in range(1, 6)], np.array(COLOURS) / 255, atol=1e-6)
@@ -120,7 +123,7 @@ def test_two_passes_at_once_do_no_harm(workspace: Workspace, photos: Path, monke
     assert (first.embedded, within[1]) == (1, 4)
     assert all(check.ok for check in integrity.verify(workspace))
     with workspace.database.read() as session:
-        image_ids, _ = vectors.load(workspace.vectors_dir, session, embed.newest_encoder(session))
+        image_ids, _ = vectors.load(workspace.vectors_dir, session, embed.find_encoder(session))
     assert sorted(image_ids.tolist()) == [1, 2, 3, 4, 5]
 
 
@@ -136,7 +139,31 @@ def test_a_picture_that_gives_nan_does_not_stop_the_others(
     monkeypatch.setattr(encoders, "get", lambda name, models_dir: Blind())
     summary = embed.embed(workspace)
     assert summary.embedded == 4
-    assert summary.unreadable == [f"Image 3 gives NaN or infinity under {encoders.DEFAULT}."]
+    assert summary.unreadable == [f"Image 3 gives NaN or infinity, or too large numbers, under {encoders.DEFAULT}."]
+
+
+@pytest.mark.parametrize(
+    "case",
+    [(1e30, "float32", "too large"), (0.0, "float32", "no direction"), (1e-9, "float16", "no direction")],
+)
+def test_a_vector_nothing_can_be_compared_with_does_not_stop_the_others(
+    workspace: Workspace, photos: Path, monkeypatch: pytest.MonkeyPatch, case: tuple[float, Dtype, str]
+) -> None:
+    factor, dtype, complaint = case
+
+    class Odd(MeanColour):
+        def encode(self, inputs: np.ndarray) -> np.ndarray:
+            colours = super().encode(inputs)
+            colours[colours[:, 1] > 0.5] *= factor
+            return colours
+
+    monkeypatch.setattr(encoders, "get", lambda name, models_dir: Odd())
+    summary = embed.embed(workspace, dtype=dtype)
+    assert summary.embedded == 4
+    (sentence,) = summary.unreadable
+    assert sentence.startswith("Image 3 gives")
+    assert complaint in sentence
+    assert len(search(workspace, Query(like=[ImageId(1)]))) == 3
 
 
 def test_vectors_may_be_kept_in_half_the_room(workspace: Workspace, photos: Path) -> None:
@@ -162,7 +189,7 @@ def test_two_encoders_never_share_a_vector(workspace: Workspace, photos: Path, m
     ingest(workspace, [str(photos)])
     assert embed.embed(workspace).embedded == 6  # under a new digest, so all of them
     with workspace.database.read() as session:
-        newest = embed.newest_encoder(session)
+        newest = embed.find_encoder(session)
         assert newest.digest == Newer.digest
         _, values = vectors.load(workspace.vectors_dir, session, newest)
     assert values.shape == (6, 3)

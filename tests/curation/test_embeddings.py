@@ -5,12 +5,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-from sqlalchemy import select
+from sqlalchemy import func, select
 
-from curation import embed, embeddings
+from curation import embed, embeddings, index, search
 from store import vectors
 from store.errors import ConflictError, InvalidInputError, NotFoundError
-from store.schema import Image
+from store.schema import Encoder, Image, ImageId
 from store.workspace import Workspace
 
 VALUES = np.arange(12, dtype=np.float32).reshape(4, 3)
@@ -31,7 +31,7 @@ def save(path: Path, **arrays: Any) -> Path:
 
 def stored(workspace: Workspace, encoder: str) -> dict[int, list[float]]:
     with workspace.database.read() as session:
-        row = embed.newest_encoder(session, encoder)
+        row = embed.find_encoder(session, encoder)
         image_ids, values = vectors.load(workspace.vectors_dir, session, row)
     return dict(zip(image_ids.tolist(), values.tolist(), strict=True))
 
@@ -74,28 +74,73 @@ def test_half_precision_stays_half(workspace: Workspace, names: list[str], tmp_p
     path = save(tmp_path / "a.npz", sha256=names, vectors=VALUES.astype(np.float16))
     assert embeddings.import_file(workspace, path, encoder="ours").imported == 4
     assert [file.suffix for file in workspace.vectors_dir.iterdir()] == [".f16"]
-    large = VALUES[:1] + 1e6
+    large = VALUES[:2] + np.array([[1e6], [0]])
     beyond = embeddings.import_file(
-        workspace, save(tmp_path / "b.npz", sha256=names[:1], vectors=large), encoder="ours"
+        workspace, save(tmp_path / "b.npz", sha256=names[:2], vectors=large), encoder="ours"
     )
-    assert beyond.not_finite == 1
+    assert (beyond.not_finite, beyond.refused, beyond.already) == (1, [0], 1)
+
+
+def test_what_has_no_length_to_compute_with_is_refused(workspace: Workspace, names: list[str], tmp_path: Path) -> None:
+    values = VALUES.astype(np.float32) + 1
+    values[1] *= 1e30  # finite, but not its square
+    values[2] = 0
+    path = save(tmp_path / "a.npz", sha256=names, vectors=values)
+    done = embeddings.import_file(workspace, path, encoder="ours")
+    assert (done.imported, done.not_finite, done.no_direction, done.refused) == (2, 1, 1, [1, 2])
+    near = search.search(workspace, search.Query(like=[ImageId(1)]))
+    assert [one.image_id for one in near] == [4]
+    index.open_index(workspace)
+
+
+def test_the_longest_vectors_that_are_taken_can_be_searched(
+    workspace: Workspace, names: list[str], tmp_path: Path
+) -> None:
+    values = vectors.LONGEST * np.array([[1, 0], [-1, 0], [0.6, 0.79], [0, -1]])
+    path = save(tmp_path / "a.npz", sha256=names, vectors=values)
+    assert embeddings.import_file(workspace, path, encoder="ours").imported == 4
+    assert search.search(workspace, search.Query(like=[ImageId(1)]))[0].image_id == 3
+    index.open_index(workspace)
+
+
+def test_an_import_of_nothing_is_an_error_and_leaves_no_encoder(
+    workspace: Workspace, names: list[str], tmp_path: Path
+) -> None:
+    for arrays, complaint in (
+        ({"sha256": ["f" * 64] * 4, "vectors": VALUES}, "4 belong to no image"),
+        ({"sha256": names, "vectors": VALUES * np.nan}, "4 hold NaN"),
+        ({"sha256": names, "vectors": VALUES * 0}, "4 are zero"),
+        ({"sha256": np.array([], dtype="U64"), "vectors": VALUES[:0]}, "it is empty"),
+    ):
+        path = save(tmp_path / "a.npz", **arrays)
+        with pytest.raises(InvalidInputError, match=complaint):
+            embeddings.import_file(workspace, path, encoder="ours")
+    with workspace.database.read() as session:
+        assert session.scalar(select(func.count(Encoder.id))) == 0
 
 
 def test_what_is_wrong_with_the_file_is_said(workspace: Workspace, names: list[str], tmp_path: Path) -> None:
     (tmp_path / "text.npz").write_text("no archive")
     np.save(tmp_path / "bare.npy", VALUES)
+    (tmp_path / "lines.jsonl").write_text('{"uri": "a.png", "vector": [1, 2]}\n')
+    (tmp_path / "empty.npz").touch()
+    whole = save(tmp_path / "whole.npz", sha256=names, vectors=VALUES).read_bytes()
+    (tmp_path / "torn.npz").write_bytes(whole[: len(whole) // 2])
     for path, complaint in (
         (tmp_path / "nothing.npz", "There is no file"),
         (tmp_path, "There is no file"),
-        (tmp_path / "text.npz", "is not an .npz"),
-        (tmp_path / "bare.npy", "is not an .npz"),
+        (tmp_path / "text.npz", "^[^:]* is not an .npz file with the arrays"),
+        (tmp_path / "bare.npy", "^[^:]* is not an .npz file with the arrays"),
+        (tmp_path / "lines.jsonl", "^[^:]* is not an .npz file with the arrays"),
+        (tmp_path / "empty.npz", "^[^:]* is not an .npz file with the arrays"),
+        (tmp_path / "torn.npz", "^[^:]* is not an .npz file with the arrays"),
         (save(tmp_path / "1.npz", vectors=VALUES), "holds vectors; it needs the arrays"),
         (save(tmp_path / "2.npz", sha256=names, uri=names, vectors=VALUES), "either sha256"),
         (save(tmp_path / "3.npz", sha256=names[:3], vectors=VALUES), r"of shape \(3,\), not 4 strings"),
         (save(tmp_path / "4.npz", sha256=names, vectors=VALUES[0]), "float32 of shape"),
         (save(tmp_path / "5.npz", sha256=[1, 2, 3, 4], vectors=VALUES), "not 4 strings"),
         (save(tmp_path / "6.npz", sha256=names, vectors=VALUES.astype(int)), "int64 of shape"),
-        (save(tmp_path / "7.npz", sha256=np.array(names, dtype=object), vectors=VALUES), "is not an .npz of plain"),
+        (save(tmp_path / "7.npz", sha256=np.array(names, dtype=object), vectors=VALUES), "of plain values"),
     ):
         with pytest.raises((InvalidInputError, NotFoundError), match=complaint):
             embeddings.import_file(workspace, path, encoder="ours")

@@ -365,6 +365,18 @@ def test_what_is_wrong_with_a_model_folder_is_said(tmp_path: Path) -> None:
 # --- weights and packages that are not here ------------------------------------------------------
 
 
+@pytest.mark.parametrize(
+    ("reason", "said"),
+    [
+        ("Got: ConnectError: [Errno -2] Name or service not known", "Name or service not known. Fetch them"),
+        ("The hub is closed.\nCome back later.", "fetched: The hub is closed. Fetch them"),
+        ("", "fetched: OSError. Fetch them"),
+    ],
+)
+def test_a_hub_that_is_out_of_reach_is_a_sentence_of_its_own(reason: str, said: str) -> None:
+    assert said in str(extras.unreachable("hf:a/b", OSError(reason)))
+
+
 def test_missing_weights_are_one_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import huggingface_hub.constants
 

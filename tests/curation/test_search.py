@@ -101,9 +101,9 @@ def test_images_whose_files_have_gone_are_not_found(
     [
         (Query(), "Say what to be near"),
         (Query(unlike=[ImageId(1)]), "Say what to be near"),
-        (Query(like=[ImageId(77)]), "Image 77 is not embedded with test"),
-        (Query(like=[ImageId(10**30)]), "is not embedded"),
-        (Query(like=[ImageId(-1)]), "Image -1 is not embedded"),
+        (Query(like=[ImageId(77)]), "There is no image 77. See: winnow images list"),
+        (Query(like=[ImageId(10**30)]), "There is no image 1000"),
+        (Query(like=[ImageId(-1)]), "There is no image -1"),
         (Query(like=[ImageId(1), ImageId(4)]), "cancel each other out"),
         (Query(like=[ImageId(1)], unlike=[ImageId(1)]), "cancel each other out"),
         (Query(pictures=[b"no picture"]), "not an image"),
@@ -181,3 +181,10 @@ def test_rows_are_compared_whatever_a_gap_between_them_holds(rows: list[int]) ->
     inverse_norms = 1 / np.linalg.norm(values, axis=1)
     found = search.exact_cosines(values, np.array(rows), query, np.zeros(4, dtype=np.float32), inverse_norms)
     assert np.allclose(found, values[rows, 1] / np.linalg.norm(values[rows], axis=1), atol=1e-6)
+
+
+def test_an_image_that_this_encoder_has_not_seen(build: Any, workspace: Workspace) -> None:
+    ids = build.images(3)
+    build.vectors(ids[:2], np.eye(2))
+    with pytest.raises(NotFoundError, match=r"Image 3 is not embedded with test\. Run: winnow embed"):
+        search.search(workspace, Query(like=[ids[2]]))

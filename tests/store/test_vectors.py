@@ -63,6 +63,8 @@ def test_damage_is_found_block_by_block(build: Any, workspace: Workspace) -> Non
         (np.ones((1, 3), dtype=np.float32), "do not fit"),
         (np.array([[1, np.nan, 0, 0]], dtype=np.float32), "1 of 1 vectors hold NaN"),
         (np.array([[1, np.inf, 0, 0]], dtype=np.float32), "1 of 1 vectors hold NaN"),
+        (np.array([[1e30, 0, 0, 0]], dtype=np.float32), "or are too large, as float32"),
+        (np.zeros((1, 4), dtype=np.float32), "1 of 1 vectors are zero as float32"),
     ],
 )
 def test_bad_vectors_are_refused_whole(build: Any, workspace: Workspace, values: np.ndarray, complaint: str) -> None:
@@ -109,7 +111,7 @@ def test_half_precision_takes_half_the_room(build: Any, workspace: Workspace) ->
     assert file.path.stat().st_size == 3 * 4 * 2
     assert np.array_equal(stored.values, values.astype(np.float16))
     assert np.allclose(stored.values, values, rtol=2**-11)
-    with pytest.raises(InvalidInputError, match="1 of 1 vectors hold NaN or infinity as float16"):
+    with pytest.raises(InvalidInputError, match="1 of 1 vectors hold NaN or infinity, or are too large, as float16"):
         file.append(workspace.database, [ImageId(99)], np.full((1, 4), 1e5, dtype=np.float32))
 
 

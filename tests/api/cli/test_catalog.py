@@ -65,6 +65,25 @@ def test_images_are_chosen_and_sorted(workspace: Workspace, folder: Path) -> Non
     assert "cannot be sorted by 'beauty', but by: id, sha256" in str(result.exception)
 
 
+def test_a_picture_is_shown_where_it_is_present(workspace: Workspace, folder: Path, tmp_path: Path) -> None:
+    moved = tmp_path / "moved" / "x.png"
+    moved.parent.mkdir()
+    moved.write_bytes((folder / "a.png").read_bytes())
+    (tmp_path / "moved" / "y.png").write_bytes((folder / "b.png").read_bytes())
+    run(workspace, "ingest", str(folder), "--source", "first")
+    run(workspace, "ingest", str(moved.parent), "--source", "moved")
+    moved.unlink()
+    run(workspace, "ingest", str(moved.parent))
+    (image,) = run(workspace, "images", "list", "--json", "--where", 'matches(uri, "*a.png")')["images"]
+    assert (image["uris"], image["source"], image["status"]) == ([str(folder / "a.png")], "first", "present")
+    shown = run(workspace, "images", "list", "--json", "--where", "source == 'moved'")["images"]
+    assert [one["uris"][0] for one in shown] == [str(tmp_path / "moved" / "y.png")]
+    (folder / "a.png").unlink()
+    run(workspace, "ingest", str(folder))
+    (image,) = run(workspace, "images", "list", "--json", "--where", "source == 'moved' and missing")["images"]
+    assert (set(image["uris"]), image["status"]) == ({str(folder / "a.png"), str(moved)}, "missing")
+
+
 def test_sorted_pages_are_the_whole_in_order(workspace: Workspace, client: Any, build: Any) -> None:
     from sqlalchemy import select
 

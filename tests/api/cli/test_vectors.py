@@ -12,6 +12,7 @@ from typer.testing import CliRunner
 from api.cli.main import app
 from curation import ivf
 from store.errors import ConflictError, InvalidInputError, NotFoundError
+from store.schema import ImageId
 from store.workspace import Workspace
 
 
@@ -86,10 +87,33 @@ def test_what_cannot_be_searched_is_said(imported: Workspace, tmp_path: Path) ->
         (["--image", str(tmp_path / "pipe")], "is not a plain file"),
         (["--image", str(tmp_path)], "is not a plain file"),
         (["--image", str(tmp_path / "nothing.png")], "There is no file"),
-        (["--like", "99999999999999999999999"], "is not embedded"),
+        (["--like", "99999999999999999999999"], "There is no image 9"),
+        (["--like", "5"], "There is no image 5. See: winnow images list"),
+        (["--like", "1", "--unlike", "-1"], "There is no image -1"),
         (["--text", "a cat"], "searched by images of the catalog only"),
         (["--like", "1", "--where", "uri =="], "uri"),
         ([], "Say what to be near"),
     ):
         with pytest.raises((InvalidInputError, NotFoundError), match=complaint):
             winnow(imported, "search", *arguments)
+
+
+def test_the_default_is_the_encoder_that_has_seen_the_most(imported: Workspace, build: Any, tmp_path: Path) -> None:
+    build.vectors([ImageId(1), ImageId(2)], np.eye(2), name="few")
+    assert winnow(imported, "index", "status")["encoder"] == "ours"
+    assert winnow(imported, "index", "status", "--encoder", "few")["encoder"] == "few"
+    assert [one["image"] for one in winnow(imported, "search", "--like", "3", "-k", "1")["neighbours"]] == [2]
+    (stage,) = [one for one in winnow(imported, "status")["stages"] if one["name"] == "Embedded"]
+    assert (stage["count"], stage["detail"]) == (4, "by ours")
+    build.vectors([ImageId(3), ImageId(4)], np.eye(2), name="few")
+    assert winnow(imported, "index", "status")["encoder"] == "few"
+
+
+def test_status_says_how_many_images_are_not_embedded(workspace: Workspace, build: Any) -> None:
+    ids = build.images(5)
+    build.vectors(ids[:3], np.eye(3), name="ours")
+    (stage,) = [one for one in winnow(workspace, "status")["stages"] if one["name"] == "Embedded"]
+    assert (stage["count"], stage["detail"]) == (3, "by ours · 2 images not yet")
+    result = CliRunner().invoke(app, ["--home", str(workspace.home), "status"])
+    (line,) = [line for line in result.stdout.splitlines() if line.startswith("Embedded")]
+    assert line.split() == ["Embedded", "3", "by", "ours", "·", "2", "images", "not", "yet"]
