@@ -66,6 +66,7 @@ class ScanSummary:
     scan_id: int
     digest: str
     images: int
+    not_embedded: int  # images that this encoder has not seen, and so nothing was compared with
     new_images: int  # that were compared with all others; the rest were compared before
     groups: int
     duplicates: int  # images beyond one per group
@@ -168,6 +169,8 @@ def scan(
         "min_cosine": min_cosine,
         "unreadable": [book.unreadable[position] for position in sorted(book.unreadable)],
     }
+    with workspace.database.read() as session:
+        summary["not_embedded"] = (session.scalar(select(func.count(Image.id))) or 0) - len(images.found)
     report = {**summary, "asked": asked, "max_residual": limit, "calibrated_images": calibrated_images}
     unread = {images.found[position].image_id for position in book.unreadable}
     with workspace.database.write() as session:

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from curation.calibration import Calibration
 
 _ROWS = 100  # of a table on the terminal
+_REASONS = 20  # why pictures could not be read
 
 app = typer.Typer(no_args_is_help=True, help="Images that are the same picture.")
 
@@ -57,6 +58,8 @@ def scan(
         f"were compared pixel by pixel; one picture: a residual of at most {measured.max_residual:.3f}.",
         *_expectations(done.expected_recall, done.expected_precision, measured),
     ]
+    if done.not_embedded:
+        lines.append(f"{done.not_embedded} images are not embedded with this encoder and were left out: winnow embed.")
     if measured.needs_features and not done.features_used:
         lines.append("Local features would find more copies here, but are compared in smaller collections only.")
     if 0 < done.new_images == done.images:
@@ -65,7 +68,10 @@ def scan(
         lines.append(
             f"{done.truncated} near pairs were left out where hundreds of images are alike; each kept its nearest."
         )
-    console.emit(asdict(done), lines + [f"  {reason}" for reason in done.unreadable], as_json=as_json)
+    lines += [f"  {reason}" for reason in done.unreadable[:_REASONS]]
+    if len(done.unreadable) > _REASONS:
+        lines.append(f"  … and {len(done.unreadable) - _REASONS} more. --json tells all of them.")
+    console.emit(asdict(done), lines, as_json=as_json)
 
 
 @app.command()

@@ -227,10 +227,13 @@ def _rows(count: int) -> Iterator[tuple[type[schema.Base], list[dict[str, Any]]]
             for k in (0, 1)
         ],
     )
-    yield schema.Batch, [{"id": 1, "digest": "0" * 64, "recipe": {}, "state": {}, "report": {}}]
+    yield schema.Batch, [{"id": 1, "digest": "0" * 64, "recipe": {}, "pool": b"", "state": {}, "report": {}}]
     yield (
         schema.Pick,
-        [{"batch_id": 1, "rank": i, "image_id": i, "arm": "random", "score": 0.0, "why": "a test"} for i in labelled],
+        [
+            {"batch_id": 1, "rank": i, "image_id": i, "arm": "random", "split": "train", "score": 0.0, "why": "a test"}
+            for i in labelled
+        ],
     )
     yield (
         schema.Taxonomy,
