@@ -95,11 +95,11 @@ def test_fresh_vectors_find_the_pairs_they_are_part_of() -> None:
 
 
 def test_a_heap_of_equal_vectors_is_cut_and_said() -> None:
-    vectors = np.concatenate([np.tile(unit(np.ones((1, 16))), (500, 1)), isotropic(500, 16, 0)])
-    found = joins.find_pairs(taking(vectors), 1000, min_cosine=0.95)
+    vectors = np.concatenate([np.tile(unit(np.ones((1, 16))), (1500, 1)), isotropic(500, 16, 0)])
+    found = joins.find_pairs(taking(vectors), 2000, min_cosine=0.95)
     assert found.truncated > 0
-    partners = np.bincount(found.positions.ravel(), minlength=1000)[:500]
-    assert partners.min() >= 127
+    partners = np.bincount(found.positions.ravel(), minlength=2000)[:1500]
+    assert partners.min() >= 1023
 
 
 def test_recall_is_the_share_of_sampled_pairs_that_were_found() -> None:
