@@ -26,7 +26,6 @@ from curation.collection import Collection
 from curation.decode import pixels_digest
 from curation.refusals import Refusals
 from curation.sketchbook import Sketchbook
-from store import fail_points
 from store.arrays import Bools, Ints
 from store.errors import NotFoundError, WinnowError
 from store.schema import DuplicateGroup, DuplicateMember, DuplicatePair, DuplicateScan, Image, ImageId, Sighting
@@ -350,7 +349,6 @@ def _keep(
         _save_pairs(session, done.proven, images)
     refused: Ints = np.array(done.refused, dtype=np.int64).reshape(-1, 2)
     refusals.add(_ids(images, refused), np.array([pair in to_align for pair in done.refused], dtype=np.bool_))
-    fail_points.reach("duplicates.after_chunk")
 
 
 def _compared(pair: Pair, pixels: Mapping[int, str], book: Sketchbook, *, max_residual: float) -> Match | None:

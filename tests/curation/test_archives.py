@@ -52,6 +52,16 @@ def write_tar(path: Path, members: list[tuple[str, bytes]]) -> Path:
     return path
 
 
+def measured_ingest(workspace: Workspace, path: Path) -> tuple[IngestSummary, int]:
+    """The summary, and the most bytes that Python held on the way."""
+    tracemalloc.start()
+    try:
+        summary = ingest(workspace, [str(path)])
+        return summary, tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+
+
 def state(workspace: Workspace) -> dict[str, tuple[bool, bool]]:
     """(current, missing) by uri."""
     with workspace.database.read() as session:
@@ -172,12 +182,7 @@ def test_a_member_that_lies_about_its_size_fills_no_memory(
     entry = data.index(b"PK\x01\x02")
     data[entry + 24 : entry + 28] = (1_000_000).to_bytes(4, "little")
     path.write_bytes(data)
-    tracemalloc.start()
-    try:
-        summary = ingest(workspace, [str(path)])
-        _, peak = tracemalloc.get_traced_memory()
-    finally:
-        tracemalloc.stop()
+    summary, peak = measured_ingest(workspace, path)
     assert summary.quarantined == [(f"{path}!/bomb.png", reason)]
     assert peak < 10_000_000
 
@@ -190,12 +195,7 @@ def test_large_members_wait_for_those_before_them(
     path = write_zip(tmp_path / "a.zip", members)
     del members
     monkeypatch.setattr("curation.ingest._MOST_HELD", size // 2)
-    tracemalloc.start()
-    try:
-        summary = ingest(workspace, [str(path)])
-        _, peak = tracemalloc.get_traced_memory()
-    finally:
-        tracemalloc.stop()
+    summary, peak = measured_ingest(workspace, path)
     assert len(summary.quarantined) == 12
     assert size < peak < 5 * size
 
