@@ -26,6 +26,7 @@ from curation.collection import Collection
 from curation.decode import pixels_digest
 from curation.refusals import Refusals
 from curation.sketchbook import Sketchbook
+from store import fail_points
 from store.arrays import Bools, Ints
 from store.errors import NotFoundError, WinnowError
 from store.schema import DuplicateGroup, DuplicateMember, DuplicatePair, DuplicateScan, Image, ImageId, Sighting
@@ -347,6 +348,7 @@ def _keep(
     """Record verdicts, so that no scan after this one has to come to them again."""
     with workspace.database.write() as session:
         _save_pairs(session, done.proven, images)
+    fail_points.reach("scan.after_commit")
     refused: Ints = np.array(done.refused, dtype=np.int64).reshape(-1, 2)
     refusals.add(_ids(images, refused), np.array([pair in to_align for pair in done.refused], dtype=np.bool_))
 

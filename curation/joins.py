@@ -28,11 +28,13 @@ _TRAINING = 16  # vectors per cell that k-means sees, in so many rounds:
 _ROUNDS = 6
 _WEIGHTS = (0.5, 1.0)  # how much of the similarity to its own cell a vector's visits are measured against
 _MISSED = 0.002  # the share of known pairs that each of the two thresholds may lose
-_SAMPLED_PAIRS = 1000  # true ones, after which no more are looked for
+_SAMPLED_PAIRS = 16_000  # true ones, after which no more are looked for: those of one crowded place are much alike
+_ENOUGH_PAIRS = 1000  # from which on they speak for themselves
 _QUERIES = 1000  # compared with all vectors to find them, or
 _QUERIED = 50  # one in so many vectors if that is more, but never more than this many multiplications take:
 _SAMPLED_WORK = 2e11
 _MADE = 1000  # pairs at just the threshold
+_VISITORS = 1000  # vectors of which it is counted how many cells they would visit
 _MADE_MISSED = 0.004  # the share of them that may be lost
 _MOST_PER_VISIT = 1024  # pairs of one vector with one cell that are kept, the nearest
 _ROWS = 4096  # vectors that look for the cells they visit at once
@@ -281,7 +283,7 @@ def _how_near(
     first: Vectors, second: Vectors, is_made: Bools, sample: Vectors, centroids: Vectors
 ) -> tuple[float, float, float]:
     """Weight and thresholds at which pairs meet and the fewest others visit: (weight, for both, alone)."""
-    to_first, to_second, to_others = (centroids @ side.T for side in (first, second, sample[:_SAMPLED_PAIRS]))
+    to_first, to_second, to_others = (centroids @ side.T for side in (first, second, sample[:_VISITORS]))
     columns = np.arange(to_first.shape[1])
     home_of_first, home_of_second = to_first.argmax(axis=0), to_second.argmax(axis=0)
     found = []
@@ -299,14 +301,15 @@ def _how_near(
 def _low_end(values: Vectors, is_made: Bools) -> float:
     """Where nearly all such values of pairs lie above, with some room for a small sample.
 
-    Of a thousand true pairs they speak alone. Of fewer, pairs made at just the threshold, harder than most, have a say.
+    Of a thousand true pairs and more they speak alone. With fewer, pairs made at just the threshold, harder than most,
+    have a say.
     """
     true, made = values[~is_made], values[is_made]
     ends = []
     if len(true) > 0:
         low, higher = np.quantile(true, [_MISSED, 10 * _MISSED])
         ends.append(float(low - (higher - low) / 2))
-    if len(true) < _SAMPLED_PAIRS:
+    if len(true) < _ENOUGH_PAIRS:
         ends.append(float(np.quantile(made, _MADE_MISSED)))
     return min(ends)
 

@@ -185,7 +185,7 @@ def list_groups(
         if member["image"] != group["representative"]
     ]
     lines = console.table(("group", "representative", "image", "kind", "distance"), rows)
-    console.emit(document, lines, as_json=as_json)
+    console.emit(document, lines if rows else ["No groups. Look for some: winnow duplicates scan."], as_json=as_json)
 
 
 @app.command()

@@ -1,4 +1,4 @@
-"""`kill -9` at named points of ingest and embed: the next run completes, and nothing is lost or doubled.
+"""`kill -9` at named points of ingest, embed and a duplicate scan: the next run completes, nothing is lost or doubled.
 
 Push and pull are killed against the real Label Studio in tests/labeling.
 """
@@ -6,6 +6,7 @@ Push and pull are killed against the real Label Studio in tests/labeling.
 import json
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
 import tarfile
@@ -85,3 +86,27 @@ def test_embed(tmp_path: Path, photos: Path, fail_point: str) -> None:
     assert done["embedded"] + done["already"] == _CHUNK_AND_A_BIT
     checks = {check["name"]: check["detail"] for check in verified(home)["checks"]}
     assert checks["vectors of efficientnet-lite0"].startswith(f"{_CHUNK_AND_A_BIT} vectors")
+
+
+def test_duplicates_scan(tmp_path: Path) -> None:
+    """Ten crops that share nothing, each with a smaller copy: killed when proofs are recorded, refusals not yet."""
+    from PIL import Image
+
+    home, folder = tmp_path / "home", tmp_path / "pictures"
+    folder.mkdir()
+    palace = Image.fromarray(load_sample_images().images[0])
+    for i in range(10):
+        left, top = i % 5 * 128, 150 + i // 5 * 140
+        picture = palace.crop((left, top, left + 128, top + 128))
+        picture.save(folder / f"{i}.png")
+        picture.resize((96, 96), Image.Resampling.LANCZOS).save(folder / f"{i}-small.jpg", quality=90)
+    assert winnow(home, "ingest", str(folder)).returncode == 0
+    assert winnow(home, "embed").returncode == 0
+    assert winnow(home, "duplicates", "scan", fail_point="scan.after_commit").returncode == -signal.SIGKILL
+    assert verified(home)["ok"]
+    assert json.loads(winnow(home, "duplicates", "list", "--json").stdout)["groups"] == []  # nothing half-written
+    with sqlite3.connect(home / "winnow.db") as database:
+        assert database.execute("SELECT COUNT(*) FROM duplicate_pairs").fetchone() == (10,)  # and what is proven stays
+    resumed = json.loads(winnow(home, "duplicates", "scan", "--json").stdout)
+    whole = json.loads(winnow(home, "duplicates", "scan", "--anew", "--json").stdout)
+    assert (resumed["groups"], resumed["digest"]) == (10, whole["digest"])
