@@ -14,6 +14,8 @@ _BLOCK = 1 << 13
 
 def winnow(vectors: str, pairs: str, min_cosine: float, home: str) -> Iterator[Any]:
     """Every pair of a collection that a workspace made for it holds."""
+    import faiss  # noqa: F401  what is imported by then costs no join anything
+
     from curation import collection
 
     values = np.load(vectors, mmap_mode="r")
@@ -29,6 +31,8 @@ def winnow(vectors: str, pairs: str, min_cosine: float, home: str) -> Iterator[A
 def winnow_later(vectors: str, min_cosine: float, home: str) -> Iterator[Any]:
     """A last hundredth that came to a workspace whose other vectors were joined before: those pairs it is part of."""
     import time
+
+    import faiss  # noqa: F401
 
     from benchmarks.peer_index import append, registered_encoder
     from curation import collection

@@ -47,7 +47,7 @@ def isotropic(count: int, dimensions: int, *, copies: float = COPIES, seed: int 
 def realistic(
     count: int, dimensions: int = 256, *, copies: float = COPIES, jitter: float = 0.5, seed: int = 0
 ) -> Collection:
-    """`count` vectors between real ones on their principal components; centring them changes nothing.
+    """`count` vectors between real ones on their principal components; their mean is small, not nothing.
 
     A vector lies between a photo and one of its ten nearest, `jitter` standard deviations of the collection away.
     Photos are chosen by weights of a Pareto distribution: some places are crowded, most are not.
