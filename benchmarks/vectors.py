@@ -72,6 +72,15 @@ def realistic(
     return _planted(count, dimensions, between, spread, copies=copies, generator=generator)
 
 
+def encoded(name: str, pictures: list[Image.Image]) -> Vectors:
+    """Vectors `(N, D)` of the default encoder for pictures that `name` stands for; cached."""
+    encoder = encoders.get(encoders.DEFAULT, _CACHE / "benchmark-models")
+    path = _CACHE / f"benchmark-vectors-{name.replace(' ', '-')}-{len(pictures)}-{encoder.digest[:16]}.npy"
+    if not path.exists():
+        _save(path, _encode(encoder, pictures))
+    return np.asarray(np.load(path), dtype=np.float32)
+
+
 def embeddings() -> Vectors:
     """Real embeddings `(N, D)` of the default encoder: CIFAR photos where they are, solar cells elsewhere; cached."""
     encoder = encoders.get(encoders.DEFAULT, _CACHE / "benchmark-models")

@@ -3,13 +3,20 @@
 For the nearest images of a query, see curation.search, which leaves the vectors where they are.
 """
 
-import numpy as np
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass
 
+import numpy as np
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from curation import ivf
 from curation.embed import find_encoder
+from curation.joins import Take
 from store import vectors
 from store.arrays import Floats, Ints, Vectors
 from store.errors import IntegrityError
-from store.schema import Encoder
+from store.schema import Embedding, Encoder, Image
 from store.workspace import Workspace
 
 _BLOCK = 1 << 14  # rows whose squares are in memory at once
@@ -63,3 +70,31 @@ def open_index(workspace: Workspace, encoder: str | None = None) -> tuple[Encode
         index = Index(*vectors.load(workspace.vectors_dir, session, row))
         session.expunge(row)
     return row, index
+
+
+@dataclass(frozen=True)
+class Directions:
+    """Some images of one encoder, and their vectors where they lie on disk."""
+
+    image_ids: Ints  # (N,), ordered by sha256
+    take: Take  # gives the centred unit vectors at positions
+
+
+def open_directions(
+    workspace: Workspace, session: Session, encoder: Encoder, *, among: AbstractSet[int] | None = None
+) -> Directions:
+    """The images that `encoder` has seen, only those `among` a set if one is given, centred on their own mean.
+
+    Raises:
+        IntegrityError: vectors are missing on disk, or hold NaN.
+    """
+    stored = vectors.VectorFile(workspace.vectors_dir, encoder).open(session)
+    by_sha256 = select(Embedding.row).join(Image, Image.id == Embedding.image_id).order_by(Image.sha256)
+    rows = np.fromiter(session.scalars(by_sha256.where(Embedding.encoder_id == encoder.id)), dtype=np.int64)
+    if among is not None:
+        rows = rows[np.isin(stored.image_ids[rows], list(among))]
+    mean, inverse_norms = ivf.centre(stored.values, np.sort(rows))
+    return Directions(
+        stored.image_ids[rows],
+        lambda positions: ivf.directions(stored.values, rows[positions], mean, inverse_norms),
+    )

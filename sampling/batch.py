@@ -13,11 +13,13 @@ from sqlalchemy.orm import Session
 
 from curation import duplicates, splits
 from curation.embed import find_encoder
-from curation.index import Index
+from curation.index import open_directions
 from curation.splits import Split
+from sampling import head
+from sampling.head import Settings
 from sampling.planner import Choice, Pool, Slice, choose, rank
 from sampling.recipes import Recipe, parse
-from store import vectors
+from store.arrays import Floats, Ints
 from store.errors import NotFoundError
 from store.schema import (
     Batch,
@@ -111,7 +113,7 @@ def plan(workspace: Workspace, recipe: Recipe) -> PlanSummary:
     with workspace.database.write() as session:
         batch = session.scalar(select(Batch).where(Batch.digest == digest))
         if batch is None:
-            report = {"arms": arms, "pool": len(pool.sha256s)}
+            report = {"arms": arms, "pool": len(pool.eligible) + len(pool.reserve)}
             batch = Batch(
                 digest=digest, recipe=recipe.model_dump(), state=asdict(state), pool=roles.pack(), report=report
             )
@@ -188,29 +190,38 @@ def _look(session: Session, recipe: Recipe) -> tuple[State, Roles, dict[ImageId,
 def _load(workspace: Workspace, session: Session, state: State, roles: Roles) -> Pool:
     """The pool as the planner saw it, ordered by sha256."""
     encoder = session.scalars(select(Encoder).where(Encoder.digest == state.encoder)).one()
-    image_ids, values = vectors.load(workspace.vectors_dir, session, encoder)
-    then = np.isin(image_ids, list(roles.embedded))
-    index = Index(image_ids[then], values[then])
-    ids: list[int] = index.image_ids.tolist()
-    chosen = [i for i, image_id in enumerate(ids) if image_id in roles.eligible]
+    directions = open_directions(workspace, session, encoder, among=roles.embedded)
+    ids: list[int] = directions.image_ids.tolist()
     sha256s = dict(session.execute(select(Image.id, Image.sha256)).all())
     run = session.get(PredictionRun, state.prediction_run) if state.prediction_run else None
-    probabilities = None
-    if run is not None:
-        of_run = select(Prediction.image_id, Prediction.probabilities).where(Prediction.run_id == run.id)
-        predictions = dict(session.execute(of_run).all())
-        rows = [np.frombuffer(predictions[ids[i]], dtype="<f4") for i in chosen]
-        probabilities = np.array(rows, dtype=np.float64).reshape(len(chosen), len(run.classes))
+    settings = None if run is None else run.report.get("settings")
+
+    def positions(images: frozenset[int]) -> Ints:
+        return np.flatnonzero(np.isin(directions.image_ids, list(images)))
+
     return Pool(
-        sha256s=[sha256s[ids[i]] for i in chosen],
-        image_ids=[ids[i] for i in chosen],
-        directions=index.directions[chosen],
-        reserved=np.array([ids[i] in roles.reserved for i in chosen], dtype=np.int64),
-        probabilities=probabilities,
+        sha256s=[sha256s[image_id] for image_id in ids],
+        image_ids=ids,
+        take=directions.take,
+        eligible=positions(roles.eligible - roles.reserved),
+        reserve=positions(roles.reserved),
+        labelled=positions(roles.used),
+        probabilities=None if run is None else _probabilities(session, run, directions.image_ids),
         classes=[] if run is None else run.classes,
-        labelled=index.directions[[i for i, image_id in enumerate(ids) if image_id in roles.used]],
-        slices=_slices(session, state.failure_scan, {ids[i]: at for at, i in enumerate(chosen)}),
+        settings=head.DEFAULT if settings is None else Settings(**settings),
+        slices=_slices(session, state.failure_scan, {image_id: at for at, image_id in enumerate(ids)}),
     )
+
+
+def _probabilities(session: Session, run: PredictionRun, image_ids: Ints) -> Floats:
+    """Of each image `(N, C)`; 0 where the run has none."""
+    result = np.zeros((len(image_ids), len(run.classes)), dtype=np.float32)
+    position_of = {image_id: i for i, image_id in enumerate(image_ids.tolist())}
+    columns = (Prediction.image_id, Prediction.probabilities)
+    for image_id, row in session.execute(select(*columns).where(Prediction.run_id == run.id)):
+        if image_id in position_of:
+            result[position_of[image_id]] = np.frombuffer(row, dtype="<f4")
+    return result
 
 
 def _spoken_for(session: Session, used: set[int]) -> set[int]:

@@ -2,15 +2,21 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
 
-from sampling import diversity, scores
+from curation.joins import Take
+from sampling import recipes, scores
+from sampling.head import Settings, Views
 from sampling.recipes import Recipe
+from sampling.situation import Situation
+from sampling.strategies import regime, strategy_of
 from store.arrays import Floats, Ints, Vectors
 from store.errors import InvalidInputError
 
-_UNCERTAIN_FACTOR = 10  # uncertain picks come from the budget's tenfold most uncertain images
+_SAMPLE = 20_000  # candidates that are asked which pick is nearest
+_ROWS = 1024
 
 
 @dataclass(frozen=True)
@@ -24,16 +30,29 @@ class Slice:
 
 @dataclass(frozen=True)
 class Pool:
-    """What may be chosen, ordered by sha256; arrays are aligned."""
+    """Every embedded image, ordered by sha256, and which of them may be chosen."""
 
     sha256s: list[str]
     image_ids: list[int]
-    directions: Vectors  # (N, D) unit vectors
-    reserved: Ints  # (N,) 1 for images of the val and test reserve, 0 for train
-    probabilities: Floats | None  # (N, C)
+    take: Take  # gives the centred unit vectors at positions
+    eligible: Ints  # positions that nobody labels, for training
+    reserve: Ints  # likewise for val and test
+    labelled: Ints  # positions that are labelled or being labelled
+    probabilities: Floats | None  # (N, C), of what is not eligible perhaps 0
     classes: list[str]
-    labelled: Vectors  # (L, D) unit vectors of what is labelled or being labelled
+    settings: Settings  # of the probe
     slices: list[Slice] = field(default_factory=list)
+
+    @cached_property
+    def views(self) -> Views:
+        """What the probe sees; taken from disk when a strategy asks."""
+        return Views.of(self.take, len(self.image_ids))
+
+    def situation(self, candidates: Ints) -> Situation:
+        """What a strategy looks at."""
+        return Situation(
+            self.views, self.settings, self.labelled, candidates, self.probabilities, classes=len(self.classes)
+        )
 
 
 @dataclass(frozen=True)
@@ -52,34 +71,20 @@ def choose(pool: Pool, recipe: Recipe) -> list[Choice]:
     Raises:
         InvalidInputError: an arm has fewer images than it should choose, or needs predictions.
     """
-    generator = np.random.default_rng(recipe.seed)
-    strategy = recipe.strategy
-    if strategy == "auto":
-        strategy = "coverage" if pool.probabilities is None else "uncertainty"
-    drawn = recipe.budget if strategy == "random" else max(1, round(recipe.budget * recipe.random_share))
+    if isinstance(recipe.strategy, recipes.Random):
+        everything = np.sort(np.concatenate([pool.eligible, pool.reserve]))
+        _check(len(everything), recipe.budget, "at random")
+        return _draw(everything, recipe.budget, recipe.seed)
+    drawn = max(1, round(recipe.budget * recipe.random_share))
     informed = recipe.budget - drawn
-    reserve, rest = np.flatnonzero(pool.reserved), np.flatnonzero(pool.reserved == 0)
-    if strategy == "random":
-        reserve = np.arange(len(pool.sha256s))
-    _check(len(reserve), drawn, "at random" + ("" if strategy == "random" else " from the val and test reserve"))
-    _check(len(rest), informed, "for training")
-    choices = []
-    if informed and strategy == "coverage":
-        choices = _cover(pool, rest, informed, recipe.seed)
-    elif informed:
-        if pool.probabilities is None:
-            raise InvalidInputError(
-                f"The strategy uncertainty needs predictions of {recipe.model!r}. "
-                "Run: winnow predictions probe VERSION, or plan with --strategy coverage."
-            )
-        choices = _grow_slices(pool, rest, round(recipe.budget * recipe.slice_share))[:informed]
-        taken = {choice.position for choice in choices}
-        open_ = np.array([i for i in rest.tolist() if i not in taken], dtype=np.int64)
-        choices += _question(pool, open_, informed - len(choices), recipe.seed)
-    for position in generator.choice(reserve, size=drawn, replace=False).tolist():
-        why = f"Drawn at random from {len(reserve)} images, so that accuracy measured on it is honest."
-        choices.append(Choice(position, "random", 0.0, why))
-    return choices
+    _check(len(pool.reserve), drawn, "at random from the val and test reserve")
+    _check(len(pool.eligible), informed, "for training")
+    choices: list[Choice] = []
+    if pool.probabilities is not None:
+        choices = _grow_slices(pool, round(recipe.budget * recipe.slice_share))[:informed]
+    taken = np.array([choice.position for choice in choices], dtype=np.int64)
+    choices += _inform(pool, recipe, np.setdiff1d(pool.eligible, taken), informed - len(choices))
+    return choices + _draw(pool.reserve, drawn, recipe.seed)
 
 
 def rank(choices: Sequence[Choice]) -> list[Choice]:
@@ -101,54 +106,47 @@ def _check(available: int, wanted: int, what: str) -> None:
         )
 
 
-def _cover(pool: Pool, candidates: Ints, k: int, seed: int) -> list[Choice]:
-    """One typical image from each of as many clusters as there are labelled images and picks together."""
+def _draw(candidates: Ints, k: int, seed: int) -> list[Choice]:
+    why = f"Drawn at random from {len(candidates)} images, so that accuracy measured on it is honest."
+    drawn = np.random.default_rng(seed).choice(candidates, size=k, replace=False)
+    return [Choice(position, "random", 0.0, why) for position in drawn.tolist()]
+
+
+def _inform(pool: Pool, recipe: Recipe, candidates: Ints, k: int) -> list[Choice]:
+    """What the strategy chooses, with what each pick stands for."""
     if k == 0:
         return []
-    together = np.concatenate([pool.labelled, pool.directions[candidates]])
-    clusters = diversity.partition(together, len(pool.labelled) + k, seed=seed)
-    covered = np.bincount(clusters.of_each[: len(pool.labelled)], minlength=len(clusters.sizes))
-    of_candidates = diversity.Clusters(clusters.of_each[len(pool.labelled) :], clusters.sizes)
-    typical = diversity.typicality(pool.directions[candidates], of_candidates)
-    chosen = diversity.best_of_each(of_candidates, typical, k, avoid=covered)
-    return [
-        Choice(
-            int(candidates[i]),
-            "diverse",
-            float(typical[i]),
-            f"Typical of {clusters.sizes[clusters.of_each[len(pool.labelled) + i]]} images that look alike"
-            f"{_nearest(pool, int(candidates[i]))}.",
-        )
-        for i in chosen.tolist()
-    ]
+    situation = pool.situation(candidates)
+    strategy = regime(situation) if isinstance(recipe.strategy, recipes.Auto) else recipe.strategy
+    positions = strategy_of(strategy)(situation, k, recipe.seed)
+    stood_for = _stood_for(situation.seen, positions, candidates)
+    nearest = _nearest(pool, positions)
+    choices = []
+    for position, count, beside in zip(positions.tolist(), stood_for.tolist(), nearest, strict=True):
+        if strategy.arm == "uncertain":
+            score, torn = _torn(pool, position)
+            why = f"The model is torn between {torn}; stands for about {count} images{beside}."
+        else:
+            score = count / len(candidates)
+            why = f"Typical of about {count} images that look alike{beside}."
+        choices.append(Choice(position, strategy.arm, score, why))
+    return choices
 
 
-def _question(pool: Pool, candidates: Ints, k: int, seed: int) -> list[Choice]:
-    """The most uncertain image of each region among the most uncertain tenfold.
-
-    Citovsky et al. 2021 (Cluster-Margin, arXiv 2107.14263), with k-means.
-    """
-    if k == 0 or pool.probabilities is None:
-        return []
-    uncertainty = scores.margin(pool.probabilities[candidates])
-    top = np.lexsort((np.arange(len(candidates)), -uncertainty))[: k * _UNCERTAIN_FACTOR]
-    clusters = diversity.partition(pool.directions[candidates[top]], k, seed=seed)
-    chosen = diversity.best_of_each(clusters, uncertainty[top], k, avoid=np.zeros(len(clusters.sizes), dtype=np.int64))
-    return [
-        Choice(
-            int(candidates[top[i]]),
-            "uncertain",
-            float(uncertainty[top[i]]),
-            f"The model is torn between {_torn(pool, int(candidates[top[i]]))}; "
-            f"stands for {clusters.sizes[clusters.of_each[i]]} such images{_nearest(pool, int(candidates[top[i]]))}.",
-        )
-        for i in chosen.tolist()
-    ]
+def _stood_for(seen: Vectors, positions: Ints, candidates: Ints) -> Ints:
+    """For each pick how many of the candidates are nearest to it, extrapolated from a sample of them."""
+    sample = candidates[np.random.default_rng(0).permutation(len(candidates))[:_SAMPLE]]
+    counts = np.zeros(len(positions))
+    for start in range(0, len(sample), _ROWS):
+        nearest = (seen[sample[start : start + _ROWS]] @ seen[positions].T).argmax(axis=1)
+        counts += np.bincount(nearest, minlength=len(positions))
+    extrapolated: Ints = np.maximum(np.rint(counts * len(candidates) / len(sample)), 1).astype(np.int64)
+    return extrapolated
 
 
-def _grow_slices(pool: Pool, candidates: Ints, k: int) -> list[Choice]:
+def _grow_slices(pool: Pool, k: int) -> list[Choice]:
     """The most uncertain images of each failure cluster, clusters in turn, the highest lift first."""
-    allowed = set(candidates.tolist())
+    allowed = set(pool.eligible.tolist())
     uncertainty = np.zeros(len(pool.sha256s)) if pool.probabilities is None else scores.margin(pool.probabilities)
     queues = [
         (one, sorted((i for i in one.members.tolist() if i in allowed), key=lambda i: (-uncertainty[i], i)))
@@ -165,14 +163,21 @@ def _grow_slices(pool: Pool, candidates: Ints, k: int) -> list[Choice]:
     return choices
 
 
-def _torn(pool: Pool, position: int) -> str:
-    assert pool.probabilities is not None  # noqa: S101  the caller has looked
-    first, second = np.argsort(-pool.probabilities[position], kind="stable")[:2].tolist()
+def _torn(pool: Pool, position: int) -> tuple[float, str]:
+    """How torn the model is, from 0 to 1, and between which classes."""
+    assert pool.probabilities is not None  # noqa: S101  strategies of this arm refuse to choose without
     row = pool.probabilities[position]
-    return f"{pool.classes[first]} ({row[first]:.2f}) and {pool.classes[second]} ({row[second]:.2f})"
+    first, second = np.argsort(-row, kind="stable")[:2].tolist()
+    between = f"{pool.classes[first]} ({row[first]:.2f}) and {pool.classes[second]} ({row[second]:.2f})"
+    return float(1 - (row[first] - row[second])), between
 
 
-def _nearest(pool: Pool, position: int) -> str:
+def _nearest(pool: Pool, positions: Ints) -> list[str]:
+    """For each pick how near the nearest labelled image is, to end a sentence with."""
     if len(pool.labelled) == 0:
-        return "; nothing is labelled yet"
-    return f"; the nearest labelled image has a cosine of {(pool.labelled @ pool.directions[position]).max():.2f}"
+        return ["; nothing is labelled yet"] * len(positions)
+    picked, nearest = pool.take(positions), np.full(len(positions), -1.0)
+    for start in range(0, len(pool.labelled), _ROWS):
+        cosines = pool.take(pool.labelled[start : start + _ROWS]) @ picked.T
+        nearest = np.maximum(nearest, cosines.max(axis=0))
+    return [f"; the nearest labelled image has a cosine of {cosine:.2f}" for cosine in nearest.tolist()]

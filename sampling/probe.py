@@ -2,21 +2,23 @@
 
 import hashlib
 import json
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 import numpy as np
 from sqlalchemy import insert, select
+from sqlalchemy.orm import Session
 
 from curation import splits
-from curation.index import open_index
-from store.arrays import Floats, Ints, Vectors
-from store.errors import InvalidInputError, NotFoundError
-from store.schema import Image, Label, Prediction, PredictionRun, Version, VersionItem
+from curation.embed import find_encoder
+from curation.index import open_directions
+from sampling import head
+from sampling.head import Views
+from store.arrays import Ints
+from store.errors import NotFoundError
+from store.schema import Encoder, Image, Label, Prediction, PredictionRun, Version, VersionItem
 from store.workspace import Workspace
 
 MODEL = "probe"
-_INVERSE_PENALTY = 10.0  # scikit-learn's C on unit vectors; on solar cells 1 and 100 are no better at 40–320 labels
-_FOLDS = 5
 
 
 @dataclass(frozen=True)
@@ -30,47 +32,6 @@ class ProbeSummary:
     classes: list[str]
 
 
-def fit_predict(train: Vectors, targets: Ints, pool: Vectors, *, classes: int) -> Floats:
-    """Train on unit vectors `(N, D)` with targets `(N,)` in `range(classes)`; probabilities `(M, classes)` for `pool`.
-
-    A class without a training image gets probability 0.
-
-    Raises:
-        InvalidInputError: fewer than two classes have images.
-    """
-    from sklearn.linear_model import LogisticRegression
-
-    present = np.unique(targets)
-    if len(present) < 2:
-        raise InvalidInputError(
-            f"The probe needs images of two classes or more; these {len(targets)} hold {len(present)}. Label more."
-        )
-    head = LogisticRegression(C=_INVERSE_PENALTY, max_iter=1000).fit(train, targets)
-    probabilities = np.zeros((len(pool), classes))
-    probabilities[:, present] = head.predict_proba(pool)
-    return probabilities
-
-
-def out_of_fold(vectors: Vectors, targets: Ints, components: Ints, *, classes: int) -> Floats | None:
-    """Each image's probabilities by a probe that saw neither it nor what it is tied to: `(N, classes)`.
-
-    Stratified, five folds at most. None where a class is in a single component `(N,)`, which no fold
-    can both learn and judge.
-    """
-    from sklearn.model_selection import StratifiedGroupKFold
-
-    folds = min([_FOLDS, *(len(np.unique(components[targets == target])) for target in np.unique(targets))])
-    if folds < 2:
-        return None
-    probabilities = np.zeros((len(vectors), classes))
-    splitter = StratifiedGroupKFold(folds, shuffle=True, random_state=0)
-    for seen, unseen in splitter.split(vectors, targets, components):
-        if len(np.unique(targets[seen])) < 2:
-            return None
-        probabilities[unseen] = fit_predict(vectors[seen], targets[seen], vectors[unseen], classes=classes)
-    return probabilities
-
-
 def train(workspace: Workspace, version: str) -> ProbeSummary:
     """Train on a version's train split and predict every embedded image; the same version again is a no-op.
 
@@ -80,8 +41,8 @@ def train(workspace: Workspace, version: str) -> ProbeSummary:
         NotFoundError: there is no such version, or its images are not embedded.
         InvalidInputError: its train split holds fewer than two classes.
     """
-    encoder, index = open_index(workspace)
     with workspace.database.read() as session:
+        encoder = find_encoder(session)
         row = session.get(Version, version)
         if row is None:
             raise NotFoundError(f"There is no version {version}. See: winnow version list.")
@@ -93,42 +54,43 @@ def train(workspace: Workspace, version: str) -> ProbeSummary:
                 .where(VersionItem.version_id == version, VersionItem.split == "train")
             ).all()
         )
-        digest = hashlib.sha256(json.dumps([MODEL, _INVERSE_PENALTY, version, encoder.digest]).encode()).hexdigest()
-        sha256_of = dict(session.execute(select(Image.id, Image.sha256)).all())
-        images = hashlib.sha256("".join(sha256_of[image_id] for image_id in index.image_ids.tolist()).encode())
-        digest = hashlib.sha256(f"{digest}{images.hexdigest()}".encode()).hexdigest()
+        directions = open_directions(workspace, session, encoder)
+        digest = _digest(session, version, encoder, directions.image_ids)
         catalog = splits.read(session)
-        component_of: dict[int, int] = dict(zip(catalog.image_ids, catalog.components.tolist(), strict=True))
         done = session.scalar(select(PredictionRun.id).where(PredictionRun.digest == digest))
-    positions = np.array(
-        [i for i, image_id in enumerate(index.image_ids.tolist()) if image_id in values], dtype=np.int64
-    )
+    image_ids: list[int] = directions.image_ids.tolist()
+    labelled = np.array([i for i, image_id in enumerate(image_ids) if image_id in values], dtype=np.int64)
     if done is None:
-        targets = np.array([classes.index(values[int(index.image_ids[i])]) for i in positions], dtype=np.int64)
-        learnt = index.directions[positions]
-        probabilities = fit_predict(learnt, targets, index.directions, classes=len(classes))
-        tied = np.array([component_of[int(index.image_ids[i])] for i in positions], dtype=np.int64)
-        unseen = out_of_fold(learnt, targets, tied, classes=len(classes))
+        component_of: dict[int, int] = dict(zip(catalog.image_ids, catalog.components.tolist(), strict=True))
+        targets = np.array([classes.index(values[image_ids[i]]) for i in labelled], dtype=np.int64)
+        tied = np.array([component_of[image_ids[i]] for i in labelled], dtype=np.int64)
+        views = Views.of(directions.take, len(image_ids))
+        settings = head.choose_settings(views, labelled, targets, tied, classes=len(classes))
+        probabilities = head.probabilities(views, labelled, targets, classes=len(classes), settings=settings)
+        unseen = head.out_of_fold(views, labelled, targets, tied, classes=len(classes), settings=settings)
         if unseen is not None:
-            probabilities[positions] = unseen
+            probabilities[labelled] = unseen
+        report = {
+            "trained_on": len(labelled),
+            "encoder": encoder.digest,
+            "out_of_fold": unseen is not None,
+            "settings": asdict(settings),
+        }
         with workspace.database.write() as session:
-            run = PredictionRun(
-                model=MODEL,
-                digest=digest,
-                classes=classes,
-                version_id=version,
-                report={
-                    "trained_on": len(positions),
-                    "encoder": encoder.digest,
-                    "out_of_fold": unseen is not None,
-                },
-            )
+            run = PredictionRun(model=MODEL, digest=digest, classes=classes, version_id=version, report=report)
             session.add(run)
             session.flush()
             done = run.id
             rows = [
                 {"run_id": done, "image_id": image_id, "probabilities": row.astype("<f4").tobytes()}
-                for image_id, row in zip(index.image_ids.tolist(), probabilities, strict=True)
+                for image_id, row in zip(image_ids, probabilities, strict=True)
             ]
             session.execute(insert(Prediction), rows)
-    return ProbeSummary(done, version, len(positions), len(index.image_ids), classes)
+    return ProbeSummary(done, version, len(labelled), len(image_ids), classes)
+
+
+def _digest(session: Session, version: str, encoder: Encoder, image_ids: Ints) -> str:
+    """What a run depends on: how a head is trained, on which labels, and what it predicts."""
+    sha256_of = dict(session.execute(select(Image.id, Image.sha256)).all())
+    images = hashlib.sha256("".join(sha256_of[image_id] for image_id in image_ids.tolist()).encode()).hexdigest()
+    return hashlib.sha256(json.dumps([MODEL, head.REVISION, version, encoder.digest, images]).encode()).hexdigest()

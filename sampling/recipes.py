@@ -1,13 +1,53 @@
 """A recipe says completely how to choose a batch; the same catalog and recipe give the same batch."""
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from store.errors import InvalidInputError, NotFoundError
 
-Strategy = Literal["auto", "coverage", "uncertainty", "random"]
+
+class _Strategy(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    arm: ClassVar[Literal["uncertain", "diverse"]] = "diverse"  # of what it chooses
+
+
+class Auto(_Strategy):
+    """Coverage while there are next to no labels, after that what makes the model surest."""
+
+    name: Literal["auto"] = "auto"
+
+
+class Random(_Strategy):
+    """All at random, from every split."""
+
+    name: Literal["random"] = "random"
+
+
+class TypiClust(_Strategy):
+    """A typical image of each cluster, those without a label first (Hacohen et al. 2022, arXiv 2202.02794)."""
+
+    name: Literal["typiclust"] = "typiclust"
+
+
+class ClusterMargin(_Strategy):
+    """The most uncertain image of each cluster of the most uncertain ones (Citovsky et al. 2021, arXiv 2107.14263)."""
+
+    arm = "uncertain"
+    name: Literal["cluster-margin"] = "cluster-margin"
+    factor: int = Field(default=10, ge=1, description="How many uncertain images are clustered for each pick.")
+
+
+class Variance(_Strategy):
+    """What makes the model surest of all it is unsure of: V-optimal design by Fisher information."""
+
+    arm = "uncertain"
+    name: Literal["variance"] = "variance"
+
+
+Strategy = Annotated[Auto | Random | TypiClust | ClusterMargin | Variance, Field(discriminator="name")]
 
 
 class Recipe(BaseModel):
@@ -16,10 +56,7 @@ class Recipe(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     budget: int = Field(gt=0, description="Images to choose.")
-    strategy: Strategy = Field(
-        default="auto",
-        description="auto: coverage while there are no predictions, uncertainty with diversity after that.",
-    )
+    strategy: Strategy = Field(default=Auto(), description="A name, or a mapping of `name` and settings.")
     random_share: float = Field(
         default=0.1, gt=0, le=1, description="Share of the budget drawn at random from the val and test reserve."
     )
@@ -28,6 +65,11 @@ class Recipe(BaseModel):
     )
     model: str = Field(default="probe", description="Whose newest predictions say what is uncertain.")
     seed: int = Field(default=0, ge=0, description="Of everything drawn at random.")
+
+    @field_validator("strategy", mode="before")
+    @classmethod
+    def _by_name(cls, value: Any) -> Any:
+        return {"name": value} if isinstance(value, str) else value
 
 
 def parse(values: dict[str, Any]) -> Recipe:

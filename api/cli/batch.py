@@ -1,12 +1,15 @@
 """`winnow batch`: which images are labelled next, why, and the proof that the choice repeats."""
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from api.cli import console
 from api.cli.console import AsJson
+
+if TYPE_CHECKING:
+    from sampling.backtest import Backtest
 
 app = typer.Typer(no_args_is_help=True, help="Which images are labelled next, and why.")
 
@@ -17,7 +20,7 @@ def plan(
     recipe: Annotated[Path | None, typer.Argument(metavar="[RECIPE.yaml]", help="Options given here win.")] = None,
     *,
     budget: Annotated[int | None, typer.Option(help="Images to choose.")] = None,
-    strategy: Annotated[str | None, typer.Option(help="auto, coverage, uncertainty or random.")] = None,
+    strategy: Annotated[str | None, typer.Option(help="auto, random, typiclust, cluster-margin or variance.")] = None,
     random_share: Annotated[float | None, typer.Option(help="Share drawn at random for val and test.")] = None,
     seed: Annotated[int | None, typer.Option(help="Of everything drawn at random.")] = None,
     as_json: AsJson = False,
@@ -58,3 +61,97 @@ def replay(context: typer.Context, batch_id: int, as_json: AsJson = False) -> No
             "vectors, splits or the version of Winnow are not what they were."
         )
     console.emit({**vars(done), "same": True}, [f"Batch {batch_id} replays as {done.recorded}."], as_json=as_json)
+
+
+@app.command()
+def simulate(
+    context: typer.Context,
+    *,
+    labels: Annotated[
+        Path | None, typer.Option(help="CSV, JSONL or Parquet with uri and label; by default the accepted labels.")
+    ] = None,
+    taxonomy: Annotated[str | None, typer.Option(help="Of the accepted labels, when several have some.")] = None,
+    strategy: Annotated[list[str] | None, typer.Option(help="One to replay; may be given several times.")] = None,
+    budgets: Annotated[str, typer.Option(help="Labels after each round.")] = "20,50,100,200,300",
+    seeds: Annotated[int, typer.Option(min=1, help="Repetitions, each with test images of its own.")] = 10,
+    encoder: Annotated[str | None, typer.Option(help="Whose vectors; by default as in: winnow search.")] = None,
+    plot: Annotated[Path | None, typer.Option(help="Write the curves as a PNG.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """How many labels would each strategy have needed? Replayed on images that are labelled already."""
+    from sampling.backtest import backtest
+
+    names = list(dict.fromkeys(strategy or ("auto", "random")))
+    with console.progress_bar("rounds") as advance:
+        done = backtest(
+            console.workspace(context),
+            strategies=names,
+            budgets=_numbers(budgets),
+            seeds=seeds,
+            label_file=labels,
+            taxonomy=taxonomy,
+            encoder=encoder,
+            on_progress=advance,
+        )
+    if plot is not None:
+        from sampling import curves
+
+        curves.plot(done.curves, plot, title=f"{done.images} images, {len(done.classes)} classes, {done.encoder}")
+    console.emit(_curves(done), _told(done, plot), as_json=as_json)
+
+
+def _numbers(text: str) -> list[int]:
+    from store.errors import InvalidInputError
+
+    try:
+        return [int(part) for part in text.split(",")]
+    except ValueError as error:
+        raise InvalidInputError(f"--budgets {text} is not a list of numbers, such as 20,50,100.") from error
+
+
+def _curves(done: "Backtest") -> dict[str, Any]:
+    return {
+        "encoder": done.encoder,
+        "images": done.images,
+        "classes": done.classes,
+        "unknown": done.unknown,
+        "not_embedded": done.not_embedded,
+        "curves": [
+            {
+                "strategy": curve.strategy,
+                "budgets": curve.budgets,
+                "accuracy": curve.accuracy.tolist(),
+                "standard_error": curve.standard_error.tolist(),
+                "seeds": len(curve.runs),
+            }
+            for curve in done.curves
+        ],
+        "labels_needed": done.needed,
+    }
+
+
+def _told(done: "Backtest", plot: Path | None) -> list[str]:
+    budgets = done.curves[0].budgets
+    rows = [
+        (
+            curve.strategy,
+            *(f"{mean:.3f} ± {error:.3f}" for mean, error in zip(curve.accuracy, curve.standard_error, strict=True)),
+        )
+        for curve in done.curves
+    ]
+    lines = [
+        f"{done.images} images of {len(done.classes)} classes, by their vectors of {done.encoder}. Accuracy of the "
+        f"probe (± standard error over {len(done.curves[0].runs)} seeds) after so many labels:",
+        *console.table(("labels", *map(str, budgets)), rows),
+    ]
+    for name, needed in done.needed.items():
+        if name != "random":
+            wanted = "more than that" if needed is None else f"about {needed:.0f}"
+            lines.append(f"For what random reached with {budgets[-1]}, {name} needed {wanted}.")
+    if done.unknown:
+        lines.append(f"{len(done.unknown)} uris are in no catalog and were left out, such as {done.unknown[0]}.")
+    if done.not_embedded:
+        lines.append(f"{done.not_embedded} labelled images have no vector of {done.encoder} and were left out.")
+    if plot is not None:
+        lines.append(f"Curves: {plot}")
+    return lines

@@ -9,9 +9,11 @@ from sqlalchemy import select
 from api.demo import people
 from api.demo.solar_cells import Collection
 from curation import duplicates, splits
-from curation.index import open_index
-from sampling.probe import fit_predict
-from store.arrays import Bools, Floats, Ints
+from curation.embed import find_encoder
+from curation.index import open_directions
+from sampling import head
+from sampling.head import Views
+from store.arrays import Bools, Ints
 from store.schema import ImageId, Prediction, PredictionRun, Sighting
 from store.workspace import Workspace
 
@@ -74,16 +76,15 @@ def score_probe(workspace: Workspace, collection: Collection, *, run_id: int, tr
             for member in members
             if member.image_id != representative
         }
-    _, index = open_index(workspace)
-    ids = [ImageId(image_id) for image_id in index.image_ids.tolist()]
+        directions = open_directions(workspace, session, find_encoder(session))
+    ids = [ImageId(image_id) for image_id in directions.image_ids.tolist()]
     held_out = np.array([split_of[image_id] == "test" and image_id not in copies for image_id in ids])
     trainable = np.flatnonzero([split_of[image_id] == "train" and image_id not in copies for image_id in ids])
     truth = np.array([classes.index("defective" if probability[i] > 0.5 else "functional") for i in ids])
     answers = np.array([predicted[image_id] for image_id in ids])
     bought = _bought_labels(ids, probability, classes)
-    random = [
-        _accuracy(index.directions, bought, truth, held_out, chosen) for chosen in _draws(trainable, bought, trained_on)
-    ]
+    views = Views.of(directions.take, len(ids))
+    random = [_accuracy(views, bought, truth, held_out, chosen) for chosen in _draws(trainable, bought, trained_on)]
     return Accuracy(float((answers == truth)[held_out].mean()), int(held_out.sum()), random)
 
 
@@ -123,6 +124,7 @@ def _draws(trainable: Ints, labels: Ints, size: int) -> list[Ints]:
     return draws
 
 
-def _accuracy(directions: Floats, labels: Ints, truth: Ints, held_out: Bools, chosen: Ints) -> float:
-    probabilities = fit_predict(directions[chosen], labels[chosen], directions[held_out], classes=2)
-    return float((probabilities.argmax(axis=1) == truth[held_out]).mean())
+def _accuracy(views: Views, labels: Ints, truth: Ints, held_out: Bools, chosen: Ints) -> float:
+    settings = head.choose_settings(views, chosen, labels[chosen], chosen, classes=2)
+    probabilities = head.probabilities(views, chosen, labels[chosen], classes=2, settings=settings)
+    return float((probabilities.argmax(axis=1) == truth)[held_out].mean())

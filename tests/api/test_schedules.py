@@ -11,7 +11,7 @@ from store.errors import ConflictError, InvalidInputError, NotFoundError
 from store.workspace import Workspace
 
 NOON = datetime(2026, 11, 22, 12, tzinfo=UTC)
-RECIPE = {"budget": 5, "strategy": "coverage"}
+RECIPE = {"budget": 5, "strategy": "typiclust"}
 
 
 @pytest.fixture

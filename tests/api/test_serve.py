@@ -133,7 +133,7 @@ def test_a_workspace_is_served_once(workspace: Workspace, serve: Callable[..., S
 
 @pytest.mark.usefixtures("pool")
 def test_another_process_asks_and_sees(workspace: Workspace, serve: Callable[..., Service]) -> None:
-    schedules.add(workspace, "weekly", cron="0 6 * * 1", recipe={"budget": 5, "strategy": "coverage"})
+    schedules.add(workspace, "weekly", cron="0 6 * * 1", recipe={"budget": 5, "strategy": "typiclust"})
     answer, warning = winnow(workspace, "schedule", "run", "weekly", "--json")
     job_id = json.loads(answer)["job"]
     assert "waits for `winnow serve`" in warning
@@ -153,7 +153,7 @@ def planned_ticks(workspace: Workspace) -> list[datetime]:
 def test_a_killed_service_continues_and_no_tick_is_planned_twice(
     workspace: Workspace, serve: Callable[..., Service]
 ) -> None:
-    schedules.add(workspace, "restless", cron=EVERY_SECOND, recipe={"budget": 5, "strategy": "coverage"})
+    schedules.add(workspace, "restless", cron=EVERY_SECOND, recipe={"budget": 5, "strategy": "typiclust"})
     killed = serve(WINNOW_FAIL_POINT="jobs.planned:2")  # the batch is in the catalog, the job does not know
     assert killed.process.wait(timeout=120) == -signal.SIGKILL
     (interrupted,) = (job.id for job in jobs.recent(workspace) if job.state == "running")

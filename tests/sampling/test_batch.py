@@ -85,7 +85,7 @@ def test_what_is_labelled_or_its_duplicate_is_never_picked(
     for seed in range(10):
         chosen = {
             pick.image_id
-            for strategy in ("coverage", "random")
+            for strategy in ("typiclust", "random")
             for pick in picks(workspace, plan(workspace, budget=20, strategy=strategy, seed=seed).batch_id)
         }
         assert chosen.isdisjoint([ids[i] for i in (0, 1, 2, 4, 5, 7, 8)])
@@ -107,31 +107,5 @@ def test_the_probe_predicts_what_was_embedded_since(workspace: Workspace, ids: l
     second = probe.train(workspace, version.id)
     assert second.run_id != first.run_id
     assert second.predicted == 130
-    chosen = picks(workspace, plan(workspace, strategy="uncertainty").batch_id)
+    chosen = picks(workspace, plan(workspace, strategy="cluster-margin").batch_id)
     assert {pick.arm for pick in chosen} == {"uncertain", "random"}
-
-
-def test_out_of_fold_predictions_have_not_seen_their_image() -> None:
-    """Each image is alone in its direction: only a probe that has seen it could know its class."""
-    targets = np.array([0, 1] * 20)
-    vectors = np.eye(40, dtype=np.float32)
-    alone = np.arange(40)
-    unseen = probe.out_of_fold(vectors, targets, alone, classes=2)
-    assert unseen is not None
-    assert (unseen.argmax(axis=1) == targets).mean() < 0.8
-    assert (probe.fit_predict(vectors, targets, vectors, classes=2).argmax(axis=1) == targets).all()
-    assert probe.out_of_fold(vectors[:3], targets[:3], alone[:3], classes=2) is None
-
-
-def test_no_fold_learns_a_scene_that_it_judges() -> None:
-    """Frames of one scene are alike and mislabelled together: only a probe that saw a frame says as they do."""
-    scenes = np.repeat(np.arange(10), 4)
-    generator = np.random.default_rng(0)
-    vectors = np.eye(10, dtype=np.float32)[scenes] + generator.normal(scale=0.01, size=(40, 10)).astype(np.float32)
-    targets = scenes % 2
-    grouped = probe.out_of_fold(vectors, targets, scenes, classes=2)
-    mixed = probe.out_of_fold(vectors, targets, np.arange(40), classes=2)
-    assert grouped is not None
-    assert mixed is not None
-    assert (mixed.argmax(axis=1) == targets).mean() > 0.95
-    assert (grouped.argmax(axis=1) == targets).mean() < 0.8

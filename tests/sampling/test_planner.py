@@ -8,22 +8,29 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sampling import diversity, scores
+from sampling.head import DEFAULT
 from sampling.planner import Choice, Pool, Slice, choose, rank
 from sampling.recipes import parse
 from store.errors import InvalidInputError
 
 
 def pool(count: int, *, reserved: int = 0, seed: int = 0, **changes: Any) -> Pool:
-    """`count` images in random directions, the last `reserved` of them for val and test."""
-    directions = changes.pop("directions", np.random.default_rng(seed).normal(size=(count, 5))).astype(np.float32)
+    """`count` images in random directions that may be chosen, the last `reserved` for val and test; then labelled."""
+    labelled = changes.pop("labelled", np.empty((0, 5)))
+    directions = changes.pop("directions", np.random.default_rng(seed).normal(size=(count, 5)))
+    if len(labelled):
+        directions = np.concatenate([directions, labelled])
+    unit = (directions / np.linalg.norm(directions, axis=1, keepdims=True)).astype(np.float32)
     values: dict[str, Any] = {
-        "sha256s": [f"{i:064d}" for i in range(count)],
-        "image_ids": list(range(1, count + 1)),
-        "directions": directions / np.linalg.norm(directions, axis=1, keepdims=True),
-        "reserved": (np.arange(count) >= count - reserved).astype(np.int64),
+        "sha256s": [f"{i:064d}" for i in range(len(unit))],
+        "image_ids": list(range(1, len(unit) + 1)),
+        "take": lambda positions: unit[positions],
+        "eligible": np.arange(count - reserved),
+        "reserve": np.arange(count - reserved, count),
+        "labelled": np.arange(count, len(unit)),
         "probabilities": None,
         "classes": ["cat", "dog"],
-        "labelled": np.empty((0, directions.shape[1]), dtype=np.float32),
+        "settings": DEFAULT,
     }
     return Pool(**(values | changes))
 
@@ -68,7 +75,7 @@ def test_uncertainty_takes_the_torn_ones_and_says_between_what() -> None:
     probabilities[[3, 30]] = [0.52, 0.48]
     heaps = np.eye(2).repeat(20, axis=0) + np.arange(40)[:, None] / 1000
     where = pool(40, reserved=5, probabilities=probabilities, directions=heaps)
-    choices = choose(where, parse({"budget": 3, "random_share": 0.33}))
+    choices = choose(where, parse({"budget": 3, "random_share": 0.33, "strategy": "cluster-margin"}))
     picked = {choice.position: choice for choice in choices if choice.arm == "uncertain"}
     assert set(picked) == {3, 30}
     assert "torn between cat (0.52) and dog (0.48)" in picked[3].why
@@ -91,7 +98,7 @@ def test_slices_get_their_share_the_worst_first() -> None:
 @given(
     st.integers(0, 30),
     st.integers(1, 15),
-    st.sampled_from(["auto", "coverage", "uncertainty", "random"]),
+    st.sampled_from(["auto", "typiclust", "cluster-margin", "variance", "random"]),
     st.booleans(),
     st.integers(0, 3),
 )
@@ -102,7 +109,7 @@ def test_every_batch(count: int, budget: int, strategy: str, predicted: bool, se
     where = pool(count, reserved=count // 3, seed=seed, probabilities=probabilities)
     drawn = budget if strategy == "random" else max(1, round(budget * 0.2))
     feasible = count >= budget if strategy == "random" else count // 3 >= drawn and count - count // 3 >= budget - drawn
-    needs_predictions = strategy == "uncertainty" and not predicted and budget > drawn
+    needs_predictions = strategy in ("cluster-margin", "variance") and not predicted and budget > drawn
     if not feasible or needs_predictions:
         with pytest.raises(InvalidInputError, match=r"available / .* requested|needs predictions"):
             choose(where, recipe)
@@ -114,7 +121,7 @@ def test_every_batch(count: int, budget: int, strategy: str, predicted: bool, se
     assert all(choice.why.endswith(".") for choice in choices)
     for choice in choices:
         if strategy != "random":
-            assert where.reserved[choice.position] == (choice.arm == "random")
+            assert (choice.position in where.reserve) == (choice.arm == "random")
     assert sorted(rank(choices), key=str) == sorted(choices, key=str)
 
 

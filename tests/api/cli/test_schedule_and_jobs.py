@@ -13,7 +13,7 @@ from store.workspace import Workspace
 @pytest.fixture
 def recipe(tmp_path: Path) -> str:
     path = tmp_path / "recipe.yaml"
-    path.write_text("budget: 5\nstrategy: coverage\n")
+    path.write_text("budget: 5\nstrategy: typiclust\n")
     return str(path)
 
 
@@ -28,7 +28,7 @@ def test_a_schedule_is_made_listed_paused_asked_and_resumed(workspace: Workspace
     assert made == {
         "name": "weekly",
         "cron": "0 6 * * 1",
-        "recipe": {"budget": 5, "strategy": "coverage"},
+        "recipe": {"budget": 5, "strategy": "typiclust"},
         "paused": False,
     }
     assert say(workspace, "schedule", "list") == {"schedules": [made]}

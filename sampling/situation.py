@@ -1,0 +1,44 @@
+"""What a strategy looks at when it chooses."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from sampling.head import Settings, Views
+from store.arrays import Floats, Ints, Vectors
+from store.errors import InvalidInputError
+
+
+@dataclass(frozen=True)
+class Situation:
+    """Everything there is, what of it is labelled, and what may be chosen. Positions are rows of `views`."""
+
+    views: Views  # of `(N,)` images
+    settings: Settings  # of the probe
+    labelled: Ints  # (L,)
+    candidates: Ints  # (M,), ordered by sha256: ties go to the first
+    probabilities: Floats | None  # (N, C) calibrated; None before there is a model
+    classes: int
+
+    @property
+    def seen(self) -> Vectors:
+        """The vectors `(N, d)` that the probe sees."""
+        return self.views.seen(self.settings)
+
+    def predicted(self) -> Floats:
+        """The probabilities `(N, C)`.
+
+        Raises:
+            InvalidInputError: there are none.
+        """
+        if self.probabilities is None:
+            raise InvalidInputError(
+                "This strategy needs predictions. Run: winnow predictions probe VERSION, or plan with --strategy auto."
+            )
+        return self.probabilities
+
+    @property
+    def doubts(self) -> Floats:
+        """Gini's 1 - Σ p² of everything `(N,)`; 0 where nothing is predicted."""
+        p = self.predicted()
+        return np.asarray(p.sum(axis=1) - np.einsum("ij,ij->i", p, p), dtype=np.float64).clip(min=0)
