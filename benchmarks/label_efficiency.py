@@ -19,7 +19,8 @@ from benchmarks.vectors import encoded
 from sampling import recipes
 from sampling.head import Views
 from sampling.simulate import Curve, area, labels_needed, simulate
-from sampling.strategies import Strategy, with_cold_start
+from sampling.situation import Strategy
+from sampling.strategies import with_cold_start
 from store.arrays import Floats, Ints, Vectors
 
 _BUDGETS = [20, 50, 100, 200, 300, 500, 700, 1000]
@@ -76,7 +77,9 @@ def peers_of(views: Views, targets: Ints, budgets: list[int], seeds: int) -> lis
         path = str(Path(scratch) / "problem.npz")
         np.savez(path, plain=views.plain, smooth=views.smooth, targets=targets)
         root = str(Path(__file__).parents[1])
-        found = peers.run(_SCRIPT, "curves", problem=path, budgets=budgets, seeds=seeds, root=root).result
+        found = peers.run(
+            _SCRIPT, "curves", in_python=peers.python("learners"), problem=path, budgets=budgets, seeds=seeds, root=root
+        ).result
     return [Curve(name, budgets, np.array(runs)) for name, runs in found.items()]
 
 

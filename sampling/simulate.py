@@ -7,8 +7,7 @@ import numpy as np
 
 from sampling import head
 from sampling.head import Views
-from sampling.situation import Situation
-from sampling.strategies import Strategy
+from sampling.situation import Situation, Strategy
 from store.arrays import Floats, Ints
 from store.errors import InvalidInputError
 

@@ -1,6 +1,8 @@
 """What a strategy looks at when it chooses."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TypeAlias
 
 import numpy as np
 
@@ -42,3 +44,7 @@ class Situation:
         """Gini's 1 - Σ p² of everything `(N,)`; 0 where nothing is predicted."""
         p = self.predicted()
         return np.asarray(p.sum(axis=1) - np.einsum("ij,ij->i", p, p), dtype=np.float64).clip(min=0)
+
+
+Strategy: TypeAlias = Callable[[Situation, int, int], Ints]
+"""Chooses k candidates, given a seed: `(situation, k, seed) -> (k,)` positions, in order of choosing."""

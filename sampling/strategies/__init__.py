@@ -1,16 +1,14 @@
 """Ways to choose: functions `(situation, k, seed) -> (k,)` positions, in order of choosing, made from recipes."""
 
 from collections.abc import Callable
-from typing import Any, TypeAlias
+from typing import Any
 
 import numpy as np
 
 from sampling import diversity, recipes, scores
-from sampling.situation import Situation
+from sampling.situation import Situation, Strategy
 from sampling.strategies.variance import least_variance
 from store.arrays import Ints
-
-Strategy: TypeAlias = Callable[[Situation, int, int], Ints]
 
 _COLD = 2  # labels a class, on average, below which a model's doubts are worth nothing
 
