@@ -11,7 +11,7 @@ import numpy as np
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from curation import duplicates, splits
+from curation import duplicates, predictions, splits
 from curation.embed import find_encoder
 from curation.index import Index
 from curation.splits import Split
@@ -197,10 +197,7 @@ def _load(workspace: Workspace, session: Session, state: State, roles: Roles) ->
     run = session.get(PredictionRun, state.prediction_run) if state.prediction_run else None
     probabilities = None
     if run is not None:
-        of_run = select(Prediction.image_id, Prediction.probabilities).where(Prediction.run_id == run.id)
-        predictions = dict(session.execute(of_run).all())
-        rows = [np.frombuffer(predictions[ids[i]], dtype="<f4") for i in chosen]
-        probabilities = np.array(rows, dtype=np.float64).reshape(len(chosen), len(run.classes))
+        probabilities = predictions.read(session, run, [ImageId(ids[i]) for i in chosen]).astype(np.float64)
     return Pool(
         sha256s=[sha256s[ids[i]] for i in chosen],
         image_ids=[ids[i] for i in chosen],

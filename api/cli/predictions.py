@@ -1,5 +1,7 @@
 """`winnow predictions`: what a model says of the pool."""
 
+from dataclasses import asdict
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -10,9 +12,50 @@ from api.cli.console import AsJson
 app = typer.Typer(no_args_is_help=True, help="What a model says of the pool.")
 
 
-@app.callback()
-def main() -> None:
-    """What a model says of the pool."""
+@app.command("import")
+def import_predictions(
+    context: typer.Context,
+    file: Annotated[Path, typer.Argument(help="JSON Lines or Parquet.")],
+    *,
+    model: Annotated[str, typer.Option(help="A name for what made them.")],
+    classes: Annotated[
+        str | None,
+        typer.Option(help="By commas, in the order of the lists; by default those the file or the taxonomy names."),
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Bring what a model of yours says; the same file again changes nothing.
+
+    A row names its image by sha256, image (its id) or uri, and holds one of: probabilities, logits, passes (several
+    lists of probabilities, or of boxes), boxes ({box: [x, y, width, height], class, score}).
+    """
+    from curation.prediction_import import import_file
+
+    names = None if classes is None else classes.split(",")
+    with console.progress_bar("Reading") as advance:
+        done = import_file(console.workspace(context), file, model=model, classes=names, on_progress=advance)
+    passes = f", {done.passes} passes each" if done.passes > 1 else ""
+    lines = [
+        f"Run {done.run} of {done.model}: {done.kind} for {done.imported} images{passes} "
+        f"({', '.join(done.classes[:20])}{', …' if len(done.classes) > 20 else ''})."
+        + (" It was there already." if done.already else "")
+    ]
+    console.emit(asdict(done), lines + [f"  {remark}." for remark in done.remarks], as_json=as_json)
+
+
+@app.command("list")
+def list_predictions(context: typer.Context, as_json: AsJson = False) -> None:
+    """The runs there are, the newest first."""
+    from curation import predictions
+
+    with console.workspace(context).database.read() as session:
+        runs = predictions.list_runs(session)
+    rows = [
+        (run.id, run.model, run.kind, len(run.classes), run.passes, run.images, run.version and run.version[:12])
+        for run in runs
+    ]
+    headings = ("run", "model", "kind", "classes", "passes", "images", "trained on")
+    console.emit({"runs": [asdict(run) for run in runs]}, console.table(headings, rows), as_json=as_json)
 
 
 @app.command()

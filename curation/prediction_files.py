@@ -1,0 +1,80 @@
+"""Files of predictions, JSON Lines or Parquet, read a block of rows at a time."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, TypeAlias
+
+from store.errors import InvalidInputError, NotFoundError
+
+SUFFIXES = (".jsonl", ".parquet")
+
+Row: TypeAlias = tuple[int, dict[str, Any] | None]  # its number, from 1; none: it is no JSON object
+
+_BLOCK = 1024  # rows
+_BLOCK_BYTES = 1 << 24  # and about as much JSON
+
+
+def blocks(path: Path) -> Iterator[list[Row]]:
+    """The rows of a file in order; those of a JSON Lines file are numbered by its lines.
+
+    Raises:
+        NotFoundError: there is no such file.
+        InvalidInputError: it is of another kind, or cannot be read.
+    """
+    if not path.is_file():
+        raise NotFoundError(f"There is no file {path}.")
+    if path.suffix.lower() not in SUFFIXES:
+        raise InvalidInputError(f"{path} is neither {' nor '.join(SUFFIXES)}.")
+    try:
+        yield from (_parquet if path.suffix.lower() == ".parquet" else _json_lines)(path)
+    except (OSError, ValueError) as error:  # pyarrow's are of these
+        raise InvalidInputError(f"{path} cannot be read: {' '.join(str(error).split()).rstrip('.')}.") from error
+
+
+def _json_lines(path: Path) -> Iterator[list[Row]]:
+    block: list[Row] = []
+    size = 0
+    with path.open("rb") as file:
+        for number, line in enumerate(file, start=1):
+            text = line.removeprefix(b"\xef\xbb\xbf") if number == 1 else line
+            if not text.strip():
+                continue
+            block.append((number, _object(text)))
+            size += len(text)
+            if len(block) == _BLOCK or size >= _BLOCK_BYTES:
+                yield block
+                block, size = [], 0
+    if block:
+        yield block
+
+
+def _object(line: bytes) -> dict[str, Any] | None:
+    try:
+        row = json.loads(line)
+    except (ValueError, RecursionError):
+        return None
+    return row if isinstance(row, dict) else None
+
+
+def _parquet(path: Path) -> Iterator[list[Row]]:
+    from pyarrow import parquet
+
+    number = 1
+    with parquet.ParquetFile(path) as file:
+        for batch in file.iter_batches(_BLOCK):
+            columns = [_values(column) for column in batch.columns]
+            names = batch.schema.names
+            yield [(number + i, dict(zip(names, row, strict=True))) for i, row in enumerate(zip(*columns, strict=True))]
+            number += batch.num_rows
+
+
+def _values(column: Any) -> list[Any]:
+    """A column's values: lists of numbers as arrays, which is much faster, all others as Python says them."""
+    from pyarrow import types
+
+    kind = column.type
+    is_list = types.is_list(kind) or types.is_large_list(kind) or types.is_fixed_size_list(kind)
+    if is_list and (types.is_floating(kind.value_type) or types.is_integer(kind.value_type)):
+        return list(column.to_numpy(zero_copy_only=False))
+    return list(column.to_pylist(maps_as_pydicts="lossy"))
