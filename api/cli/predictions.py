@@ -75,3 +75,50 @@ def probe(
         f"predicted {done.predicted} ({', '.join(done.classes)})."
     ]
     console.emit(vars(done), lines, as_json=as_json)
+
+
+@app.command()
+def calibrate(
+    context: typer.Context,
+    *,
+    model: Annotated[str, typer.Option(help="Whose newest predictions.")],
+    taxonomy: Annotated[str | None, typer.Option(help="Whose labels; by default the model's own.")] = None,
+    plot: Annotated[Path | None, typer.Option(help="A .png of confidence against accuracy.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Whether a model's confidence is its accuracy, and how to read its probabilities so that it is."""
+    from curation import predictions
+    from sampling.run_calibration import calibrated
+
+    with console.workspace(context).database.read() as session:
+        run = predictions.newest_run(session, model)
+        calibrator, report = calibrated(session, run, taxonomy=taxonomy)
+        run_id = run.id
+    found = report.calibration
+    if plot is not None:
+        from api import reliability_plot
+
+        reliability_plot.save(plot, found, title=f"{model}, run {run_id}: {found.labels} labels")
+    before, after = (None if curve is None else curve.ece for curve in (found.before, found.after))
+    document = {
+        "run": run_id,
+        "model": model,
+        "calibrator": asdict(calibrator),
+        "labels": found.labels,
+        "ece_before": before,
+        "ece_after": after,
+        "nll": found.nll,
+        "remarks": report.remarks,
+        "plot": None if plot is None else str(plot),
+    }
+    how = f"temperature {calibrator.temperature:.2f}" if calibrator.method == "temperature" else calibrator.method
+    lines = [
+        f"Run {run_id} of {model}, on {found.labels} labels: {how}."
+        + ("" if before is None else f" ECE {before:.3f} as predicted")
+        + ("" if after is None else f", {after:.3f} calibrated (out of fold)")
+        + ("" if before is None else "."),
+        *(f"  {remark}" for remark in report.remarks),
+    ]
+    if found.nll:
+        lines += console.table(("calibrator", "nll"), found.nll.items())
+    console.emit(document, lines, as_json=as_json)
