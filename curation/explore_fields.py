@@ -156,7 +156,7 @@ def _labels(session: Session) -> dict[str, Column]:
 
 def _predictions(session: Session) -> dict[str, Column]:
     """`prediction_MODEL` from the newest run of each model: its likeliest class."""
-    newest = select(func.max(PredictionRun.id)).group_by(PredictionRun.model)
+    newest = select(func.max(PredictionRun.id)).where(PredictionRun.kind == "classes").group_by(PredictionRun.model)
     runs = {run.model: run for run in session.scalars(select(PredictionRun).where(PredictionRun.id.in_(newest)))}
     columns: dict[str, Column] = {}
     for field, model in _field_names("prediction", runs).items():

@@ -5,9 +5,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, TypeAlias
 
+from curation.prediction_checks import KEYS
 from store.errors import InvalidInputError, NotFoundError
 
 SUFFIXES = (".jsonl", ".parquet")
+NAMES = ("sha256", "image", "uri")  # how a row may name its image
 
 Row: TypeAlias = tuple[int, dict[str, Any] | None]  # its number, from 1; none: it is no JSON object
 
@@ -16,7 +18,9 @@ _BLOCK_BYTES = 1 << 24  # and about as much JSON
 
 
 def blocks(path: Path) -> Iterator[list[Row]]:
-    """The rows of a file in order; those of a JSON Lines file are numbered by its lines.
+    """The rows of a file in order, numbered from 1; those of a JSON Lines file by its lines.
+
+    Of a Parquet file only the columns that matter here are read.
 
     Raises:
         NotFoundError: there is no such file.
@@ -28,7 +32,7 @@ def blocks(path: Path) -> Iterator[list[Row]]:
         raise InvalidInputError(f"{path} is neither {' nor '.join(SUFFIXES)}.")
     try:
         yield from (_parquet if path.suffix.lower() == ".parquet" else _json_lines)(path)
-    except (OSError, ValueError) as error:  # pyarrow's are of these
+    except (OSError, ValueError, NotImplementedError) as error:  # pyarrow's are of these
         raise InvalidInputError(f"{path} cannot be read: {' '.join(str(error).split()).rstrip('.')}.") from error
 
 
@@ -62,7 +66,8 @@ def _parquet(path: Path) -> Iterator[list[Row]]:
 
     number = 1
     with parquet.ParquetFile(path) as file:
-        for batch in file.iter_batches(_BLOCK):
+        wanted = [name for name in file.schema_arrow.names if name in (*NAMES, *KEYS)]
+        for batch in file.iter_batches(_BLOCK, columns=wanted):
             columns = [_values(column) for column in batch.columns]
             names = batch.schema.names
             yield [(number + i, dict(zip(names, row, strict=True))) for i, row in enumerate(zip(*columns, strict=True))]

@@ -26,8 +26,9 @@ def import_predictions(
 ) -> None:
     """Bring what a model of yours says; the same file again changes nothing.
 
-    A row names its image by sha256, image (its id) or uri, and holds one of: probabilities, logits, passes (several
-    lists of probabilities, or of boxes), boxes ({box: [x, y, width, height], class, score}).
+    A row names its image by sha256, image (its id) or uri, and holds one of: probabilities or logits (a list in the
+    order of the classes, or an object), passes (several lists of probabilities, or of boxes), boxes (objects with
+    box: x, y, width and height in pixels of the upright image, class, score, and perhaps probabilities).
     """
     from curation.prediction_import import import_file
 

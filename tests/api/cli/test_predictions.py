@@ -150,6 +150,8 @@ def test_boxes_are_not_calibrated(workspace: Workspace, build: Any, tmp_path: Pa
     path = tmp_path / "a.jsonl"
     path.write_text('{"image": 1, "boxes": [{"box": [0, 0, 1, 1], "class": "cat", "score": 0.5}]}')
     assert "boxes for 1 images (cat)" in said(workspace, "predictions", "import", str(path), "--model", "ours")
+    (stage,) = [one for one in winnow(workspace, "status")["stages"] if one["name"] == "Predictions"]
+    assert (stage["count"], stage["detail"]) == (1, "by ours")
     found = winnow(workspace, "predictions", "calibrate", "--model", "ours")
     assert found["remarks"] == ["Run 1 predicts boxes, whose scores are used as they are."]
     assert np.isclose(found["calibrator"]["temperature"], 1)
