@@ -75,11 +75,21 @@ def _parquet(path: Path) -> Iterator[list[Row]]:
 
 
 def _values(column: Any) -> list[Any]:
-    """A column's values: lists of numbers as arrays, which is much faster, all others as Python says them."""
+    """A column's values: numbers in lists as arrays, which is much faster, all others as Python says them."""
+    if _is_list_of_numbers(column.type):
+        return list(column.to_numpy(zero_copy_only=False))
+    if _is_list(column.type) and _is_list_of_numbers(column.type.value_type):
+        return [one if one is None else list(one) for one in column.to_numpy(zero_copy_only=False)]
+    return list(column.to_pylist(maps_as_pydicts="lossy"))
+
+
+def _is_list_of_numbers(kind: Any) -> bool:
     from pyarrow import types
 
-    kind = column.type
-    is_list = types.is_list(kind) or types.is_large_list(kind) or types.is_fixed_size_list(kind)
-    if is_list and (types.is_floating(kind.value_type) or types.is_integer(kind.value_type)):
-        return list(column.to_numpy(zero_copy_only=False))
-    return list(column.to_pylist(maps_as_pydicts="lossy"))
+    return _is_list(kind) and bool(types.is_floating(kind.value_type) or types.is_integer(kind.value_type))
+
+
+def _is_list(kind: Any) -> bool:
+    from pyarrow import types
+
+    return bool(types.is_list(kind) or types.is_large_list(kind) or types.is_fixed_size_list(kind))

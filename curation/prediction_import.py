@@ -169,25 +169,25 @@ def _form(session: Session, path: Path, classes: Sequence[str] | None) -> Form:
             continue
     else:
         raise InvalidInputError(f"No row of {path} holds one of {', '.join(checks.KEYS)}.")
-    return Form(kind, _classes(session, path, classes, of_boxes="boxes" in kind), passes)
-
-
-def _classes(session: Session, path: Path, given: Sequence[str] | None, *, of_boxes: bool) -> list[str]:
-    """The classes that were given, else those the file's objects or boxes name, sorted, else the taxonomy's."""
-    if given is not None:
-        classes = [name.strip() for name in given]
-    else:
-        named: set[str] = set()
-        for block in files.blocks(path):
-            named = named.union(*(checks.names(row) for _, row in block if row is not None))
-            if len(named) > _MOST_CLASSES:
-                raise InvalidInputError(f"{path} names more than {_MOST_CLASSES} classes. Say them: --classes a,b,c.")
-        classes = sorted(named) or _taxonomy_classes(session)
-    if "" in classes or len(set(classes)) != len(classes):
+    of_boxes = "boxes" in kind
+    if classes is None:
+        classes = _named(path) if of_boxes or checks.names(row) else _taxonomy_classes(session)
+    names = list(classes)
+    if not all(_text(name).strip() for name in names) or len(set(names)) != len(names):
         raise InvalidInputError("A class has no name, or two have the same. Say them: --classes a,b,c.")
-    if len(classes) < 2 and not of_boxes:
-        raise InvalidInputError(f"{len(classes)} class is no choice: give the probability of its opposite too.")
-    return classes
+    if len(names) < 2 and not of_boxes:
+        raise InvalidInputError(f"{len(names)} class is no choice: give the probability of its opposite too.")
+    return Form(kind, names, passes)
+
+
+def _named(path: Path) -> list[str]:
+    """The classes that a file's objects or boxes name, sorted."""
+    named: set[str] = set()
+    for block in files.blocks(path):
+        named = named.union(*(checks.names(row) for _, row in block if row is not None))
+        if len(named) > _MOST_CLASSES:
+            raise InvalidInputError(f"{path} names more than {_MOST_CLASSES} classes. Say them: --classes a,b,c.")
+    return sorted(named)
 
 
 def _taxonomy_classes(session: Session) -> list[str]:

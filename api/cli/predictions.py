@@ -32,7 +32,7 @@ def import_predictions(
     """
     from curation.prediction_import import import_file
 
-    names = None if classes is None else classes.split(",")
+    names = None if classes is None else [name.strip() for name in classes.split(",")]
     with console.progress_bar("Reading") as advance:
         done = import_file(console.workspace(context), file, model=model, classes=names, on_progress=advance)
     passes = f", {done.passes} passes each" if done.passes > 1 else ""

@@ -197,7 +197,7 @@ def test_where_classes_come_from(workspace: Workspace, build: Any, tmp_path: Pat
         imported(workspace, lists, classes=None)
     build.taxonomy(["dog", "cat"])
     assert imported(workspace, lists, classes=None).classes == ["dog", "cat"]
-    for bad in (["a", "a"], ["a", ""], ["a"]):
+    for bad in (["a", "a"], ["a", ""], ["a"], ["a", "\ud800"]):
         with pytest.raises(InvalidInputError, match="class"):
             imported(workspace, lists, classes=bad)
 
@@ -223,9 +223,11 @@ def test_parquet_says_what_json_says(workspace: Workspace, build: Any, tmp_path:
         done = imported(workspace, path, model=name)
         assert reasons(done) == {prediction_checks.NO_KIND: [3], prediction_checks.NOT_ONE: [4]}, name
         assert stored(workspace, [1], name)[0, 0].tolist() == pytest.approx([0.2, 0.3, 0.5], rel=1e-3)
-    passes = pa.array([[value, value] if value else None for value in values])
+    passes = pa.array([[values[0], values[1]], [values[0], None], None, [values[1], values[0]]])
     parquet.write_table(pa.table({"image": ids, "passes": passes}), tmp_path / "passes.parquet")
-    assert imported(workspace, tmp_path / "passes.parquet", model="passes").passes == 2
+    done = imported(workspace, tmp_path / "passes.parquet", model="passes")
+    assert reasons(done) == {prediction_checks.NO_NUMBER: [2], prediction_checks.NO_KIND: [3]}
+    assert stored(workspace, [4], "passes")[0].tolist() == [[1, 0, 0], pytest.approx([0.2, 0.3, 0.5])]
 
 
 def box(edges: Any, **values: Any) -> dict[str, Any]:
