@@ -19,6 +19,7 @@ from store.schema import (
     Annotation,
     Annotator,
     Batch,
+    BoxPrediction,
     Campaign,
     DuplicateGroup,
     DuplicateMember,
@@ -246,6 +247,13 @@ def read(session: Session) -> Dashboard:
     )
 
 
+def _predicted(session: Session, run: PredictionRun) -> int:
+    """How many images a run says something of."""
+    if run.kind == "boxes":
+        return _count(session, BoxPrediction, BoxPrediction.run_id == run.id)
+    return _count(session, Prediction, Prediction.run_id == run.id)
+
+
 def _count(session: Session, table: type[Any], *where: "ColumnElement[bool] | InstrumentedAttribute[bool]") -> int:
     return session.scalar(select(func.count()).select_from(table).where(*where)) or 0
 
@@ -290,7 +298,7 @@ def stages(session: Session) -> list[Stage]:
         ),
         Stage(
             "Predictions",
-            _count(session, Prediction, Prediction.run_id == run.id) if run else 0,
+            _predicted(session, run) if run else 0,
             f"by {run.model}" if run else "",
             "curve",
         ),

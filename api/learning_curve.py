@@ -3,12 +3,12 @@
 import math
 from dataclasses import dataclass
 
-import numpy as np
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
+from curation import predictions
 from curation.evaluation import wilson
-from store.schema import Label, Prediction, PredictionRun, Version, VersionItem
+from store.schema import ImageId, Label, Prediction, PredictionRun, Version, VersionItem
 
 
 @dataclass(frozen=True)
@@ -62,16 +62,13 @@ def read(session: Session) -> list[Point]:
 def _score(session: Session, run: PredictionRun, version_id: str) -> tuple[int, int]:
     """Right answers and answers of a run on a version's test images."""
     rows = session.execute(
-        select(Prediction.probabilities, Label.value)
+        select(Prediction.image_id, Label.value)
         .join(VersionItem, VersionItem.image_id == Prediction.image_id)
         .join(Label, Label.id == VersionItem.label_id)
         .where(Prediction.run_id == run.id, VersionItem.version_id == version_id, VersionItem.split == "test")
     ).all()
-    if not rows:
-        return 0, 0
-    probabilities = np.frombuffer(b"".join(row[0] for row in rows), dtype="<f4").reshape(len(rows), -1)
-    answers = np.array(run.classes)[probabilities.argmax(axis=1)]
-    return int(np.count_nonzero(answers == np.array([row[1] for row in rows]))), len(rows)
+    best = predictions.read(session, run, [ImageId(image_id) for image_id, _ in rows]).argmax(axis=1)
+    return sum(run.classes[i] == value for i, (_, value) in zip(best, rows, strict=True)), len(rows)
 
 
 @dataclass(frozen=True)

@@ -3,13 +3,12 @@
 import math
 from dataclasses import dataclass
 
-import numpy as np
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from curation import labels, splits
+from curation import labels, predictions, splits
 from curation.splits import FRACTIONS, Catalog, Split
-from store.errors import InvalidInputError, NotFoundError
+from store.errors import InvalidInputError
 from store.schema import Image, ImageId, Label, Prediction, PredictionRun, Version, VersionItem
 from store.workspace import Workspace
 
@@ -129,11 +128,11 @@ def judge(session: Session, model: str, *, taxonomy: str | None = None) -> Judge
         NotFoundError: the model has no run, or nothing is labelled.
         InvalidInputError: the run names no version and several taxonomies have labels.
     """
-    run = session.scalar(
-        select(PredictionRun).where(PredictionRun.model == model).order_by(PredictionRun.id.desc()).limit(1)
-    )
-    if run is None:
-        raise NotFoundError(f"There are no predictions of {model!r}. See: winnow predictions.")
+    return judge_run(session, predictions.newest_run(session, model), taxonomy=taxonomy)
+
+
+def judge_run(session: Session, run: PredictionRun, *, taxonomy: str | None = None) -> Judgements:
+    """Set one run beside the labels in force, as `judge` does."""
     if taxonomy is None and run.version_id is not None:
         taxonomy = session.get_one(Version, run.version_id).manifest.get("taxonomy")
     taxonomy = labels.the_taxonomy(session, taxonomy).name
@@ -141,21 +140,17 @@ def judge(session: Session, model: str, *, taxonomy: str | None = None) -> Judge
     split_of = dict(zip(catalog.image_ids, splits.settle(catalog), strict=True))
     seen = _learnt_from(session, run, catalog)
     rows = session.execute(
-        select(Label.image_id, Label.value, Prediction.probabilities)
+        select(Label.image_id, Label.value)
         .join(Image, Image.id == Label.image_id)
         .join(Prediction, (Prediction.image_id == Label.image_id) & (Prediction.run_id == run.id))
         .where(Label.id.in_(labels.newest_ids(taxonomy)))
         .order_by(Image.sha256)
     )
+    labelled = [(ImageId(image_id), value) for image_id, value in rows if image_id not in seen]
+    best = predictions.read(session, run, [image_id for image_id, _ in labelled]).argmax(axis=1)
     judged = [
-        Judgement(
-            image_id=ImageId(image_id),
-            split=split_of[ImageId(image_id)],
-            label=value,
-            predicted=run.classes[int(np.frombuffer(probabilities, dtype="<f4").argmax())],
-        )
-        for image_id, value, probabilities in rows
-        if image_id not in seen
+        Judgement(image_id=image_id, split=split_of[image_id], label=value, predicted=run.classes[i])
+        for (image_id, value), i in zip(labelled, best, strict=True)
     ]
     return Judgements(run.id, run.classes, taxonomy, judged)
 

@@ -15,11 +15,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeAlias
 
-import numpy as np
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from curation import labels, uris
+from curation import labels, predictions, uris
 from curation.originals import Original
 from store.errors import NotFoundError
 from store.schema import (
@@ -34,7 +33,6 @@ from store.schema import (
     ImageId,
     Label,
     Pick,
-    Prediction,
     PredictionRun,
     Sighting,
     Task,
@@ -158,20 +156,19 @@ def _labels(session: Session) -> dict[str, Column]:
 
 def _predictions(session: Session) -> dict[str, Column]:
     """`prediction_MODEL` from the newest run of each model: its likeliest class."""
-    newest = select(func.max(PredictionRun.id)).group_by(PredictionRun.model)
+    newest = select(func.max(PredictionRun.id)).where(PredictionRun.kind == "classes").group_by(PredictionRun.model)
     runs = {run.model: run for run in session.scalars(select(PredictionRun).where(PredictionRun.id.in_(newest)))}
     columns: dict[str, Column] = {}
     for field, model in _field_names("prediction", runs).items():
         run = runs[model]
-        rows = session.execute(select(Prediction.image_id, Prediction.probabilities).where(Prediction.run_id == run.id))
-        columns[field] = {image_id: _likeliest(probabilities, run.classes) for image_id, probabilities in rows}
+        image_ids = predictions.predicted(session, run)
+        values = predictions.read(session, run, image_ids)
+        best, highest = values.argmax(axis=1).tolist(), values.max(axis=1).tolist()
+        columns[field] = {
+            image_id: Answer(str(run.classes[i]), chance)
+            for image_id, i, chance in zip(image_ids, best, highest, strict=True)
+        }
     return columns
-
-
-def _likeliest(probabilities: bytes, classes: list[Any]) -> Answer:
-    values = np.frombuffer(probabilities, dtype="<f4")
-    best = int(values.argmax())
-    return Answer(str(classes[best]), float(values[best]))
 
 
 def _duplicates(session: Session) -> dict[str, Column]:

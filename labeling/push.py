@@ -10,15 +10,15 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 from sqlalchemy import select, update
 
+from curation import predictions
 from labeling import campaigns, label_config, label_studio, vendors
 from labeling.campaigns import Terms
 from labeling.label_studio import LabelStudio, RemoteTask
 from store import fail_points
-from store.errors import ConflictError, InvalidInputError, NotFoundError
-from store.schema import Campaign, ImageId, Prediction, PredictionRun, Task
+from store.errors import ConflictError, InvalidInputError
+from store.schema import Campaign, ImageId, Prediction, Task
 from store.workspace import Workspace
 
 _TASKS_PER_REQUEST = 500
@@ -68,7 +68,7 @@ def push(
             terms = campaigns.terms(session, campaign_name)
         if terms.closed:
             raise ConflictError(f"The campaign {campaign_name!r} is closed. Plan a new one.")
-        predictions = _predictions(workspace, terms, predictions_model) if predictions_model else {}
+        suggestions = _suggestions(workspace, terms, predictions_model) if predictions_model else {}
         with label_studio.connect(terms.ls_url, vendors.token(terms.ls_token_reference)) as server:
             project = _project(workspace, server, terms)
             there, found = _settle(workspace, server, project, terms.id)
@@ -80,7 +80,7 @@ def push(
                 chunk = to_send[start : start + _TASKS_PER_REQUEST]
                 _intend(workspace, chunk)
                 fail_points.reach("push.after_intent")
-                server.import_tasks(project, [_task(uid, image_id, image_url, predictions) for uid, image_id in chunk])
+                server.import_tasks(project, [_task(uid, image_id, image_url, suggestions) for uid, image_id in chunk])
                 fail_points.reach("push.after_request")
                 arrived = server.tasks(project, after=last)
                 last = max((task.ls_task_id for task in arrived), default=last)
@@ -168,35 +168,32 @@ def _record(workspace: Workspace, campaign_id: int, there: Sequence[RemoteTask])
 
 
 def _task(
-    uid: str, image_id: ImageId, image_url: Callable[[ImageId], str], predictions: Mapping[ImageId, dict[str, Any]]
+    uid: str, image_id: ImageId, image_url: Callable[[ImageId], str], suggestions: Mapping[ImageId, dict[str, Any]]
 ) -> dict[str, Any]:
     task: dict[str, Any] = {"data": {"uid": uid, "image": image_url(image_id)}}
-    if image_id in predictions:
-        task["predictions"] = [predictions[image_id]]
+    if image_id in suggestions:
+        task["predictions"] = [suggestions[image_id]]
     return task
 
 
-def _predictions(workspace: Workspace, terms: Terms, model: str) -> dict[ImageId, dict[str, Any]]:
+def _suggestions(workspace: Workspace, terms: Terms, model: str) -> dict[ImageId, dict[str, Any]]:
     """The most probable class, the first of equals, as the model's newest run saw each image."""
     with workspace.database.read() as session:
-        newest = select(PredictionRun).where(PredictionRun.model == model).order_by(PredictionRun.id.desc()).limit(1)
-        run = session.scalar(newest)
-        if run is None:
-            raise NotFoundError(f"There are no predictions of a model called {model!r}.")
+        run = predictions.newest_run(session, model)
         unknown = set(run.classes) - {each.name for each in terms.taxonomy.classes}
         if unknown:
             raise InvalidInputError(f"{model!r} predicts {len(unknown)} classes that {terms.taxonomy.name!r} lacks.")
         of_campaign = (
-            select(Prediction.image_id, Prediction.probabilities)
+            select(Prediction.image_id)
             .join(Task, Task.image_id == Prediction.image_id)
             .where(Prediction.run_id == run.id, Task.campaign_id == terms.id)
         )
-        rows = session.execute(of_campaign).all()
-    predictions = {}
-    for image_id, raw in rows:
-        probabilities = np.frombuffer(raw, dtype="<f4")
-        best = int(probabilities.argmax())
-        predictions[ImageId(image_id)] = label_config.prediction(
-            run.classes[best], score=float(probabilities[best]), model_version=f"{model} {run.digest[:8]}"
-        )
-    return predictions
+        image_ids = [ImageId(image_id) for image_id in session.scalars(of_campaign)]
+        probabilities = predictions.read(session, run, image_ids)
+        model_version = f"{model} {run.digest[:8]}"
+        return {
+            image_id: label_config.prediction(
+                run.classes[row.argmax()], score=float(row.max()), model_version=model_version
+            )
+            for image_id, row in zip(image_ids, probabilities, strict=True)
+        }

@@ -3,7 +3,7 @@
 import hashlib
 import json
 import zlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
@@ -11,14 +11,16 @@ import numpy as np
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from curation import duplicates, splits
+from curation import duplicates, predictions, splits
 from curation.embed import find_encoder
 from curation.index import open_directions
 from curation.splits import Split
 from sampling import head
+from sampling.calibration import Calibrator
 from sampling.head import Settings
 from sampling.planner import Choice, Pool, Slice, choose, rank
 from sampling.recipes import Recipe, parse
+from sampling.run_calibration import calibrated
 from store.arrays import Floats, Ints
 from store.errors import NotFoundError
 from store.schema import (
@@ -47,6 +49,7 @@ class State:
     encoder: str  # digest
     prediction_run: int | None
     failure_scan: int | None
+    calibrator: dict[str, Any] | None = None  # what the run's probabilities are corrected by
 
 
 @dataclass(frozen=True)
@@ -166,13 +169,16 @@ def find(session: Session, batch_id: int) -> Batch:
 def _look(session: Session, recipe: Recipe) -> tuple[State, Roles, dict[ImageId, Split]]:
     """What there is to choose from now: one image of each set of duplicates that nobody has labelled."""
     encoder = find_encoder(session)
-    newest_run = select(func.max(PredictionRun.id)).where(PredictionRun.model == recipe.model)
+    of_classes = (PredictionRun.model == recipe.model, PredictionRun.kind == "classes")
+    newest_run = select(PredictionRun).where(*of_classes).order_by(PredictionRun.id.desc()).limit(1)
     newest_scan = (
         select(func.max(FailureScan.id))
         .join(PredictionRun, PredictionRun.id == FailureScan.run_id)
         .where(PredictionRun.model == recipe.model)
     )
-    state = State(encoder.digest, session.scalar(newest_run), session.scalar(newest_scan))
+    run = session.scalar(newest_run)
+    calibrator = None if run is None else asdict(calibrated(session, run)[0])
+    state = State(encoder.digest, None if run is None else run.id, session.scalar(newest_scan), calibrator)
     embedded = set(session.scalars(select(Embedding.image_id).where(Embedding.encoder_id == encoder.id)))
     labelling = select(Campaign.id).where(Campaign.purpose == "labelling")
     used = set(session.scalars(select(Label.image_id)))
@@ -206,21 +212,22 @@ def _load(workspace: Workspace, session: Session, state: State, roles: Roles) ->
         eligible=positions(roles.eligible - roles.reserved),
         reserve=positions(roles.reserved),
         labelled=positions(roles.used),
-        probabilities=None if run is None else _probabilities(session, run, directions.image_ids),
+        probabilities=None if run is None else _probabilities(session, run, state.calibrator, directions.image_ids),
         classes=[] if run is None else run.classes,
         settings=head.DEFAULT if settings is None else Settings(**settings),
         slices=_slices(session, state.failure_scan, {image_id: at for at, image_id in enumerate(ids)}),
     )
 
 
-def _probabilities(session: Session, run: PredictionRun, image_ids: Ints) -> Floats:
-    """Of each image `(N, C)`; 0 where the run has none."""
+def _probabilities(
+    session: Session, run: PredictionRun, calibrator: Mapping[str, Any] | None, image_ids: Ints
+) -> Floats:
+    """Of each image `(N, C)`, calibrated; 0 where the run has none."""
+    there = np.isin(image_ids, predictions.predicted(session, run))
     result = np.zeros((len(image_ids), len(run.classes)), dtype=np.float32)
-    position_of = {image_id: i for i, image_id in enumerate(image_ids.tolist())}
-    columns = (Prediction.image_id, Prediction.probabilities)
-    for image_id, row in session.execute(select(*columns).where(Prediction.run_id == run.id)):
-        if image_id in position_of:
-            result[position_of[image_id]] = np.frombuffer(row, dtype="<f4")
+    result[there] = predictions.read(session, run, [ImageId(image_id) for image_id in image_ids[there].tolist()])
+    if calibrator is not None:
+        result[there] = Calibrator(**calibrator).apply(result[there])
     return result
 
 

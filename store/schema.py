@@ -222,20 +222,32 @@ class PredictionRun(Base):
     id: Mapped[int] = mapped_column(primary_key=True)
     model: Mapped[str] = mapped_column(index=True)
     digest: Mapped[str] = mapped_column(String(64), unique=True)  # of the model and what it saw
+    kind: Mapped[str] = mapped_column(String(8), default="classes", server_default="classes")  # or boxes
     classes: Mapped[list[Any]]
+    passes: Mapped[int] = mapped_column(default=1, server_default="1")  # M: members of an ensemble, or dropout passes
     version_id: Mapped[str | None] = mapped_column(ForeignKey("versions.id"))  # what it was trained on
     report: Mapped[dict[str, Any]]
     created_at: Mapped[datetime] = mapped_column(default=now)
 
 
 class Prediction(Base):
-    """One model version's class probabilities on one image."""
+    """One model version's class probabilities on one image; curation.predictions reads them."""
 
     __tablename__ = "predictions"
 
     run_id: Mapped[int] = mapped_column(ForeignKey("prediction_runs.id"), primary_key=True)
     image_id: Mapped[int] = mapped_column(ForeignKey("images.id"), primary_key=True)
-    probabilities: Mapped[bytes] = mapped_column(LargeBinary)  # (C,) float32, little-endian, in the run's class order
+    probabilities: Mapped[bytes] = mapped_column(LargeBinary)  # (M, C) float32, little-endian, the run's class order
+
+
+class BoxPrediction(Base):
+    """The boxes one model version found in one image."""
+
+    __tablename__ = "box_predictions"
+
+    run_id: Mapped[int] = mapped_column(ForeignKey("prediction_runs.id"), primary_key=True)
+    image_id: Mapped[int] = mapped_column(ForeignKey("images.id"), primary_key=True)
+    passes: Mapped[list[Any]]  # M lists of {"box": [x, y, width, height], "class", "score", "probabilities"?}
 
 
 class FailureScan(Base):

@@ -8,13 +8,13 @@ from sqlalchemy import select
 
 from api.demo import people
 from api.demo.solar_cells import Collection
-from curation import duplicates, splits
+from curation import duplicates, predictions, splits
 from curation.embed import find_encoder
 from curation.index import open_directions
 from sampling import head
 from sampling.head import Views
 from store.arrays import Bools, Ints
-from store.schema import ImageId, Prediction, PredictionRun, Sighting
+from store.schema import ImageId, PredictionRun, Sighting
 from store.workspace import Workspace
 
 _SEEDS = 10
@@ -68,8 +68,9 @@ def score_probe(workspace: Workspace, collection: Collection, *, run_id: int, tr
         split_of = splits.load(session)
         run = session.get_one(PredictionRun, run_id)
         classes = list(run.classes)
-        rows = session.execute(select(Prediction.image_id, Prediction.probabilities).where(Prediction.run_id == run_id))
-        predicted = {image_id: int(np.frombuffer(data, dtype="<f4").argmax()) for image_id, data in rows}
+        image_ids = predictions.predicted(session, run)
+        best = predictions.read(session, run, image_ids).argmax(axis=1).tolist()
+        predicted = dict(zip(image_ids, best, strict=True))
         copies = {
             member.image_id
             for _, representative, members in duplicates.newest_groups(session)

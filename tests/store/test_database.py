@@ -5,9 +5,11 @@ import threading
 from pathlib import Path
 
 import pytest
+from alembic import command
 from alembic.autogenerate import compare_metadata
+from alembic.config import Config
 from alembic.migration import MigrationContext
-from sqlalchemy import select
+from sqlalchemy import create_engine, inspect, select, text
 
 from store import schema
 from store.errors import InvalidInputError
@@ -18,6 +20,31 @@ def test_migrations_end_at_the_schema(workspace: Workspace) -> None:
     with workspace.database.engine.connect() as connection:
         context = MigrationContext.configure(connection, opts={"compare_type": True})
         assert compare_metadata(context, schema.Base.metadata) == []
+
+
+def test_a_run_of_the_second_revision_is_one_of_classes(tmp_path: Path) -> None:
+    """A catalog of 0002 with a run in it is migrated when it is opened, and back."""
+    config = Config()
+    config.set_main_option("script_location", str(Path(schema.__file__).parent / "migrations"))
+    (tmp_path / "home").mkdir()
+    engine = create_engine(f"sqlite:///{tmp_path / 'home' / 'winnow.db'}")
+    with engine.begin() as connection:
+        config.attributes["connection"] = connection
+        command.upgrade(config, "0002")
+        connection.execute(
+            text(
+                "INSERT INTO prediction_runs VALUES (1, 'm', 'd', '[\"a\", \"b\"]', NULL, '{}', '2026-01-01 00:00:00')"
+            )
+        )
+    with open_workspace(tmp_path / "home").database.read() as session:
+        run = session.scalars(select(schema.PredictionRun)).one()
+        assert (run.model, run.classes, run.kind, run.passes) == ("m", ["a", "b"], "classes", 1)
+    with engine.begin() as connection:
+        config.attributes["connection"] = connection
+        command.downgrade(config, "0002")
+        assert "passes" not in {column["name"] for column in inspect(connection).get_columns("prediction_runs")}
+        assert not inspect(connection).has_table("box_predictions")
+    engine.dispose()
 
 
 def test_the_catalog_is_in_wal_mode(workspace: Workspace) -> None:
