@@ -122,6 +122,13 @@ class Program:
         sums = self.matrix @ counts
         return bool(((sums >= self._least - _TOLERANCE) & (sums <= self._most + _TOLERANCE)).all())
 
+    def full(self, counts: Ints) -> Bools:
+        """Kinds `(K,)` of which one more alone would exceed a maximum for good."""
+        growing = (self.matrix >= 0).all(axis=1)
+        sums = (self.matrix @ counts)[growing, None] + self.matrix[growing]
+        exceeds: Bools = np.any(sums > self._most[growing, None] + _TOLERANCE, axis=0)
+        return exceeds
+
     def shortfalls(self, counts: Ints) -> Floats:
         """What exactly these counts `(K,)` lack for each row's least `(R,)`."""
         return np.maximum(self._least - self.matrix @ counts, 0)

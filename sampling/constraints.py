@@ -235,6 +235,7 @@ class _Walk:
         self.chosen += places.tolist()
         self.counts += np.bincount(self._kinds.of_each[places], minlength=len(self.counts))
         self._free_group[self._kinds.group_of_each[places]] = False
+        self._open &= ~self.program.full(self.counts)
 
     def _lose(self, places: Ints) -> None:
         for place in places.tolist():
