@@ -140,6 +140,7 @@ class Program:
         rows: Collection[int] | None = None,
         cost: Floats | None = None,
         elastic: Bools | None = None,
+        exceedable: bool = True,
     ) -> Solution | None:
         """Counts of no less than `at_least` `(K,)` that meet the rows; none if there are none.
 
@@ -148,6 +149,7 @@ class Program:
             rows: Which hold; by default all.
             cost: Of one of each kind `(K,)`, minimised.
             elastic: Rows that may be missed `(R,)`, by as little as possible in total.
+            exceedable: Whether those may be exceeded too, not only fall short.
         """
         from scipy.optimize import Bounds, LinearConstraint, milp
 
@@ -158,10 +160,11 @@ class Program:
         lower = np.where(holds, self._least, -np.inf)
         upper = np.where(holds, self._most, np.inf)
         slack = np.zeros(r) if elastic is None else np.where(elastic, np.inf, 0.0)
+        excess = slack if exceedable else np.zeros(r)
         found = milp(
             np.concatenate([np.zeros(k) if cost is None else cost, np.ones(2 * r)]),
             integrality=np.repeat([1, 0], [k, 2 * r]),
-            bounds=Bounds(np.concatenate([at_least, np.zeros(2 * r)]), np.concatenate([self._capacity, slack, slack])),
+            bounds=Bounds(np.concatenate([at_least, np.zeros(2 * r)]), np.concatenate([self._capacity, slack, excess])),
             constraints=LinearConstraint(
                 self._system,
                 np.concatenate([lower, np.full(len(self._shared), -np.inf)]),

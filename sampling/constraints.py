@@ -182,7 +182,7 @@ class _Walk:
     def shortfalls(self) -> Floats:
         """By how much this walk leaves each row short `(R,)`."""
         lasting = np.array([row.least > -math.inf for row in self.program.rows])
-        best = self.program.solve(self.counts, elastic=lasting) if self._stuck else None
+        best = self.program.solve(self.counts, elastic=lasting, exceedable=False) if self._stuck else None
         if best is not None:
             return best.shortfalls
         return self.program.shortfalls(self.counts)
@@ -300,11 +300,11 @@ def _rows(examples: Ints, taken: Ints, constraints: Constraints) -> list[Row]:
                 offset = of_taken - share * len(taken)
                 text = f"{quota.name} at least {share:.0%}"
                 rows.append(Row(text, of_kinds - share, least=0.0, taken=offset, unit="share"))
-            if quota.most_share < 1:
+            if quota.most_share < 1:  # a minimum for the others
                 share = quota.most_share
-                offset = of_taken - share * len(taken)
+                offset = share * len(taken) - of_taken
                 text = f"{quota.name} at most {share:.0%}"
-                rows.append(Row(text, of_kinds - share, most=0.0, taken=offset, unit="share"))
+                rows.append(Row(text, share - of_kinds, least=0.0, taken=offset, unit="share"))
         if least > 0:
             rows.append(Row(f"{quota.name} at least {least:g}", of_kinds, least=least, taken=of_taken))
         if most < math.inf:
