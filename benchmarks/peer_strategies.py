@@ -92,6 +92,7 @@ class _Known:
     def __init__(self, situation: Any) -> None:
         self._situation = situation
         self.estimator = self
+        self.on_transformed = False
         self.X_training = situation.seen[situation.labelled]
 
     def predict_proba(self, vectors: Any, **_: Any) -> Any:

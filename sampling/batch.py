@@ -4,14 +4,14 @@ import hashlib
 import json
 import zlib
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from curation import duplicates, predictions, splits
+from curation import duplicates, predictions, splits, where
 from curation.embed import find_encoder
 from curation.index import open_directions
 from curation.splits import Split
@@ -60,20 +60,24 @@ class Roles:
     eligible: frozenset[int]  # nobody labels it, and no duplicate of it
     reserved: frozenset[int]  # of those: for val and test
     used: frozenset[int]  # labelled, or being labelled
+    members: tuple[frozenset[int], ...] = ()  # for each quota of the recipe
 
     def pack(self) -> bytes:
         """A bit per image and role, compressed."""
-        roles = [getattr(self, role.name) for role in fields(self)]
+        roles = [self.embedded, self.eligible, self.reserved, self.used, *self.members]
         bits = np.zeros((len(roles), max(self.embedded, default=0) + 1), dtype=np.bool_)
         for row, images in zip(bits, roles, strict=True):
             row[list(images)] = True
         return zlib.compress(np.packbits(bits, axis=1).tobytes())
 
     @classmethod
-    def unpack(cls, data: bytes) -> "Roles":
-        """What `pack` packed."""
-        packed = np.frombuffer(zlib.decompress(data), dtype=np.uint8).reshape(len(fields(cls)), -1)
-        return cls(*(frozenset(np.flatnonzero(row).tolist()) for row in np.unpackbits(packed, axis=1)))
+    def unpack(cls, data: bytes, *, quotas: int) -> "Roles":
+        """What `pack` packed of a recipe with so many quotas."""
+        packed = np.frombuffer(zlib.decompress(data), dtype=np.uint8).reshape(4 + quotas, -1)
+        first, second, third, fourth, *members = (
+            frozenset(np.flatnonzero(row).tolist()) for row in np.unpackbits(packed, axis=1)
+        )
+        return cls(first, second, third, fourth, tuple(members))
 
 
 @dataclass(frozen=True)
@@ -118,7 +122,11 @@ def plan(workspace: Workspace, recipe: Recipe) -> PlanSummary:
         if batch is None:
             report = {"arms": arms, "pool": len(pool.eligible) + len(pool.reserve)}
             batch = Batch(
-                digest=digest, recipe=recipe.model_dump(), state=asdict(state), pool=roles.pack(), report=report
+                digest=digest,
+                recipe=recipe.model_dump(mode="json"),
+                state=asdict(state),
+                pool=roles.pack(),
+                report=report,
             )
             session.add(batch)
             session.flush()
@@ -146,7 +154,8 @@ def replay(workspace: Workspace, batch_id: int) -> ReplaySummary:
     with workspace.database.read() as session:
         batch = find(session, batch_id)
         recorded, recipe = batch.digest, parse(batch.recipe)
-        pool = _load(workspace, session, State(**batch.state), Roles.unpack(batch.pool))
+        roles = Roles.unpack(batch.pool, quotas=len(recipe.quotas))
+        pool = _load(workspace, session, State(**batch.state), roles)
     return ReplaySummary(batch_id, recorded, _digest(recipe, pool, rank(choose(pool, recipe))))
 
 
@@ -187,9 +196,16 @@ def _look(session: Session, recipe: Recipe) -> tuple[State, Roles, dict[ImageId,
     if state.prediction_run is not None:
         predicted = select(Prediction.image_id).where(Prediction.run_id == state.prediction_run)
         eligible &= set(session.scalars(predicted))
+    if recipe.where is not None:
+        eligible &= set(where.image_ids(session, recipe.where).tolist())
+    if recipe.exclude is not None:
+        eligible -= set(where.image_ids(session, recipe.exclude).tolist())
+    members = tuple(
+        frozenset(where.image_ids(session, quota.where).tolist()) & frozenset(embedded) for quota in recipe.quotas
+    )
     split_of = splits.load(session)
     reserved = {image_id for image_id in eligible if split_of[ImageId(image_id)] != "train"}
-    roles = Roles(frozenset(embedded), frozenset(eligible), frozenset(reserved), frozenset(used & embedded))
+    roles = Roles(frozenset(embedded), frozenset(eligible), frozenset(reserved), frozenset(used & embedded), members)
     return state, roles, split_of
 
 
@@ -216,6 +232,7 @@ def _load(workspace: Workspace, session: Session, state: State, roles: Roles) ->
         classes=[] if run is None else run.classes,
         settings=head.DEFAULT if settings is None else Settings(**settings),
         slices=_slices(session, state.failure_scan, {image_id: at for at, image_id in enumerate(ids)}),
+        members=[positions(images) for images in roles.members],
     )
 
 
@@ -264,4 +281,4 @@ def _slices(session: Session, scan_id: int | None, position: dict[int, int]) -> 
 
 def _digest(recipe: Recipe, pool: Pool, ranked: Sequence[Choice]) -> str:
     picks: list[Any] = [[pool.sha256s[choice.position], choice.arm, round(choice.score, 6)] for choice in ranked]
-    return hashlib.sha256(json.dumps([recipe.model_dump(), picks], sort_keys=True).encode()).hexdigest()
+    return hashlib.sha256(json.dumps([recipe.model_dump(mode="json"), picks], sort_keys=True).encode()).hexdigest()

@@ -7,16 +7,17 @@ from functools import cached_property
 import numpy as np
 
 from curation.joins import Take
-from sampling import recipes, scores
+from sampling import constraints, recipes, scores
 from sampling.head import Settings, Views
 from sampling.recipes import Recipe
-from sampling.situation import Situation
+from sampling.situation import Situation, Strategy
 from sampling.strategies import regime, strategy_of
-from store.arrays import Floats, Ints, Vectors
+from store.arrays import Bools, Floats, Ints, Vectors
 from store.errors import InvalidInputError
 
 _SAMPLE = 20_000  # candidates that are asked which pick is nearest
 _ROWS = 1024
+_DEPTH = 4  # times as many picks are asked of a strategy where constraints may refuse some
 
 
 @dataclass(frozen=True)
@@ -42,6 +43,7 @@ class Pool:
     classes: list[str]
     settings: Settings  # of the probe
     slices: list[Slice] = field(default_factory=list)
+    members: list[Ints] = field(default_factory=list)  # for each quota of the recipe the positions that count
 
     @cached_property
     def views(self) -> Views:
@@ -83,7 +85,7 @@ def choose(pool: Pool, recipe: Recipe) -> list[Choice]:
     if pool.probabilities is not None:
         choices = _grow_slices(pool, round(recipe.budget * recipe.slice_share))[:informed]
     taken = np.array([choice.position for choice in choices], dtype=np.int64)
-    choices += _inform(pool, recipe, np.setdiff1d(pool.eligible, taken), informed - len(choices))
+    choices += _inform(pool, recipe, taken, informed - len(choices))
     return choices + _draw(pool.reserve, drawn, recipe.seed)
 
 
@@ -112,13 +114,14 @@ def _draw(candidates: Ints, k: int, seed: int) -> list[Choice]:
     return [Choice(position, "random", 0.0, why) for position in drawn.tolist()]
 
 
-def _inform(pool: Pool, recipe: Recipe, candidates: Ints, k: int) -> list[Choice]:
-    """What the strategy chooses, with what each pick stands for."""
+def _inform(pool: Pool, recipe: Recipe, taken: Ints, k: int) -> list[Choice]:
+    """What the strategy chooses beside what is taken, with what each pick stands for."""
     if k == 0:
         return []
+    candidates = np.setdiff1d(pool.eligible, taken)
     situation = pool.situation(candidates)
     strategy = regime(situation) if isinstance(recipe.strategy, recipes.Auto) else recipe.strategy
-    positions = strategy_of(strategy)(situation, k, recipe.seed)
+    positions = _within(pool, recipe, situation, strategy_of(strategy), k=k, taken=taken)
     stood_for = _stood_for(situation.seen, positions, candidates)
     nearest = _nearest(pool, positions)
     choices = []
@@ -131,6 +134,31 @@ def _inform(pool: Pool, recipe: Recipe, candidates: Ints, k: int) -> list[Choice
             why = f"Typical of about {count} images that look alike{beside}."
         choices.append(Choice(position, strategy.arm, score, why))
     return choices
+
+
+def _within(pool: Pool, recipe: Recipe, situation: Situation, strategy: Strategy, *, k: int, taken: Ints) -> Ints:
+    """What the strategy chooses or, where that breaks a constraint, the best in its order that breaks none."""
+    if not recipe.quotas and not recipe.min_distance:
+        return strategy(situation, k, recipe.seed)
+    candidates = situation.candidates
+    order = strategy(situation, min(len(candidates), _DEPTH * k), recipe.seed)
+    quotas = [
+        constraints.Quota(
+            one.where, _mask(members, len(pool.image_ids)), one.least, one.most, one.least_share, one.most_share
+        )
+        for one, members in zip(recipe.quotas, pool.members, strict=True)
+    ]
+    return constraints.choose(
+        np.concatenate([order, np.setdiff1d(candidates, order)]),
+        constraints.Constraints(items=k + len(taken), quotas=quotas, min_distance=recipe.min_distance, taken=taken),
+        vectors=pool.views.plain,
+    )
+
+
+def _mask(positions: Ints, count: int) -> Bools:
+    mask = np.zeros(count, dtype=np.bool_)
+    mask[positions] = True
+    return mask
 
 
 def _stood_for(seen: Vectors, positions: Ints, candidates: Ints) -> Ints:

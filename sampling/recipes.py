@@ -50,6 +50,18 @@ class Variance(_Strategy):
 Strategy = Annotated[Auto | Random | TypiClust | ClusterMargin | Variance, Field(discriminator="name")]
 
 
+class Quota(BaseModel):
+    """How many of the picks for training may be of some kind; shares are of these picks."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    where: str = Field(description="Which images count, such as: source == 'night'. See winnow images list --where.")
+    least: int = Field(default=0, ge=0)
+    most: int | None = Field(default=None, ge=0)
+    least_share: float = Field(default=0.0, ge=0, le=1)
+    most_share: float = Field(default=1.0, ge=0, le=1)
+
+
 class Recipe(BaseModel):
     """How to choose a batch."""
 
@@ -62,6 +74,12 @@ class Recipe(BaseModel):
     )
     slice_share: float = Field(
         default=0.25, ge=0, le=1, description="Share of the budget for the newest failure clusters, if there are any."
+    )
+    where: str | None = Field(default=None, description="Only images for which this holds may be picked.")
+    exclude: str | None = Field(default=None, description="Images for which this holds may not.")
+    quotas: tuple[Quota, ...] = Field(default=(), description="Bounds on the picks for training.")
+    min_distance: float = Field(
+        default=0.0, ge=0, le=2, description="Cosine distance that picks for training keep from each other."
     )
     model: str = Field(default="probe", description="Whose newest predictions say what is uncertain.")
     seed: int = Field(default=0, ge=0, description="Of everything drawn at random.")

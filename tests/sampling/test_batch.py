@@ -109,3 +109,14 @@ def test_the_probe_predicts_what_was_embedded_since(workspace: Workspace, ids: l
     assert second.predicted == 130
     chosen = picks(workspace, plan(workspace, strategy="cluster-margin").batch_id)
     assert {pick.arm for pick in chosen} == {"uncertain", "random"}
+
+
+def test_where_and_quotas_are_read_from_the_catalog_and_replayed(workspace: Workspace, ids: list[ImageId]) -> None:
+    quota = {"where": "id <= 60", "least": 5, "most": 5}
+    planned = plan(workspace, where="id <= 90", exclude="id <= 20", quotas=[quota])
+    chosen = picks(workspace, planned.batch_id)
+    assert all(20 < pick.image_id <= 90 for pick in chosen)
+    assert sum(pick.image_id <= 60 for pick in chosen if pick.arm != "random") == 5
+    assert batch.replay(workspace, planned.batch_id).same
+    with pytest.raises(InvalidInputError, match="colour"):
+        plan(workspace, where="colour == 1")

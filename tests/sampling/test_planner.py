@@ -150,3 +150,30 @@ def test_partition_copes_with_repeated_vectors() -> None:
 def test_a_wrong_recipe_is_one_sentence(values: dict[str, Any], complaint: str) -> None:
     with pytest.raises(InvalidInputError, match=complaint):
         parse(values)
+
+
+def test_quotas_and_distance_bound_the_picks_for_training() -> None:
+    members = [np.arange(0, 40, 2), np.array([1, 3, 5])]
+    recipe = parse(
+        {
+            "budget": 10,
+            "random_share": 0.2,
+            "quotas": [{"where": "source == 'even'", "most": 3}, {"where": "source == 'few'", "least": 3}],
+        }
+    )
+    positions = [one.position for one in choose(pool(40, reserved=5, members=members), recipe) if one.arm == "diverse"]
+    assert len(positions) == 8
+    assert sum(position % 2 == 0 for position in positions) <= 3
+    assert {1, 3, 5} <= set(positions)
+    heaps = np.eye(3).repeat(12, axis=0)
+    apart = parse({"budget": 4, "random_share": 0.25, "min_distance": 0.5})
+    found = [one.position for one in choose(pool(36, reserved=2, directions=heaps), apart) if one.arm == "diverse"]
+    assert sorted(position // 12 for position in found) == [0, 1, 2]
+    with pytest.raises(InvalidInputError, match="distance"):
+        choose(pool(36, reserved=2, directions=heaps), parse({"budget": 5, "random_share": 0.2, "min_distance": 0.5}))
+
+
+def test_a_quota_that_cannot_be_met_is_named() -> None:
+    recipe = parse({"budget": 10, "random_share": 0.2, "quotas": [{"where": "source == 'few'", "least": 5}]})
+    with pytest.raises(InvalidInputError, match=r"source == 'few'.*5.*3"):
+        choose(pool(40, reserved=5, members=[np.array([1, 3, 5])]), recipe)
