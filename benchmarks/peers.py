@@ -34,9 +34,11 @@ class Run:
 
 
 @cache
-def python() -> Path:
-    """The Python of the peers' environment, which is made if need be (minutes, once per lock file)."""
-    made = subprocess.run([_ROOT / "scripts" / "environment", "peers"], check=True, stdout=subprocess.PIPE, text=True)
+def python(environment: str = "peers") -> Path:
+    """The Python of the peers' environment, or of another, made if need be (minutes, once per lock file)."""
+    made = subprocess.run(
+        [_ROOT / "scripts" / "environment", environment], check=True, stdout=subprocess.PIPE, text=True
+    )
     return Path(made.stdout.strip()) / "bin" / "python"
 
 
