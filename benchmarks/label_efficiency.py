@@ -25,7 +25,8 @@ from store.arrays import Floats, Ints, Vectors
 
 _BUDGETS = [20, 50, 100, 200, 300, 500, 700, 1000]
 _SHARED = Path(__file__).parents[2] / "shared" / "data" / "cifar10-photos.tar"
-_OURS = ("auto", "random", "typiclust", "cluster-margin", "variance")
+_COVERING = ("typiclust", "k-center", "facility-location", "max-herding")
+_OURS = ("auto", "random", *_COVERING, "uherding", "weighted-k-means", "cluster-margin", "variance")
 _SCRIPT = Path(__file__).with_name("peer_strategies.py")
 
 
@@ -78,7 +79,7 @@ def peers_of(views: Views, targets: Ints, budgets: list[int], seeds: int) -> lis
         np.savez(path, plain=views.plain, smooth=views.smooth, targets=targets)
         root = str(Path(__file__).parents[1])
         found = peers.run(
-            _SCRIPT, "curves", in_python=peers.python("learners"), problem=path, budgets=budgets, seeds=seeds, root=root
+            _SCRIPT, "curves", in_python=peers.python("choosers"), problem=path, budgets=budgets, seeds=seeds, root=root
         ).result
     return [Curve(name, budgets, np.array(runs)) for name, runs in found.items()]
 

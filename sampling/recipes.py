@@ -32,6 +32,41 @@ class TypiClust(_Strategy):
     name: Literal["typiclust"] = "typiclust"
 
 
+class KCenter(_Strategy):
+    """Always what is farthest from everything labelled or chosen (Sener & Savarese 2018, arXiv 1708.00489)."""
+
+    name: Literal["k-center"] = "k-center"
+
+
+class FacilityLocation(_Strategy):
+    """What is most similar to everything that is not yet represented, greedily."""
+
+    name: Literal["facility-location"] = "facility-location"
+
+
+class MaxHerding(_Strategy):
+    """Coverage by soft balls (Bae et al. 2024, arXiv 2412.20644)."""
+
+    name: Literal["max-herding"] = "max-herding"
+    radius: float = Field(default=1.0, gt=0, le=2, description="Distance between unit vectors that a label reaches.")
+
+
+class UHerding(_Strategy):
+    """Coverage by soft balls of what the model is unsure of (Bae et al. 2024, arXiv 2412.20644)."""
+
+    arm = "uncertain"
+    name: Literal["uherding"] = "uherding"
+    radius: float | None = Field(default=None, gt=0, le=2, description="By default shorter, the more is labelled.")
+
+
+class WeightedKMeans(_Strategy):
+    """One image of each region, regions smaller where the model is unsure (after Ash et al. 2020, arXiv 1906.03671)."""
+
+    arm = "uncertain"
+    name: Literal["weighted-k-means"] = "weighted-k-means"
+    power: float = Field(default=2.0, gt=0, description="Of the uncertainty that weighs an image.")
+
+
 class ClusterMargin(_Strategy):
     """The most uncertain image of each cluster of the most uncertain ones (Citovsky et al. 2021, arXiv 2107.14263)."""
 
@@ -47,7 +82,19 @@ class Variance(_Strategy):
     name: Literal["variance"] = "variance"
 
 
-Strategy = Annotated[Auto | Random | TypiClust | ClusterMargin | Variance, Field(discriminator="name")]
+Strategy = Annotated[
+    Auto
+    | Random
+    | TypiClust
+    | KCenter
+    | FacilityLocation
+    | MaxHerding
+    | UHerding
+    | WeightedKMeans
+    | ClusterMargin
+    | Variance,
+    Field(discriminator="name"),
+]
 
 
 class Quota(BaseModel):

@@ -27,6 +27,17 @@ class Situation:
         """The vectors `(N, d)` that the probe sees."""
         return self.views.seen(self.settings)
 
+    @property
+    def offered(self) -> Vectors:
+        """Those of the candidates `(M, d)`."""
+        vectors: Vectors = self.seen[self.candidates]
+        return vectors
+
+    def picked(self, places: Ints) -> Ints:
+        """The positions of candidates given by their places among them."""
+        positions: Ints = self.candidates[places]
+        return positions
+
     def predicted(self) -> Floats:
         """The probabilities `(N, C)`.
 

@@ -20,7 +20,10 @@ def plan(
     recipe: Annotated[Path | None, typer.Argument(metavar="[RECIPE.yaml]", help="Options given here win.")] = None,
     *,
     budget: Annotated[int | None, typer.Option(help="Images to choose.")] = None,
-    strategy: Annotated[str | None, typer.Option(help="auto, random, typiclust, cluster-margin or variance.")] = None,
+    strategy: Annotated[
+        str | None,
+        typer.Option(help="auto, random, typiclust, k-center, variance and others: docs/recipe.schema.json."),
+    ] = None,
     random_share: Annotated[float | None, typer.Option(help="Share drawn at random for val and test.")] = None,
     seed: Annotated[int | None, typer.Option(help="Of everything drawn at random.")] = None,
     as_json: AsJson = False,

@@ -5,10 +5,19 @@ from typing import Any
 
 import numpy as np
 
-from sampling import diversity, recipes, scores
+from sampling import recipes, scores
 from sampling.situation import Situation, Strategy
+from sampling.strategies import (
+    cluster_margin,
+    facility_location,
+    k_center,
+    max_herding,
+    typiclust,
+    uherding,
+    weighted_k_means,
+)
 from sampling.strategies.variance import least_variance
-from store.arrays import Ints
+from store.arrays import Floats, Ints
 
 _COLD = 2  # labels a class, on average, below which a model's doubts are worth nothing
 
@@ -46,24 +55,47 @@ def _random(recipe: recipes.Random, situation: Situation, k: int, seed: int) -> 
     return np.asarray(generator.choice(situation.candidates, k, replace=False))
 
 
+def _k_center(recipe: recipes.KCenter, situation: Situation, k: int, seed: int) -> Ints:
+    found = k_center.choose(situation.offered, k, labelled=situation.seen[situation.labelled])
+    return situation.picked(found)
+
+
 def _typiclust(recipe: recipes.TypiClust, situation: Situation, k: int, seed: int) -> Ints:
-    together = np.concatenate([situation.labelled, situation.candidates])
-    labelled = len(situation.labelled)
-    clusters = diversity.partition(situation.seen[together], labelled + k, seed=seed)
-    covered = np.bincount(clusters.of_each[:labelled], minlength=len(clusters.sizes))
-    of_candidates = diversity.Clusters(clusters.of_each[labelled:], clusters.sizes)
-    typical = diversity.typicality(situation.seen[situation.candidates], of_candidates)
-    chosen: Ints = situation.candidates[diversity.best_of_each(of_candidates, typical, k, avoid=covered)]
-    return chosen
+    found = typiclust.choose(situation.offered, k, labelled=situation.seen[situation.labelled], seed=seed)
+    return situation.picked(found)
+
+
+def _facility_location(recipe: recipes.FacilityLocation, situation: Situation, k: int, seed: int) -> Ints:
+    found = facility_location.choose(situation.offered, k, labelled=situation.seen[situation.labelled], seed=seed)
+    return situation.picked(found)
+
+
+def _max_herding(recipe: recipes.MaxHerding, situation: Situation, k: int, seed: int) -> Ints:
+    labelled = situation.seen[situation.labelled]
+    return situation.picked(
+        max_herding.choose(situation.offered, k, labelled=labelled, radius=recipe.radius, seed=seed)
+    )
+
+
+def _uherding(recipe: recipes.UHerding, situation: Situation, k: int, seed: int) -> Ints:
+    labelled = situation.seen[situation.labelled]
+    return situation.picked(
+        uherding.choose(situation.offered, _margins(situation), k, labelled=labelled, radius=recipe.radius, seed=seed)
+    )
+
+
+def _weighted_k_means(recipe: recipes.WeightedKMeans, situation: Situation, k: int, seed: int) -> Ints:
+    weights = _margins(situation) ** recipe.power
+    return situation.picked(weighted_k_means.choose(situation.offered, weights, k, seed=seed))
 
 
 def _cluster_margin(recipe: recipes.ClusterMargin, situation: Situation, k: int, seed: int) -> Ints:
-    torn = scores.margin(situation.predicted()[situation.candidates])
-    top = np.lexsort((np.arange(len(torn)), -torn))[: k * recipe.factor]
-    clusters = diversity.partition(situation.seen[situation.candidates[top]], k, seed=seed)
-    none = np.zeros(len(clusters.sizes), dtype=np.int64)
-    chosen: Ints = situation.candidates[top[diversity.best_of_each(clusters, torn[top], k, avoid=none)]]
-    return chosen
+    found = cluster_margin.choose(situation.offered, _margins(situation), k, factor=recipe.factor, seed=seed)
+    return situation.picked(found)
+
+
+def _margins(situation: Situation) -> Floats:
+    return scores.margin(situation.predicted()[situation.candidates])
 
 
 def _variance(recipe: recipes.Variance, situation: Situation, k: int, seed: int) -> Ints:
@@ -81,6 +113,11 @@ _CHOOSE: dict[type, Callable[[Any, Situation, int, int], Ints]] = {
     recipes.Auto: _auto,
     recipes.Random: _random,
     recipes.TypiClust: _typiclust,
+    recipes.KCenter: _k_center,
+    recipes.FacilityLocation: _facility_location,
+    recipes.MaxHerding: _max_herding,
+    recipes.UHerding: _uherding,
+    recipes.WeightedKMeans: _weighted_k_means,
     recipes.ClusterMargin: _cluster_margin,
     recipes.Variance: _variance,
 }

@@ -7,11 +7,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sampling import diversity, scores
+from sampling import scores
 from sampling.head import DEFAULT
 from sampling.planner import Choice, Pool, Slice, choose, rank
 from sampling.recipes import parse
 from store.errors import InvalidInputError
+
+INFORMED = ["cluster-margin", "variance", "uherding", "weighted-k-means"]
+COVERING = ["typiclust", "k-center", "facility-location", "max-herding"]
 
 
 def pool(count: int, *, reserved: int = 0, seed: int = 0, **changes: Any) -> Pool:
@@ -98,7 +101,7 @@ def test_slices_get_their_share_the_worst_first() -> None:
 @given(
     st.integers(0, 30),
     st.integers(1, 15),
-    st.sampled_from(["auto", "typiclust", "cluster-margin", "variance", "random"]),
+    st.sampled_from(["auto", "random", *INFORMED, *COVERING]),
     st.booleans(),
     st.integers(0, 3),
 )
@@ -109,7 +112,7 @@ def test_every_batch(count: int, budget: int, strategy: str, predicted: bool, se
     where = pool(count, reserved=count // 3, seed=seed, probabilities=probabilities)
     drawn = budget if strategy == "random" else max(1, round(budget * 0.2))
     feasible = count >= budget if strategy == "random" else count // 3 >= drawn and count - count // 3 >= budget - drawn
-    needs_predictions = strategy in ("cluster-margin", "variance") and not predicted and budget > drawn
+    needs_predictions = strategy in INFORMED and not predicted and budget > drawn
     if not feasible or needs_predictions:
         with pytest.raises(InvalidInputError, match=r"available / .* requested|needs predictions"):
             choose(where, recipe)
@@ -131,11 +134,6 @@ def test_a_half_finished_batch_has_every_arm_in_proportion() -> None:
     ranked = rank(choices)
     assert [choice.arm for choice in ranked[:5]].count("random") == 1
     assert [choice.position for choice in ranked if choice.arm == "diverse"] == list(range(8))
-
-
-def test_partition_copes_with_repeated_vectors() -> None:
-    clusters = diversity.partition(np.ones((6, 2), dtype=np.float32), 3, seed=0)
-    assert clusters.sizes.tolist() == [6]
 
 
 @pytest.mark.parametrize(

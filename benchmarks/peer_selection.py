@@ -1,0 +1,91 @@
+"""Choosing and scoring by us and by others, for benchmarks.selection: run by benchmarks.peers.
+
+Each is a generator as benchmarks.peers asks for. Choosers read unit vectors from an .npy file, of which the first
+`labelled` are labelled, and yield the picks, numbered from the first that is not.
+"""
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+
+def winnow(vectors: str, labelled: int, k: int) -> Iterator[Any]:
+    """Winnow's k-center."""
+    from sampling.strategies import k_center
+
+    values = np.load(vectors)
+    yield
+    yield k_center.choose(values[labelled:], k, labelled=values[:labelled]).tolist()
+
+
+def gemv(vectors: str, labelled: int, k: int) -> Iterator[Any]:
+    """NumPy, everything compared with each pick."""
+    values = np.load(vectors)
+    pool = values[labelled:]
+    yield
+    nearest = (pool @ values[:labelled].T).max(axis=1)
+    picks = []
+    for _ in range(k):
+        picks.append(int(nearest.argmin()))
+        np.maximum(nearest, pool @ pool[picks[-1]], out=nearest)
+        nearest[picks[-1]] = np.inf
+    yield picks
+
+
+def brute(vectors: str, labelled: int, k: int) -> Iterator[Any]:
+    """The same in double precision: what the picks should be."""
+    values = np.load(vectors).astype(np.float64)
+    pool = values[labelled:]
+    yield
+    nearest = (pool @ values[:labelled].T).max(axis=1)
+    picks = []
+    for _ in range(k):
+        picks.append(int(nearest.argmin()))
+        np.maximum(nearest, pool @ pool[picks[-1]], out=nearest)
+        nearest[picks[-1]] = np.inf
+    yield picks
+
+
+def scikit_activeml(vectors: str, labelled: int, k: int) -> Iterator[Any]:
+    """scikit-activeml's CoreSet, which is greedy k-center."""
+    from skactiveml.pool import CoreSet
+
+    values = np.load(vectors)
+    classes = np.full(len(values), np.nan)
+    classes[:labelled] = 0
+    yield
+    chosen = CoreSet(random_state=0).query(values, classes, batch_size=k)
+    yield (np.asarray(chosen) - labelled).tolist()
+
+
+def modal(vectors: str, labelled: int, k: int) -> Iterator[Any]:
+    """modAL's ranked batch with equal uncertainties, which leaves the least similar first."""
+    from modAL.batch import ranked_batch
+    from modAL.models import ActiveLearner
+    from sklearn.naive_bayes import GaussianNB
+
+    values = np.load(vectors)
+    classes = np.arange(labelled) % 2
+    learner = ActiveLearner(GaussianNB(), X_training=values[:labelled], y_training=classes)
+    pool = values[labelled:]
+    yield
+    chosen = ranked_batch(learner, pool, np.zeros(len(pool)), n_instances=k, metric="euclidean", n_jobs=1)
+    yield np.asarray(chosen).tolist()
+
+
+def margin(probabilities: str) -> Iterator[Any]:
+    """Winnow's margin."""
+    from sampling import scores
+
+    values = np.load(probabilities)
+    yield
+    yield float(scores.margin(values).sum(dtype=np.float64))
+
+
+def sorted_margin(probabilities: str) -> Iterator[Any]:
+    """NumPy's sort of each row."""
+    values = np.load(probabilities)
+    yield
+    ordered = np.sort(values, axis=1)
+    yield float((1 - (ordered[:, -1] - ordered[:, -2])).sum(dtype=np.float64))

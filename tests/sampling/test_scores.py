@@ -1,0 +1,45 @@
+"""Scores by hand; blocks change nothing."""
+
+import numpy as np
+import pytest
+
+from sampling import scores
+
+SURE_TORN_FLAT = np.array([[1, 0, 0, 0], [0.5, 0.5, 0, 0], [0.25, 0.25, 0.25, 0.25]])
+PASSES = np.array([[[1, 0], [1, 0], [0.5, 0.5]], [[1, 0], [0, 1], [0.5, 0.5]]], dtype=np.float64)
+
+
+def test_of_one_model_by_hand() -> None:
+    assert scores.least_confidence(SURE_TORN_FLAT) == pytest.approx([0, 2 / 3, 1])
+    assert scores.margin(SURE_TORN_FLAT) == pytest.approx([0, 1, 1])
+    assert scores.entropy(SURE_TORN_FLAT) == pytest.approx([0, 0.5, 1])
+    assert scores.energy(np.array([[0, 0], [800, 0], [-1, -1]])) == pytest.approx([-np.log(2), -800, 1 - np.log(2)])
+
+
+def test_of_several_models_by_hand() -> None:
+    assert scores.bald(PASSES) == pytest.approx([0, np.log(2), 0])
+    assert scores.vote_disagreement(PASSES) == pytest.approx([0, 1, 0])
+    assert scores.kl_disagreement(PASSES) == pytest.approx([0, np.log(2), 0])
+    assert scores.dropout_consistency(PASSES[0], PASSES).tolist() == [0, 0.5, 0]
+
+
+@pytest.mark.parametrize("score", [scores.least_confidence, scores.margin, scores.entropy])
+def test_one_class_is_never_uncertain_and_no_image_has_no_score(score: object) -> None:
+    assert callable(score)
+    assert score(np.ones((2, 1))).tolist() == [0, 0]
+    assert score(np.ones((0, 3))).tolist() == []
+
+
+def test_blocks_change_nothing() -> None:
+    generator = np.random.default_rng(0)
+    values = generator.dirichlet(np.ones(7), size=(3, 5000)).astype(np.float32)
+    before = values.copy()
+    ordered = np.sort(values[0], axis=1)
+    assert scores.margin(values[0]) == pytest.approx(1 - (ordered[:, -1] - ordered[:, -2]))
+    assert scores.bald(values)[4000:] == pytest.approx(scores.bald(values[:, 4000:]))
+    assert scores.dropout_consistency(values[0], values)[4000:] == pytest.approx(
+        (values[:, 4000:].argmax(axis=2) != values[0, 4000:].argmax(axis=1)).mean(axis=0)
+    )
+    for score in (scores.bald, scores.vote_disagreement, scores.kl_disagreement):
+        assert (score(values) >= 0).all()
+    assert (values == before).all()
