@@ -70,8 +70,8 @@ def modal(vectors: str, labelled: int, k: int) -> Iterator[Any]:
     learner = ActiveLearner(GaussianNB(), X_training=values[:labelled], y_training=classes)
     pool = values[labelled:]
     yield
-    chosen = ranked_batch(learner, pool, np.zeros(len(pool)), n_instances=k, metric="euclidean", n_jobs=1)
-    yield np.asarray(chosen).tolist()
+    chosen, _ = ranked_batch(learner, pool, np.zeros(len(pool)), n_instances=k, metric="euclidean", n_jobs=1)
+    yield chosen.tolist()
 
 
 def margin(probabilities: str) -> Iterator[Any]:
