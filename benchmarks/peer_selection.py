@@ -89,3 +89,34 @@ def sorted_margin(probabilities: str) -> Iterator[Any]:
     yield
     ordered = np.sort(values, axis=1)
     yield float((1 - (ordered[:, -1] - ordered[:, -2])).sum(dtype=np.float64))
+
+
+def planned(vectors: str, labelled: int, k: int, classes: int) -> Iterator[Any]:
+    """Winnow's planner with `auto`: a tenth at random from a reserve; with `classes` 0 nothing is predicted yet."""
+    from sampling import planner, recipes
+    from sampling.head import DEFAULT
+
+    values = np.load(vectors, mmap_mode="r")
+    count = len(values)
+    probabilities = None
+    if classes:
+        heads = np.random.default_rng(1).normal(size=(values.shape[1], classes)).astype(np.float32)
+        logits = np.concatenate([8 * (values[i : i + 65536] @ heads) for i in range(0, count, 65536)])
+        logits -= logits.max(axis=1, keepdims=True)
+        np.exp(logits, out=logits)
+        probabilities = logits / logits.sum(axis=1, keepdims=True)
+    reserve = np.arange(labelled, labelled + (count - labelled) * 3 // 10)
+    pool = planner.Pool(
+        sha256s=[""] * count,
+        image_ids=list(range(count)),
+        take=lambda positions: np.asarray(values[positions]),
+        eligible=np.arange(reserve[-1] + 1, count),
+        reserve=reserve,
+        labelled=np.arange(labelled),
+        probabilities=probabilities,
+        classes=[str(i) for i in range(classes)],
+        settings=DEFAULT,
+    )
+    yield
+    choices = planner.choose(pool, recipes.parse({"budget": k}))
+    yield {"picks": len({choice.position for choice in choices})}

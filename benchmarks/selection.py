@@ -3,7 +3,8 @@
 Winnow beside one matrix-vector product per pick in NumPy, scikit-activeml's CoreSet and modAL's ranked batch: with
 equal uncertainties it ranks the least similar first, which is k-center. Its time grows with the square of the picks, so
 it is asked for 100 at most; its ratio then is a lower bound. `same` is the share of picks that are, at their place,
-those of comparing everything in double precision; for margins whether the sums agree. Vectors are isotropic, where
+those of comparing everything in double precision; for margins whether the sums agree; for plans the share of
+the budget that was filled. Vectors are isotropic, where
 everything is about equally far, and realistic (benchmarks.vectors). Seconds are of the CPU, one thread; memory is the
 peak while choosing, with what was read.
 """
@@ -37,6 +38,7 @@ def main() -> None:
             np.save(path, made(count, _DIMENSIONS).vectors)
             rows += choose(f"{k:,} of {count:,} {kind}", path, k)
         rows += score(scratch, 100_000 if small else 1_000_000)
+        rows += plan(scratch, *((100_000, 1000) if small else (1_000_000, 10_000)))
     report.tell("selection", ["numpy"], ("work", "tool", "CPU s", "× Winnow's", "same", "peak GB"), rows)
 
 
@@ -66,6 +68,22 @@ def score(scratch: str, count: int) -> list[tuple[Any, ...]]:
     for tool, run in zip(_SCORERS.values(), runs, strict=True):
         same = float(np.isclose(run.result, runs[-1].result, rtol=1e-9))
         rows.append(_row(f"margin, {count:,} × {_CLASSES}", tool, run, rows, same))
+    return rows
+
+
+def plan(scratch: str, count: int, k: int) -> list[tuple[Any, ...]]:
+    """The whole planner, before and after there are predictions; two threads, and seconds of the clock too."""
+    path = str(Path(scratch) / "pool.npy")
+    np.save(path, realistic(count, _DIMENSIONS).vectors)
+    rows: list[tuple[Any, ...]] = []
+    for classes in (0, 10):
+        asked: dict[str, Any] = {"vectors": path, "labelled": 1000 if classes else 0, "k": k, "classes": classes}
+        run = peers.run(_SCRIPT, "planned", in_python=peers.OURS, threads=2, **asked)
+        regime = "10 classes predicted" if classes else "nothing predicted"
+        work = f"plan, {k:,} of {count:,} × {_DIMENSIONS}, {regime}"
+        tool = f"Winnow auto, {run.wall_seconds:.0f} s by the clock"
+        rows.append((work, tool, run.cpu_seconds, None, run.result["picks"] / k, run.peak_rss_bytes / 1e9))
+        print(rows[-1], flush=True)
     return rows
 
 
