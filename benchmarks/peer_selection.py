@@ -22,29 +22,26 @@ def winnow(vectors: str, labelled: int, k: int) -> Iterator[Any]:
 def gemv(vectors: str, labelled: int, k: int) -> Iterator[Any]:
     """NumPy, everything compared with each pick."""
     values = np.load(vectors)
-    pool = values[labelled:]
     yield
-    nearest = (pool @ values[:labelled].T).max(axis=1)
-    picks = []
-    for _ in range(k):
-        picks.append(int(nearest.argmin()))
-        np.maximum(nearest, pool @ pool[picks[-1]], out=nearest)
-        nearest[picks[-1]] = np.inf
-    yield picks
+    yield _by_gemv(values, labelled, k)
 
 
 def brute(vectors: str, labelled: int, k: int) -> Iterator[Any]:
     """The same in double precision: what the picks should be."""
     values = np.load(vectors).astype(np.float64)
-    pool = values[labelled:]
     yield
+    yield _by_gemv(values, labelled, k)
+
+
+def _by_gemv(values: Any, labelled: int, k: int) -> list[int]:
+    pool = values[labelled:]
     nearest = (pool @ values[:labelled].T).max(axis=1)
-    picks = []
+    picks: list[int] = []
     for _ in range(k):
         picks.append(int(nearest.argmin()))
         np.maximum(nearest, pool @ pool[picks[-1]], out=nearest)
         nearest[picks[-1]] = np.inf
-    yield picks
+    return picks
 
 
 def scikit_activeml(vectors: str, labelled: int, k: int) -> Iterator[Any]:

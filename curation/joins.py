@@ -91,13 +91,13 @@ def fit(take: Take, count: int, *, min_cosine: float, seed: int = 0) -> Cells:
     with _one_thread():  # the same sums on every machine
         sample = take(np.sort(generator.permutation(count)[: _TRAINING * max(cell_count, 512)]))
         basis = _components(sample)
-        centroids = _centroids(_unit(sample @ basis), cell_count, seed=seed)
+        centroids = _centroids(unit(sample @ basis), cell_count, seed=seed)
         known = _true_pairs(take, count, min_cosine=min_cosine, generator=generator)
         made = _made_pairs(sample, min_cosine=min_cosine, generator=generator)
         first, second = (np.concatenate(side) for side in zip(known, made, strict=True))
         is_made = np.arange(len(first)) >= len(known[0])
-        ends = (_unit(first @ basis), _unit(second @ basis))
-        weight, nearness, alone = _how_near(*ends, is_made, _unit(sample @ basis), centroids)
+        ends = (unit(first @ basis), unit(second @ basis))
+        weight, nearness, alone = _how_near(*ends, is_made, unit(sample @ basis), centroids)
         share = _residual_share(first, second, is_made, basis, min_cosine=min_cosine)
     return Cells(min_cosine, basis, centroids, weight, nearness, alone, share)
 
@@ -108,7 +108,7 @@ def place(take: Take, positions: Ints, cells: Cells) -> Placed:
     def placed(chunk: Ints) -> tuple[Vectors, Ints]:
         vectors = take(chunk)
         projections = vectors @ cells.basis
-        similarity = _unit(projections) @ cells.centroids.T
+        similarity = unit(projections) @ cells.centroids.T
         return _lift(vectors, projections, cells.residual_share), similarity.argmax(axis=1)
 
     with _one_thread(), ThreadPoolExecutor() as pool:
@@ -221,7 +221,7 @@ class _Visit:
 
 
 def _visit(placed: Placed, rows: Ints, cells: Cells, nearness: float) -> _Visit:
-    projections = _unit(placed.lifted[rows, :-1])
+    projections = unit(placed.lifted[rows, :-1])
     near = _nearness(cells.centroids @ projections.T, cells.weight) >= nearness
     near[placed.homes[rows], np.arange(len(rows))] = True
     places = np.flatnonzero(near)
@@ -372,7 +372,7 @@ def _made_pairs(sample: Vectors, *, min_cosine: float, generator: np.random.Gene
     noise = generator.normal(size=first.shape).astype(np.float32)
     noise[::2] = (one - other)[::2]
     noise -= np.einsum("ij,ij->i", noise, first)[:, None] * first
-    second = min_cosine * first + (1 - min_cosine**2) ** 0.5 * _unit(noise)
+    second = min_cosine * first + (1 - min_cosine**2) ** 0.5 * unit(noise)
     return first, second.astype(np.float32)
 
 
@@ -404,7 +404,8 @@ def _one_thread() -> Any:
     return threadpool_limits(1)
 
 
-def _unit(vectors: Vectors) -> Vectors:
+def unit(vectors: Vectors) -> Vectors:
+    """Vectors `(n, D)` scaled to length 1; zero stays zero."""
     return np.asarray(vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12), dtype=np.float32)
 
 

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from curation.joins import Take
+from curation.joins import Take, unit
 from store.arrays import Ints, Vectors
 
 COMPONENTS = 192
@@ -25,7 +25,7 @@ def principal(take: Take, count: int, *, seed: int = 0) -> Vectors:
     result = np.empty((count, axes.shape[1]), dtype=np.float32)
     for start in range(0, count, _ROWS):
         rows = np.arange(start, min(start + _ROWS, count))
-        result[rows] = _unit(take(rows) @ axes.astype(np.float32))
+        result[rows] = unit(take(rows) @ axes.astype(np.float32))
     return result
 
 
@@ -50,7 +50,7 @@ def smoothed(features: Vectors, *, seed: int = 0) -> Vectors:
             weights = np.take_along_axis(cosines, nearest, axis=1).clip(min=0)
             weights /= np.maximum(weights.sum(axis=1, keepdims=True), 1e-12)
             around = np.einsum("ij,ijk->ik", weights, inside[nearest])
-            result[members[rows]] = _unit(_OWN * inside[rows] + (1 - _OWN) * around)
+            result[members[rows]] = unit(_OWN * inside[rows] + (1 - _OWN) * around)
     return result
 
 
@@ -67,7 +67,3 @@ def _cells(features: Vectors, *, seed: int) -> Iterator[Ints]:
     _, homes = kmeans.index.search(features, 1)
     order = np.argsort(homes[:, 0], kind="stable")
     yield from np.split(order, np.flatnonzero(np.diff(homes[order, 0])) + 1)
-
-
-def _unit(vectors: Vectors) -> Vectors:
-    return np.asarray(vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12), dtype=np.float32)

@@ -7,7 +7,7 @@ from functools import cached_property
 import numpy as np
 
 from curation.joins import Take
-from sampling import constraints, recipes, scores
+from sampling import constraints, geometry, recipes, scores
 from sampling.head import Settings, Views
 from sampling.recipes import Recipe
 from sampling.situation import Situation, Strategy
@@ -204,8 +204,5 @@ def _nearest(pool: Pool, positions: Ints) -> list[str]:
     """For each pick how near the nearest labelled image is, to end a sentence with."""
     if len(pool.labelled) == 0:
         return ["; nothing is labelled yet"] * len(positions)
-    picked, nearest = pool.take(positions), np.full(len(positions), -1.0)
-    for start in range(0, len(pool.labelled), _ROWS):
-        cosines = pool.take(pool.labelled[start : start + _ROWS]) @ picked.T
-        nearest = np.maximum(nearest, cosines.max(axis=0))
+    nearest = geometry.nearest_cosines(pool.take(positions), pool.take(pool.labelled))
     return [f"; the nearest labelled image has a cosine of {cosine:.2f}" for cosine in nearest.tolist()]
