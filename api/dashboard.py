@@ -10,10 +10,10 @@ from typing import Any
 from sqlalchemy import ColumnElement, Select, Subquery, func, select
 from sqlalchemy.orm import InstrumentedAttribute, Session
 
-from api import learning_curve
-from api.learning_curve import Point
 from curation.embed import find_encoder
 from curation.evaluation import wilson
+from sampling import learning_curve
+from sampling.learning_curve import Point
 from store.errors import NotFoundError
 from store.schema import (
     Annotation,

@@ -153,6 +153,7 @@ def batch(session: Session, batch_id: int) -> dict[str, Any]:
         "id": row.id,
         "digest": row.digest,
         "recipe": row.recipe,
+        "report": row.report,
         "picks": [
             {"image": pick.image_id, "rank": pick.rank, "arm": pick.arm, "score": pick.score, "why": pick.why}
             for pick in picks

@@ -5,7 +5,7 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from api import learning_curve
+from api import learning_plot
 from api.dashboard import Dashboard
 from api.jobs import Job
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 def dashboard(model: Dashboard, jobs: list[Job], *, home: Path) -> str:
     """The page; whatever a user, a file name or an annotator brought is shown as text."""
-    plot = learning_curve.lay_out(model.curve) if model.curve else None
+    plot = learning_plot.lay_out(model.curve) if model.curve else None
     name = "empty.html" if model.is_empty else "dashboard.html"
     return _templates().get_template(name).render(model=model, plot=plot, jobs=jobs, home=home)
 

@@ -92,9 +92,9 @@ def names(row: Mapping[str, Any]) -> set[str]:
 
 
 def stack(rows: Sequence[Mapping[str, Any]], form: Form) -> tuple[Floats, list[str | None]]:
-    """Class probabilities `(N, M, C)` of rows, each pass summing to one, and why a row is refused, else none.
+    """Class probabilities or logits `(N, M, C)` of rows as they are, and why a row is refused, else none.
 
-    Logits `z` become `exp z / sum exp z`. The values of refused rows mean nothing.
+    Probabilities are scaled to sum to one in each pass. The values of refused rows mean nothing.
     """
     values = np.full((len(rows), form.passes, len(form.classes)), 1.0)
     reasons: list[str | None] = [None] * len(rows)
@@ -103,18 +103,27 @@ def stack(rows: Sequence[Mapping[str, Any]], form: Form) -> tuple[Floats, list[s
             values[i] = _matrix(row, form)
         except RowError as error:
             reasons[i] = str(error)
-    with np.errstate(invalid="ignore", over="ignore", divide="ignore"):
-        finite = np.isfinite(values).all(axis=(1, 2))
-        if form.kind == "logits":
-            values = np.exp(values - values.max(axis=2, keepdims=True))
+    found = [(~np.isfinite(values).all(axis=(1, 2)), NOT_FINITE)]
+    if form.kind != "logits":
+        with np.errstate(invalid="ignore", over="ignore", divide="ignore"):
+            found.append(((values < 0).any(axis=(1, 2)), NEGATIVE))
+            found.append(((abs(values.sum(axis=2) - 1) > _SUM_TOLERANCE).any(axis=1), NOT_ONE))
             values /= values.sum(axis=2, keepdims=True)
-        negative = (values < 0).any(axis=(1, 2))
-        uneven = (abs(values.sum(axis=2) - 1) > _SUM_TOLERANCE).any(axis=1)
-        values /= values.sum(axis=2, keepdims=True)
-    for bad, reason in ((~finite, NOT_FINITE), (negative, NEGATIVE), (uneven, NOT_ONE)):
+    for bad, reason in found:
         for i in np.flatnonzero(bad).tolist():
             reasons[i] = reasons[i] or reason
     return values, reasons
+
+
+def of_logits(logits: Floats) -> tuple[Floats, Floats]:
+    """Of finite logits `(…, C)` the probabilities `(…, C)`, exp z / Σ exp z, and the free energies `(…)`, -log Σ exp z.
+
+    An energy is high for what is unlike the training images. Liu et al. 2020 (arXiv 2010.03759).
+    """
+    top = logits.max(axis=-1, keepdims=True)
+    exponentials = np.exp(logits - top)
+    total = exponentials.sum(axis=-1, keepdims=True)
+    return exponentials / total, -(top + np.log(total))[..., 0]
 
 
 def check_boxes(row: Mapping[str, Any], form: Form, *, width: int, height: int) -> list[list[dict[str, Any]]]:

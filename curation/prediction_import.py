@@ -17,7 +17,7 @@ from curation import prediction_checks as checks
 from curation import prediction_files as files
 from curation.prediction_checks import Form, RowError
 from store import fail_points
-from store.arrays import Bools
+from store.arrays import Bools, Floats
 from store.errors import ConflictError, InvalidInputError
 from store.schema import BoxPrediction, Image, Prediction, PredictionRun, Sighting, Taxonomy
 from store.workspace import Workspace
@@ -232,13 +232,27 @@ def _payloads(found: Sequence[tuple[int, dict[str, Any], _Known]], form: Form) -
     if not form.of_boxes:
         values, reasons = checks.stack([row for _, row, _ in found], form)
         for matrix, reason in zip(values, reasons, strict=True):
-            yield reason or matrix.astype("<f4").tobytes()
+            yield reason or _packed(matrix, form)
         return
     for _, row, image in found:
         try:
             yield json.dumps(checks.check_boxes(row, form, width=image.width, height=image.height)).encode()
         except RowError as error:
             yield str(error)
+
+
+def _packed(matrix: Floats, form: Form) -> bytes:
+    """The probabilities `(M, C)`; of logits `(1, C)` the energy after them."""
+    if form.kind != "logits":
+        return matrix.astype("<f4").tobytes()
+    probabilities, energy = checks.of_logits(matrix)
+    return probabilities.astype("<f4").tobytes() + energy.astype("<f4").tobytes()
+
+
+def _unpacked(data: bytes, form: Form) -> dict[str, Any]:
+    end = 4 * form.passes * len(form.classes)
+    energy = float(np.frombuffer(data[end:], dtype="<f4")[0]) if form.kind == "logits" else None
+    return {"probabilities": data[:end], "energy": energy}
 
 
 def _images(session: Session, rows: Sequence[Mapping[str, Any]]) -> list[_Known | None]:
@@ -294,7 +308,11 @@ def _save(workspace: Workspace, model: str, form: Form, spool: _Spool, refused: 
         there = session.scalar(select(PredictionRun.id).where(PredictionRun.digest == digest))
         if there is not None:
             return there, True
-        report = {"predicted": len(spool), "refused": {one.reason: one.count for one in refused}}
+        report = {
+            "predicted": len(spool),
+            "refused": {one.reason: one.count for one in refused},
+            "energies": form.kind == "logits",
+        }
         run = PredictionRun(
             model=model, digest=digest, kind=kind, classes=form.classes, passes=form.passes, report=report
         )
@@ -305,7 +323,7 @@ def _save(workspace: Workspace, model: str, form: Form, spool: _Spool, refused: 
                 rows = [{"run_id": run.id, "image_id": i, "passes": json.loads(data)} for i, data in block]
                 session.execute(insert(BoxPrediction), rows)
             else:
-                rows = [{"run_id": run.id, "image_id": i, "probabilities": data} for i, data in block]
+                rows = [{"run_id": run.id, "image_id": i, **_unpacked(data, form)} for i, data in block]
                 session.execute(insert(Prediction), rows)
         fail_points.reach("predictions.before_commit")
         return run.id, False

@@ -9,7 +9,7 @@ import numpy as np
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from store.arrays import Vectors
+from store.arrays import Floats, Vectors
 from store.errors import NotFoundError
 from store.schema import BoxPrediction, ImageId, Prediction, PredictionRun
 
@@ -73,9 +73,23 @@ def list_runs(session: Session) -> list[RunSummary]:
 
 
 def predicted(session: Session, run: PredictionRun) -> list[ImageId]:
-    """The images whose class probabilities a run holds, ascending."""
-    image_ids = session.scalars(select(Prediction.image_id).where(Prediction.run_id == run.id).order_by("image_id"))
+    """The images that a run says something of, ascending."""
+    table = BoxPrediction if run.kind == "boxes" else Prediction
+    image_ids = session.scalars(select(table.image_id).where(table.run_id == run.id).order_by(table.image_id))
     return [ImageId(image_id) for image_id in image_ids]
+
+
+def read_energies(session: Session, run: PredictionRun, image_ids: Sequence[ImageId]) -> Floats:
+    """Free energies `(N,)`, high for what is unlike the training images, of a run that was given as logits.
+
+    Raises:
+        NotFoundError: the run holds none for some of them.
+    """
+    energies: dict[int, float | None] = dict(
+        session.execute(select(Prediction.image_id, Prediction.energy).where(Prediction.run_id == run.id)).all()
+    )
+    _check(run, image_ids, {image_id: energy for image_id, energy in energies.items() if energy is not None})
+    return np.array([energies[image_id] for image_id in image_ids], dtype=np.float64)
 
 
 def read(session: Session, run: PredictionRun, image_ids: Sequence[ImageId]) -> Vectors:

@@ -89,6 +89,24 @@ def image_ids(session: Session, expression: str) -> Ints:
     return np.sort(np.fromstring(found or "", dtype=np.int64, sep=","))
 
 
+def of_each_value(session: Session, field: str, *, most: int) -> dict[str, str]:
+    """An expression for each value of `source`, `scene` or a user's column where images are present, by a name for it.
+
+    Raises:
+        InvalidInputError: there is no such field, or it has more than `most` values.
+    """
+    named = field if field in _OF_SIGHTINGS else f"column({field!r})"
+    found = _Reader(named, session, _counting(asks_for_missing=False)).field(named)
+    kind = found.value if found.json_type is None else found.json_type
+    rows = select(found.value, kind).where(_counting(asks_for_missing=False), kind.is_not(None)).distinct()
+    values = [
+        kind == "true" if kind in _JSON_TYPES["true or false"] else value for value, kind in session.execute(rows)
+    ]
+    if len(values) > most:
+        raise InvalidInputError(f"{field!r} has {len(values):,} values, more than {most}: name those that count.")
+    return {f"{field}={value}": f"{named} == {value!r}" for value in sorted(values, key=str)}
+
+
 def own_value(field: str) -> ColumnElement[Any]:
     """The value of one of an image's own fields, to sort by.
 
@@ -168,6 +186,10 @@ class _Reader:
         self._expression = expression
         self._session = session
         self._counting = counting  # which sightings count
+
+    def field(self, expression: str) -> _Field:
+        """The one field that an expression names."""
+        return self._field(ast.parse(expression, mode="eval").body)
 
     def condition(self, node: ast.expr) -> ColumnElement[bool]:  # noqa: PLR0911 - a return for each kind of part
         match node:

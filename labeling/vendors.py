@@ -1,6 +1,8 @@
 """Vendors: whoever labels, the Label Studio they do it in, and where its token is kept."""
 
+import math
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -12,12 +14,13 @@ from store.schema import Vendor
 from store.workspace import Workspace
 
 
-def add(workspace: Workspace, name: str, *, url: str, token: str) -> None:
+def add(workspace: Workspace, name: str, *, url: str, token: str, prices: Mapping[str, float] | None = None) -> None:
     """Add a vendor, or note that the one of this name moved to another address or token.
 
     Args:
         url: of their Label Studio.
         token: a reference, `env:NAME` or `file:PATH`; the token itself is read when it is needed.
+        prices: of one answer, by kind of task; without, those known stay.
 
     Raises:
         InvalidInputError: the name, address or reference cannot be used.
@@ -31,6 +34,9 @@ def add(workspace: Workspace, name: str, *, url: str, token: str) -> None:
     kind, _, place = token.partition(":")
     if kind not in ("env", "file") or not place:
         raise InvalidInputError("Say where the token is kept, not the token: env:NAME or file:PATH.")
+    for task, price in (prices or {}).items():
+        if not task.strip() or not (math.isfinite(price) and price > 0):
+            raise InvalidInputError(f"{price:g} is no price of an answer to {task!r}: say it as classification=0.05.")
     reference = f"file:{Path(place).expanduser().absolute()}" if kind == "file" else token
     with workspace.database.write() as session:
         vendor = session.scalar(select(Vendor).where(Vendor.name == name))
@@ -39,6 +45,7 @@ def add(workspace: Workspace, name: str, *, url: str, token: str) -> None:
             session.add(vendor)
         vendor.ls_url = url.rstrip("/")
         vendor.ls_token_reference = reference
+        vendor.prices = {**(vendor.prices or {}), **(prices or {})}
 
 
 def get(session: Session, name: str) -> Vendor:

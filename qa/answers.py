@@ -6,10 +6,11 @@ import numpy as np
 from sqlalchemy import select
 from sqlalchemy.orm import Session, aliased
 
+from curation import labels
 from labeling import campaigns
 from store.arrays import Ints
 from store.errors import InvalidInputError
-from store.schema import Annotation, Annotator, Campaign, Task, Taxonomy
+from store.schema import Annotation, Annotator, Campaign, Label, Pick, Task, Taxonomy
 
 
 @dataclass(frozen=True)
@@ -33,6 +34,7 @@ class Answers:
     annotator_ids: list[int]  # who answered any of them, ascending
     given: list[Answer]  # one per item and annotator, ordered by these
     adjudicated: dict[int, Answer]  # the newest answer of an adjudicator, by the item it settles
+    gold: dict[int, str]  # what was known of an item before anyone was asked: it tests people and gets no verdict
 
     @property
     def table(self) -> Ints:
@@ -49,10 +51,10 @@ class Answers:
 
     @property
     def known(self) -> Ints:
-        """`(N,)` int64: the class an adjudicator gave to each item, -1 where none did."""
+        """`(N,)` int64: the class of each item that is gold or that an adjudicator settled, -1 of others."""
         number = {name: i for i, name in enumerate(self.classes)}
-        settled = [self.adjudicated.get(task_id) for task_id in self.task_ids]
-        return np.array([-1 if answer is None else number[answer.value or ""] for answer in settled], dtype=np.int64)
+        settled = {task_id: answer.value or "" for task_id, answer in self.adjudicated.items()} | self.gold
+        return np.array([number.get(settled.get(task_id, ""), -1) for task_id in self.task_ids], dtype=np.int64)
 
 
 def labelling_campaign(session: Session, name: str) -> Campaign:
@@ -84,7 +86,24 @@ def read(session: Session, taxonomy: Taxonomy) -> Answers:
             task_id = settles[answer.task_id]
             adjudicated[task_id] = max(answer, adjudicated.get(task_id, answer), key=lambda each: each.order)
     annotator_ids = sorted({answer.annotator_id for answer in given})
-    return Answers(classes, task_ids, annotator_ids, given, adjudicated)
+    return Answers(classes, task_ids, annotator_ids, given, adjudicated, _gold(session, taxonomy))
+
+
+def _gold(session: Session, taxonomy: Taxonomy) -> dict[int, str]:
+    """The label in force of each item that a batch holds as gold; without one it is an item like others."""
+    rows = session.execute(
+        select(Task.id, Label.value)
+        .join(Campaign, Campaign.id == Task.campaign_id)
+        .join(Pick, (Pick.batch_id == Campaign.batch_id) & (Pick.image_id == Task.image_id))
+        .join(Label, Label.image_id == Task.image_id)
+        .where(
+            Campaign.taxonomy_id == taxonomy.id,
+            Campaign.purpose == "labelling",
+            Pick.arm == "gold",
+            Label.id.in_(labels.newest_ids(taxonomy.name)),
+        )
+    )
+    return dict(rows.all())
 
 
 def _settled_tasks(session: Session, taxonomy: Taxonomy) -> dict[int, int]:

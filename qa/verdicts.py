@@ -51,7 +51,7 @@ def review(workspace: Workspace, campaign_name: str, *, accept_at: float = ACCEP
     reaches `accept_at`; a skip counts as an answer that favours no class. With fewer it needs
     another opinion; else it goes to adjudication, and is accepted as the adjudicator answers.
     Annotators are judged by all campaigns of the same taxonomy. Reviewing again without new
-    answers writes nothing.
+    answers writes nothing. Gold items are not decided: what they are is known.
 
     Raises:
         NotFoundError: there is no such campaign.
@@ -63,7 +63,7 @@ def review(workspace: Workspace, campaign_name: str, *, accept_at: float = ACCEP
         campaign = answers.labelling_campaign(session, campaign_name)
         said = answers.read(session, session.get_one(Taxonomy, campaign.taxonomy_id))
         tasks = select(Task.id, Task.image_id).where(Task.campaign_id == campaign.id).order_by(Task.rank)
-        image_of = dict(session.execute(tasks).all())
+        image_of = {task_id: image_id for task_id, image_id in session.execute(tasks) if task_id not in said.gold}
     belief = consensus.fit(said.table, said.known, annotators=len(said.annotator_ids), classes=len(said.classes))
     policy = {"method": "one-coin Dawid-Skene", "overlap": campaign.overlap, "accept_at": accept_at}
     decisions = _decide(said, belief, policy, list(image_of))

@@ -1,14 +1,13 @@
 """Choosing from a pool: a pure function of arrays, a recipe and its seed."""
 
+import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from functools import cached_property
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-from curation.joins import Take
-from sampling import constraints, geometry, recipes, scores
-from sampling.head import Settings, Views
+from sampling import constraints, geometry, recipes
+from sampling.pool import Pool
 from sampling.recipes import Recipe
 from sampling.situation import Situation, Strategy
 from sampling.strategies import regime, strategy_of
@@ -18,43 +17,9 @@ from store.errors import InvalidInputError
 _SAMPLE = 20_000  # candidates that are asked which pick is nearest
 _ROWS = 1024
 _DEPTH = 4  # times as many picks are asked of a strategy where constraints may refuse some
-
-
-@dataclass(frozen=True)
-class Slice:
-    """A failure cluster that the batch may grow."""
-
-    name: str
-    lift: float
-    members: Ints  # positions in the pool
-
-
-@dataclass(frozen=True)
-class Pool:
-    """Every embedded image, ordered by sha256, and which of them may be chosen."""
-
-    sha256s: list[str]
-    image_ids: list[int]
-    take: Take  # gives the centred unit vectors at positions
-    eligible: Ints  # positions that nobody labels, for training
-    reserve: Ints  # likewise for val and test
-    labelled: Ints  # positions that are labelled or being labelled
-    probabilities: Floats | None  # (N, C), of what is not eligible perhaps 0
-    classes: list[str]
-    settings: Settings  # of the probe
-    slices: list[Slice] = field(default_factory=list)
-    members: list[Ints] = field(default_factory=list)  # for each quota of the recipe the positions that count
-
-    @cached_property
-    def views(self) -> Views:
-        """What the probe sees; taken from disk when a strategy asks."""
-        return Views.of(self.take, len(self.image_ids))
-
-    def situation(self, candidates: Ints) -> Situation:
-        """What a strategy looks at."""
-        return Situation(
-            self.views, self.settings, self.labelled, candidates, self.probabilities, classes=len(self.classes)
-        )
+_ROUNDING = 1e-9  # 5 × 0.12 is 0.6, not more
+_HONEST = "Drawn at random from {} images, so that accuracy measured on it is honest."
+_GOLD = "Drawn at random from {} labelled images, to see whether the answers agree with what is known."
 
 
 @dataclass(frozen=True)
@@ -71,22 +36,31 @@ def choose(pool: Pool, recipe: Recipe) -> list[Choice]:
     """The picks of a recipe, arm by arm, best first in each.
 
     Raises:
-        InvalidInputError: an arm has fewer images than it should choose, or needs predictions.
+        InvalidInputError: an arm has fewer images than it should choose, or costs more than there is, or needs
+            predictions.
     """
+    purse = _Purse.of(pool, recipe)
+    gold = []
+    if recipe.gold_share:
+        gold = _draw(pool.gold, purse.part(recipe.gold_share), "of those labelled", recipe.seed + 1)
     if isinstance(recipe.strategy, recipes.Random):
+        if recipe.quotas or recipe.min_distance:
+            raise InvalidInputError(
+                "The strategy random keeps no quotas and no distance. Choose another strategy, or leave them out."
+            )
         everything = np.sort(np.concatenate([pool.eligible, pool.reserve]))
-        _check(len(everything), recipe.budget, "at random")
-        return _draw(everything, recipe.budget, recipe.seed)
-    drawn = max(1, round(recipe.budget * recipe.random_share))
-    informed = recipe.budget - drawn
-    _check(len(pool.reserve), drawn, "at random from the val and test reserve")
-    _check(len(pool.eligible), informed, "for training")
-    choices: list[Choice] = []
-    if pool.probabilities is not None:
-        choices = _grow_slices(pool, round(recipe.budget * recipe.slice_share))[:informed]
+        drawn = _draw(everything, purse.without(gold), "at random", recipe.seed)
+        return _arm(drawn, "random", _HONEST.format(len(everything))) + _arm(gold, "gold", _GOLD.format(len(pool.gold)))
+    part = purse.part(recipe.random_share)
+    drawn = _draw(pool.reserve, part, "at random from the val and test reserve", recipe.seed)
+    left = purse.without([*gold, *drawn])
+    if left.images is not None:
+        _check(len(pool.eligible), left.images, "for training")
+    choices = _grow_slices(pool, left, purse.part(recipe.slice_share)) if pool.is_predicted else []
     taken = np.array([choice.position for choice in choices], dtype=np.int64)
-    choices += _inform(pool, recipe, taken, informed - len(choices))
-    return choices + _draw(pool.reserve, drawn, recipe.seed)
+    choices += _inform(pool, recipe, taken, left.without(taken.tolist()))
+    choices += _arm(drawn, "random", _HONEST.format(len(pool.reserve)))
+    return choices + _arm(gold, "gold", _GOLD.format(len(pool.gold)))
 
 
 def rank(choices: Sequence[Choice]) -> list[Choice]:
@@ -108,27 +82,98 @@ def _check(available: int, wanted: int, what: str) -> None:
         )
 
 
-def _draw(candidates: Ints, k: int, seed: int) -> list[Choice]:
-    why = f"Drawn at random from {len(candidates)} images, so that accuracy measured on it is honest."
-    drawn = np.random.default_rng(seed).choice(candidates, size=k, replace=False)
-    return [Choice(position, "random", 0.0, why) for position in drawn.tolist()]
+def _draw(candidates: Ints, purse: "_Purse", what: str, seed: int) -> list[int]:
+    """Positions drawn at random: as many as the purse holds; of money, those it buys until the next is too dear."""
+    order: Ints = np.random.default_rng(seed).permutation(candidates)
+    if purse.images is not None:
+        _check(len(candidates), purse.images, what)
+        return [int(position) for position in order[: purse.images]]
+    bought = purse.buys(order)
+    if bought in (0, len(candidates)):
+        raise InvalidInputError(
+            f"{purse.money:g} of money should buy images {what}, and of {len(candidates)} it buys "
+            f"{'all, and some is left' if bought else 'none'}. Change the share or the sum."
+        )
+    return [int(position) for position in order[:bought]]
 
 
-def _inform(pool: Pool, recipe: Recipe, taken: Ints, k: int) -> list[Choice]:
+def _arm(positions: Sequence[int], arm: str, why: str) -> list[Choice]:
+    return [Choice(position, arm, 0.0, why) for position in positions]
+
+
+@dataclass(frozen=True)
+class _Purse:
+    """What may be spent: images where their number is given or all cost the same, money where costs differ; or both."""
+
+    images: int | None
+    money: float | None = None
+    costs: Floats | None = None  # (N,), where they differ
+
+    @classmethod
+    def of(cls, pool: Pool, recipe: Recipe) -> "_Purse":
+        if recipe.money is None or pool.costs is None:
+            return cls(recipe.budget)
+        prices = np.unique(pool.costs[np.concatenate([pool.eligible, pool.reserve, pool.gold])])
+        if len(prices) > 1:
+            return cls(recipe.budget, recipe.money, pool.costs)
+        price = float(prices[0]) if len(prices) else float(pool.costs.max(initial=0))
+        bought = math.floor(recipe.money / price + _ROUNDING) if price else 0
+        wanted = recipe.budget or max(bought, 1)
+        if bought < wanted:
+            raise InvalidInputError(
+                f"{wanted} image{'s' * (wanted > 1)} at {price:g} would cost {wanted * price:g}, and {recipe.money:g} "
+                f"buys {bought}. Ask for fewer, or give more money."
+            )
+        return cls(wanted)
+
+    def part(self, share: float) -> "_Purse":
+        """A share of it, of images one at least unless the share is 0."""
+        images = None if self.images is None else max(int(share > 0), round(self.images * share))
+        return replace(self, images=images, money=None if self.money is None else self.money * share)
+
+    def without(self, positions: Sequence[int]) -> "_Purse":
+        """What is left after these images."""
+        images = None if self.images is None else self.images - len(positions)
+        if self.money is None or self.costs is None:
+            return replace(self, images=images)
+        spent = float(self.costs[list(positions)].sum())
+        if spent > self.money + _ROUNDING:
+            raise InvalidInputError(
+                f"{len(positions)} images that the batch has to hold cost {spent:g} of {self.money:g}. "
+                "Ask for fewer, or give more money."
+            )
+        return replace(self, images=images, money=self.money - spent)
+
+    def buys(self, order: Ints) -> int:
+        """How many of these, the first ones, it buys."""
+        bought = len(order) if self.images is None else min(self.images, len(order))
+        if self.money is None or self.costs is None:
+            return bought
+        return min(bought, int(np.searchsorted(np.cumsum(self.costs[order]), self.money + _ROUNDING, side="right")))
+
+    def most(self, candidates: Ints) -> int:
+        """How many of the candidates it may buy."""
+        if self.images is not None or self.costs is None:
+            return self.images or 0
+        return self.buys(candidates[np.argsort(self.costs[candidates], kind="stable")])
+
+
+def _inform(pool: Pool, recipe: Recipe, taken: Ints, purse: _Purse) -> list[Choice]:
     """What the strategy chooses beside what is taken, with what each pick stands for."""
+    candidates = np.setdiff1d(pool.eligible, taken)
+    k = purse.most(candidates)
     if k == 0:
         return []
-    candidates = np.setdiff1d(pool.eligible, taken)
     situation = pool.situation(candidates)
     strategy = regime(situation) if isinstance(recipe.strategy, recipes.Auto) else recipe.strategy
-    positions = _within(pool, recipe, situation, strategy_of(strategy), k=k, taken=taken)
+    positions = _within(pool, recipe, situation, strategy_of(strategy), k=k, taken=taken, purse=purse)
     stood_for = _stood_for(situation.seen, positions, candidates)
     nearest = _nearest(pool, positions)
     choices = []
     for position, count, beside in zip(positions.tolist(), stood_for.tolist(), nearest, strict=True):
         if strategy.arm == "uncertain":
-            score, torn = _torn(pool, position)
-            why = f"The model is torn between {torn}; stands for about {count} images{beside}."
+            score, doubt = _doubt(pool, recipe, position)
+            why = f"{doubt}; stands for about {count} images{beside}."
         else:
             score = count / len(candidates)
             why = f"Typical of about {count} images that look alike{beside}."
@@ -136,21 +181,32 @@ def _inform(pool: Pool, recipe: Recipe, taken: Ints, k: int) -> list[Choice]:
     return choices
 
 
-def _within(pool: Pool, recipe: Recipe, situation: Situation, strategy: Strategy, *, k: int, taken: Ints) -> Ints:
+def _within(
+    pool: Pool, recipe: Recipe, situation: Situation, strategy: Strategy, *, k: int, taken: Ints, purse: _Purse
+) -> Ints:
     """What the strategy chooses or, where that breaks a constraint, the best in its order that breaks none."""
-    if not recipe.quotas and not recipe.min_distance:
+    if not recipe.quotas and not recipe.min_distance and purse.money is None:
         return strategy(situation, k, recipe.seed)
     candidates = situation.candidates
     order = strategy(situation, min(len(candidates), _DEPTH * k), recipe.seed)
+    bounds = [(kind, recipe.quotas[kind.quota]) for kind in pool.kinds]
     quotas = [
         constraints.Quota(
-            one.where, _mask(members, len(pool.image_ids)), one.least, one.most, one.least_share, one.most_share
+            kind.name, _mask(kind.members, len(pool.image_ids)), one.least, one.most, one.least_share, one.most_share
         )
-        for one, members in zip(recipe.quotas, pool.members, strict=True)
+        for kind, one in bounds
     ]
+    money = None if purse.money is None or purse.costs is None else purse.money + float(purse.costs[taken].sum())
     return constraints.choose(
         np.concatenate([order, np.setdiff1d(candidates, order)]),
-        constraints.Constraints(items=k + len(taken), quotas=quotas, min_distance=recipe.min_distance, taken=taken),
+        constraints.Constraints(
+            items=None if purse.images is None else k + len(taken),
+            money=money,
+            costs=purse.costs,
+            quotas=quotas,
+            min_distance=recipe.min_distance,
+            taken=taken,
+        ),
         vectors=pool.views.plain,
     )
 
@@ -172,32 +228,38 @@ def _stood_for(seen: Vectors, positions: Ints, candidates: Ints) -> Ints:
     return extrapolated
 
 
-def _grow_slices(pool: Pool, k: int) -> list[Choice]:
+def _grow_slices(pool: Pool, left: "_Purse", part: "_Purse") -> list[Choice]:
     """The most uncertain images of each failure cluster, clusters in turn, the highest lift first."""
     allowed = set(pool.eligible.tolist())
-    uncertainty = np.zeros(len(pool.sha256s)) if pool.probabilities is None else scores.margin(pool.probabilities)
+    members = np.unique(np.concatenate([np.empty(0, dtype=np.int64), *(one.members for one in pool.slices)]))
+    uncertainty = dict(zip(members.tolist(), pool.situation(members).unsure.tolist(), strict=True))
     queues = [
         (one, sorted((i for i in one.members.tolist() if i in allowed), key=lambda i: (-uncertainty[i], i)))
         for one in sorted(pool.slices, key=lambda one: (-one.lift, one.name))
     ]
-    choices: list[Choice] = []
-    taken: set[int] = set()
+    choices: dict[int, Choice] = {}
     for turn in range(max((len(queue) for _, queue in queues), default=0)):
         for one, queue in queues:
-            if turn < len(queue) and queue[turn] not in taken and len(choices) < k:
-                taken.add(queue[turn])
+            if turn < len(queue) and queue[turn] not in choices:
                 why = f"In the failure cluster “{one.name}”, where the model fails {one.lift:.1f} times as often."
-                choices.append(Choice(queue[turn], "slice", float(uncertainty[queue[turn]]), why))
-    return choices
+                choices[queue[turn]] = Choice(queue[turn], "slice", float(uncertainty[queue[turn]]), why)
+    order = np.array(list(choices), dtype=np.int64)
+    return [choices[position] for position in order[: min(part.buys(order), left.buys(order))].tolist()]
 
 
-def _torn(pool: Pool, position: int) -> tuple[float, str]:
-    """How torn the model is, from 0 to 1, and between which classes."""
-    assert pool.probabilities is not None  # noqa: S101  strategies of this arm refuse to choose without
+def _doubt(pool: Pool, recipe: Recipe, position: int) -> tuple[float, str]:
+    """How unsure the model is of an image, and of what."""
+    score = float(pool.situation(np.array([position])).unsure[0])
+    if pool.probabilities is None:
+        return score, f"The model is unsure of the boxes it found ({score:.2f} by {recipe.boxes.aggregate})"
+    if recipe.score == "energy":
+        return score, f"The model knows less like it than {score:.0%} of the images"
+    if recipe.score in ("bald", "votes", "kl"):
+        return score, f"The model's passes disagree ({score:.2f} by {recipe.score})"
     row = pool.probabilities[position]
     first, second = np.argsort(-row, kind="stable")[:2].tolist()
     between = f"{pool.classes[first]} ({row[first]:.2f}) and {pool.classes[second]} ({row[second]:.2f})"
-    return float(1 - (row[first] - row[second])), between
+    return score, f"The model is torn between {between}"
 
 
 def _nearest(pool: Pool, positions: Ints) -> list[str]:

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from store.errors import InvalidInputError, NotFoundError
 
@@ -51,6 +51,13 @@ class MaxHerding(_Strategy):
     radius: float = Field(default=1.0, gt=0, le=2, description="Distance between unit vectors that a label reaches.")
 
 
+class Uncertainty(_Strategy):
+    """The most uncertain, however alike they are (Lewis & Gale 1994)."""
+
+    arm = "uncertain"
+    name: Literal["uncertainty"] = "uncertainty"
+
+
 class UHerding(_Strategy):
     """Coverage by soft balls of what the model is unsure of (Bae et al. 2024, arXiv 2412.20644)."""
 
@@ -75,6 +82,13 @@ class ClusterMargin(_Strategy):
     factor: int = Field(default=10, ge=1, description="How many uncertain images are clustered for each pick.")
 
 
+class DropQuery(_Strategy):
+    """One of each region of what changes class between passes of a model (Gupte et al. 2024, arXiv 2401.14555)."""
+
+    arm = "uncertain"
+    name: Literal["dropquery"] = "dropquery"
+
+
 class Variance(_Strategy):
     """What makes the model surest of all it is unsure of: V-optimal design by Fisher information."""
 
@@ -89,12 +103,63 @@ Strategy = Annotated[
     | KCenter
     | FacilityLocation
     | MaxHerding
+    | Uncertainty
     | UHerding
     | WeightedKMeans
     | ClusterMargin
+    | DropQuery
     | Variance,
     Field(discriminator="name"),
 ]
+
+
+Score = Literal["margin", "entropy", "least-confidence", "bald", "votes", "kl", "energy"]
+
+
+class BoxScore(BaseModel):
+    """How the doubts about boxes become one of an image."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    aggregate: Literal["sum", "mean", "max", "top", "count"] = Field(
+        default="max", description="Over its boxes; `count`: how much passes differ in their number."
+    )
+    top: int = Field(default=5, ge=1, description="How many of the most doubtful boxes `top` takes the mean of.")
+    class_weights: dict[str, float] = Field(default_factory=dict, description="What a class's doubts count; 1 if not.")
+
+    @field_validator("class_weights")
+    @classmethod
+    def _not_negative(cls, value: dict[str, float]) -> dict[str, float]:
+        if not all(0 <= weight < float("inf") for weight in value.values()):
+            raise ValueError("weights are numbers from 0 up")
+        return value
+
+
+class Price(BaseModel):
+    """What some images cost."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    where: str = Field(description="Which images, such as: megapixels > 20.")
+    price: float = Field(gt=0, allow_inf_nan=False)
+
+
+class Cost(BaseModel):
+    """What an image costs until it is labelled: all the answers it gets."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    price: float | None = Field(default=None, gt=0, allow_inf_nan=False, description="Of an image.")
+    vendor: str | None = Field(default=None, description="Whose price of an answer counts where none is given.")
+    task: str = Field(default="classification", description="The kind of task that the vendor is paid for.")
+    answers: int = Field(default=2, ge=1, description="How many answers of the vendor an image gets.")
+    exceptions: tuple[Price, ...] = Field(default=(), description="The first that holds for an image counts.")
+
+    @model_validator(mode="after")
+    def _one_of(self) -> "Cost":
+        if (self.price is None) == (self.vendor is None):
+            raise ValueError("say either the price of an image or the vendor who is paid for it")
+        return self
 
 
 class Quota(BaseModel):
@@ -102,11 +167,22 @@ class Quota(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    where: str = Field(description="Which images count, such as: source == 'night'. See winnow images list --where.")
+    where: str | None = Field(default=None, description="Which images count, as in winnow images list --where.")
+    predicted: str | None = Field(default=None, description="Or those that the model takes for this class.")
+    slice: str | None = Field(default=None, description="Or those in the failure cluster of this name.")
+    each: str | None = Field(
+        default=None, description="Or a quota of its own for each value of this field: source, scene or a column."
+    )
     least: int = Field(default=0, ge=0)
     most: int | None = Field(default=None, ge=0)
     least_share: float = Field(default=0.0, ge=0, le=1)
     most_share: float = Field(default=1.0, ge=0, le=1)
+
+    @model_validator(mode="after")
+    def _one_kind(self) -> "Quota":
+        if sum(kind is not None for kind in (self.where, self.predicted, self.slice, self.each)) != 1:
+            raise ValueError("say which images count by one of where, predicted, slice and each")
+        return self
 
 
 class Recipe(BaseModel):
@@ -114,10 +190,21 @@ class Recipe(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    budget: int = Field(gt=0, description="Images to choose.")
+    budget: int | None = Field(default=None, gt=0, description="Images to choose; without, as many as `money` buys.")
+    money: float | None = Field(default=None, gt=0, allow_inf_nan=False, description="What they may cost at most.")
+    cost: Cost | None = Field(default=None, description="What an image costs: a number, or how it is made up.")
     strategy: Strategy = Field(default=Auto(), description="A name, or a mapping of `name` and settings.")
+    score: Score = Field(
+        default="margin",
+        description="How uncertain class probabilities are; bald, votes and kl compare several passes, and energy "
+        "needs logits.",
+    )
+    boxes: BoxScore = Field(default=BoxScore(), description="How uncertain boxes are.")
     random_share: float = Field(
         default=0.1, gt=0, le=1, description="Share of the budget drawn at random from the val and test reserve."
+    )
+    gold_share: float = Field(
+        default=0.0, ge=0, lt=1, description="Share drawn at random from what is labelled, to see how people answer."
     )
     slice_share: float = Field(
         default=0.25, ge=0, le=1, description="Share of the budget for the newest failure clusters, if there are any."
@@ -129,12 +216,30 @@ class Recipe(BaseModel):
         default=0.0, ge=0, le=2, description="Cosine distance that picks for training keep from each other."
     )
     model: str = Field(default="probe", description="Whose newest predictions say what is uncertain.")
+    stop_below: float = Field(
+        default=0.005, ge=0, le=1, description="Gain in accuracy below which further labels are advised against."
+    )
     seed: int = Field(default=0, ge=0, description="Of everything drawn at random.")
 
-    @field_validator("strategy", mode="before")
+    @field_validator("strategy", mode="before", json_schema_input_type=Strategy | str)
     @classmethod
     def _by_name(cls, value: Any) -> Any:
         return {"name": value} if isinstance(value, str) else value
+
+    @field_validator("cost", mode="before", json_schema_input_type=Cost | float | None)
+    @classmethod
+    def _by_price(cls, value: Any) -> Any:
+        return {"price": value} if isinstance(value, int | float) else value
+
+    @model_validator(mode="after")
+    def _is_bounded(self) -> "Recipe":
+        if self.budget is None and self.money is None:
+            raise ValueError("say how many images: a budget, or the money they may cost")
+        if self.money is not None and self.cost is None:
+            raise ValueError("a sum of money buys nothing that can be counted without the cost of an image")
+        if self.random_share + self.gold_share > 1:
+            raise ValueError("the shares at random and of gold are more than everything")
+        return self
 
 
 def parse(values: dict[str, Any]) -> Recipe:

@@ -19,6 +19,22 @@ class Report:
     calibration: Calibration
     remarks: list[str]
 
+    @property
+    def sentence(self) -> str:
+        """What is done to the probabilities, and what it gains."""
+        done = self.calibration
+        if done.before is None or done.after is None:
+            return " ".join(["Probabilities are taken as the model says them.", *self.remarks])
+        how = {
+            "identity": "need no correction",
+            "temperature": f"are softened by a temperature of {done.calibrator.temperature:.2f}",
+            "isotonic": "are mapped by a curve for each class",
+        }[done.calibrator.method]
+        return (
+            f"Probabilities {how}: their calibration error is {done.after.ece:.3f} instead of {done.before.ece:.3f} on "
+            f"{done.labels} labels they were not fitted on."
+        )
+
 
 def calibrated(session: Session, run: PredictionRun, *, taxonomy: str | None = None) -> tuple[Calibrator, Report]:
     """How to read a run's class probabilities; where it cannot be told, as they are.

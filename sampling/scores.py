@@ -45,21 +45,6 @@ def entropy(probabilities: Floats) -> Floats:
     return _blocked(lambda rows: np.asarray(_entropy(rows) / most), probabilities)
 
 
-def energy(logits: Floats, *, temperature: float = 1.0) -> Floats:
-    """Free energy -T log Σ exp(logit / T): `(N, C)` to `(N,)`, any number, high for what is unlike the training images.
-
-    Liu et al. 2020 (arXiv 2010.03759).
-    """
-
-    def of(rows: Floats) -> Floats:
-        scaled = rows / temperature
-        top = scaled.max(axis=1, keepdims=True)
-        result: Floats = -temperature * (np.log(np.exp(scaled - top).sum(axis=1)) + top[:, 0])
-        return result
-
-    return _blocked(of, logits)
-
-
 def bald(probabilities: Floats) -> Floats:
     """What a label would tell about the model: `(M, N, C)` to `(N,)`, in nats from 0 to log C.
 

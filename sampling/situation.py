@@ -6,6 +6,7 @@ from typing import TypeAlias
 
 import numpy as np
 
+from sampling import scores
 from sampling.head import Settings, Views
 from store.arrays import Floats, Ints, Vectors
 from store.errors import InvalidInputError
@@ -19,8 +20,15 @@ class Situation:
     settings: Settings  # of the probe
     labelled: Ints  # (L,)
     candidates: Ints  # (M,), ordered by sha256: ties go to the first
-    probabilities: Floats | None  # (N, C) calibrated; None before there is a model
+    probabilities: Floats | None  # (N, C) calibrated; None before there is a model, or where it finds boxes
     classes: int
+    uncertainty: Floats | None = None  # (N,) from 0; None: the margins of the probabilities
+    changed: Floats | None = None  # (N,) share of a model's passes that take an image for another class
+
+    @property
+    def is_predicted(self) -> bool:
+        """Whether a model says anything."""
+        return self.probabilities is not None or self.uncertainty is not None
 
     @property
     def seen(self) -> Vectors:
@@ -38,23 +46,35 @@ class Situation:
         positions: Ints = self.candidates[places]
         return positions
 
-    def predicted(self) -> Floats:
-        """The probabilities `(N, C)`.
+    @property
+    def unsure(self) -> Floats:
+        """How uncertain the model is of each candidate `(M,)`, from 0.
 
         Raises:
-            InvalidInputError: there are none.
+            InvalidInputError: nothing is predicted.
         """
+        if self.uncertainty is not None:
+            return np.asarray(self.uncertainty[self.candidates])
+        return scores.margin(self._predicted()[self.candidates])
+
+    @property
+    def doubts(self) -> Floats:
+        """The uncertainty that was given, else Gini's 1 - Σ p², of everything `(N,)`; 0 where nothing is predicted.
+
+        Raises:
+            InvalidInputError: nothing is predicted.
+        """
+        if self.uncertainty is not None:
+            return self.uncertainty
+        p = self._predicted()
+        return np.asarray(p.sum(axis=1) - np.einsum("ij,ij->i", p, p), dtype=np.float64).clip(min=0)
+
+    def _predicted(self) -> Floats:
         if self.probabilities is None:
             raise InvalidInputError(
                 "This strategy needs predictions. Run: winnow predictions probe VERSION, or plan with --strategy auto."
             )
         return self.probabilities
-
-    @property
-    def doubts(self) -> Floats:
-        """Gini's 1 - Σ p² of everything `(N,)`; 0 where nothing is predicted."""
-        p = self.predicted()
-        return np.asarray(p.sum(axis=1) - np.einsum("ij,ij->i", p, p), dtype=np.float64).clip(min=0)
 
 
 Strategy: TypeAlias = Callable[[Situation, int, int], Ints]

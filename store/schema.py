@@ -238,6 +238,7 @@ class Prediction(Base):
     run_id: Mapped[int] = mapped_column(ForeignKey("prediction_runs.id"), primary_key=True)
     image_id: Mapped[int] = mapped_column(ForeignKey("images.id"), primary_key=True)
     probabilities: Mapped[bytes] = mapped_column(LargeBinary)  # (M, C) float32, little-endian, the run's class order
+    energy: Mapped[float | None]  # -log Σ exp(logit), of a run that was given as logits
 
 
 class BoxPrediction(Base):
@@ -343,6 +344,7 @@ class Vendor(Base):
     name: Mapped[str] = mapped_column(unique=True)
     ls_url: Mapped[str]
     ls_token_reference: Mapped[str]  # "env:NAME" or "file:PATH"
+    prices: Mapped[dict[str, Any]] = mapped_column(default=dict, server_default="{}")  # of an answer, by kind of task
 
 
 class Campaign(Base):

@@ -1,5 +1,6 @@
 """`winnow batch`: which images are labelled next, why, and the proof that the choice repeats."""
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -20,11 +21,14 @@ def plan(
     recipe: Annotated[Path | None, typer.Argument(metavar="[RECIPE.yaml]", help="Options given here win.")] = None,
     *,
     budget: Annotated[int | None, typer.Option(help="Images to choose.")] = None,
+    money: Annotated[float | None, typer.Option(help="What they may cost at most; with --price.")] = None,
+    price: Annotated[float | None, typer.Option(help="What an image costs, with all its answers.")] = None,
     strategy: Annotated[
         str | None,
         typer.Option(help="auto, random, typiclust, k-center, variance and others: docs/recipe.schema.json."),
     ] = None,
     random_share: Annotated[float | None, typer.Option(help="Share drawn at random for val and test.")] = None,
+    gold_share: Annotated[float | None, typer.Option(help="Share drawn from what is labelled, to test people.")] = None,
     seed: Annotated[int | None, typer.Option(help="Of everything drawn at random.")] = None,
     as_json: AsJson = False,
 ) -> None:
@@ -32,12 +36,22 @@ def plan(
     from sampling import batch, recipes
 
     values: dict[str, Any] = {} if recipe is None else recipes.read(recipe)
-    options = {"budget": budget, "strategy": strategy, "random_share": random_share, "seed": seed}
+    options = {
+        "budget": budget,
+        "money": money,
+        "cost": price,
+        "strategy": strategy,
+        "random_share": random_share,
+        "gold_share": gold_share,
+        "seed": seed,
+    }
     values |= {name: value for name, value in options.items() if value is not None}
     done = batch.plan(console.workspace(context), recipes.parse(values))
     arms = ", ".join(f"{count} {arm}" for arm, count in done.arms.items())
-    lines = [f"Batch {done.batch_id} ({done.digest[:12]}): {done.picks} images, {arms}."]
-    console.emit(vars(done), [*lines, f"See: winnow batch show {done.batch_id}"], as_json=as_json)
+    cost = "" if done.cost is None else f", for {done.cost:,.2f}"
+    lines = [f"Batch {done.batch_id} ({done.digest[:12]}): {done.picks} images, {arms}{cost}."]
+    lines += [said for said in (done.calibration, done.outlook.accuracy, done.outlook.forecast) if said is not None]
+    console.emit(asdict(done), [*lines, f"See: winnow batch show {done.batch_id}"], as_json=as_json)
 
 
 @app.command()
@@ -48,7 +62,9 @@ def show(context: typer.Context, batch_id: int, as_json: AsJson = False) -> None
     with console.workspace(context).database.read() as session:
         document = documents.batch(session, batch_id)
     rows = [(pick["rank"], pick["image"], pick["arm"], float(pick["score"]), pick["why"]) for pick in document["picks"]]
-    console.emit(document, console.table(("rank", "image", "arm", "score", "why"), rows), as_json=as_json)
+    said = [document["report"].get(name) for name in ("calibration", "accuracy", "forecast")]
+    lines = [*filter(None, said), *console.table(("rank", "image", "arm", "score", "why"), rows)]
+    console.emit(document, lines, as_json=as_json)
 
 
 @app.command()

@@ -5,10 +5,11 @@ from typing import Any
 
 import numpy as np
 
-from sampling import recipes, scores
+from sampling import recipes
 from sampling.situation import Situation, Strategy
 from sampling.strategies import (
     cluster_margin,
+    dropquery,
     facility_location,
     k_center,
     max_herding,
@@ -17,7 +18,8 @@ from sampling.strategies import (
     weighted_k_means,
 )
 from sampling.strategies.variance import least_variance
-from store.arrays import Floats, Ints
+from store.arrays import Ints
+from store.errors import InvalidInputError
 
 _COLD = 2  # labels a class, on average, below which a model's doubts are worth nothing
 
@@ -30,7 +32,7 @@ def strategy_of(recipe: recipes.Strategy) -> Strategy:
 
 def regime(situation: Situation) -> recipes.Strategy:
     """What `auto` does here: coverage while there are next to no labels, then what makes the model surest."""
-    if situation.probabilities is None or len(situation.labelled) < _COLD * situation.classes:
+    if not situation.is_predicted or len(situation.labelled) < _COLD * situation.classes:
         return recipes.TypiClust()
     return recipes.Variance()
 
@@ -40,7 +42,7 @@ def with_cold_start(recipe: recipes.Strategy) -> Strategy:
     chosen, cover = strategy_of(recipe), strategy_of(recipes.TypiClust())
 
     def choose(situation: Situation, k: int, seed: int) -> Ints:
-        is_cold = situation.probabilities is None and recipe.arm == "uncertain"
+        is_cold = not situation.is_predicted and recipe.arm == "uncertain"
         return (cover if is_cold else chosen)(situation, k, seed)
 
     return choose
@@ -80,22 +82,32 @@ def _max_herding(recipe: recipes.MaxHerding, situation: Situation, k: int, seed:
 def _uherding(recipe: recipes.UHerding, situation: Situation, k: int, seed: int) -> Ints:
     labelled = situation.seen[situation.labelled]
     return situation.picked(
-        uherding.choose(situation.offered, _margins(situation), k, labelled=labelled, radius=recipe.radius, seed=seed)
+        uherding.choose(situation.offered, situation.unsure, k, labelled=labelled, radius=recipe.radius, seed=seed)
     )
 
 
 def _weighted_k_means(recipe: recipes.WeightedKMeans, situation: Situation, k: int, seed: int) -> Ints:
-    weights = _margins(situation) ** recipe.power
+    weights = situation.unsure**recipe.power
     return situation.picked(weighted_k_means.choose(situation.offered, weights, k, seed=seed))
 
 
 def _cluster_margin(recipe: recipes.ClusterMargin, situation: Situation, k: int, seed: int) -> Ints:
-    found = cluster_margin.choose(situation.offered, _margins(situation), k, factor=recipe.factor, seed=seed)
+    found = cluster_margin.choose(situation.offered, situation.unsure, k, factor=recipe.factor, seed=seed)
     return situation.picked(found)
 
 
-def _margins(situation: Situation) -> Floats:
-    return scores.margin(situation.predicted()[situation.candidates])
+def _uncertainty(recipe: recipes.Uncertainty, situation: Situation, k: int, seed: int) -> Ints:
+    return situation.picked(np.argsort(-situation.unsure, kind="stable")[:k])
+
+
+def _dropquery(recipe: recipes.DropQuery, situation: Situation, k: int, seed: int) -> Ints:
+    if situation.changed is None:
+        raise InvalidInputError(
+            "The strategy dropquery compares several passes of a model, with dropout or of an ensemble, and there are "
+            "none. Import some (`passes`), or choose another strategy."
+        )
+    changed = situation.changed[situation.candidates]
+    return situation.picked(dropquery.choose(situation.offered, changed, k, seed=seed))
 
 
 def _variance(recipe: recipes.Variance, situation: Situation, k: int, seed: int) -> Ints:
@@ -116,8 +128,10 @@ _CHOOSE: dict[type, Callable[[Any, Situation, int, int], Ints]] = {
     recipes.KCenter: _k_center,
     recipes.FacilityLocation: _facility_location,
     recipes.MaxHerding: _max_herding,
+    recipes.Uncertainty: _uncertainty,
     recipes.UHerding: _uherding,
     recipes.WeightedKMeans: _weighted_k_means,
     recipes.ClusterMargin: _cluster_margin,
+    recipes.DropQuery: _dropquery,
     recipes.Variance: _variance,
 }

@@ -5,8 +5,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sqlalchemy import select
 
-from api import learning_curve
-from api.learning_curve import Point
+from api import learning_plot
+from sampling import learning_curve
+from sampling.learning_curve import Point
 from store import schema
 from store.schema import ImageId
 from store.workspace import Workspace
@@ -70,7 +71,7 @@ def test_without_versions_runs_or_test_images_there_is_no_curve(workspace: Works
 @given(st.lists(st.tuples(st.integers(0, 10**6), st.integers(0, 50), st.integers(1, 50)), min_size=1, max_size=9))
 def test_every_mark_is_inside_the_plot(results: list[tuple[int, int, int]]) -> None:
     points = [Point("v", i, "probe", labels, min(right, of), of) for i, (labels, right, of) in enumerate(results)]
-    plot = learning_curve.lay_out(points)
+    plot = learning_plot.lay_out(points)
     for mark in plot.marks:
         assert plot.left <= mark.x <= plot.right
         heights = [round(y, 6) for y in (plot.top, mark.y_high, mark.y, mark.y_low, plot.bottom)]

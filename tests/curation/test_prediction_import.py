@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from pyarrow import parquet
-from scipy.special import softmax
+from scipy.special import logsumexp, softmax
 from sqlalchemy import func, select
 
 from curation import prediction_checks, predictions
@@ -51,6 +51,13 @@ def reasons(summary: ImportSummary) -> dict[str, list[int]]:
     return {one.reason: one.rows for one in summary.refused}
 
 
+def test_a_run_of_probabilities_has_no_energies(workspace: Workspace, build: Any, tmp_path: Path) -> None:
+    build.images(1)
+    imported(workspace, save(tmp_path / "a.jsonl", [{"image": 1, "probabilities": [1, 0, 0]}]))
+    with workspace.database.read() as session, pytest.raises(NotFoundError, match="says nothing of image 1"):
+        predictions.read_energies(session, predictions.newest_run(session, "ours"), [ImageId(1)])
+
+
 def test_an_image_is_named_in_three_ways(workspace: Workspace, build: Any, tmp_path: Path) -> None:
     build.images(3)
     with workspace.database.read() as session:
@@ -75,6 +82,9 @@ def test_logits_are_softened_and_passes_kept(workspace: Workspace, build: Any, t
     rows = [{"image": i + 1, "logits": row} for i, row in enumerate(logits.tolist())]
     imported(workspace, save(tmp_path / "a.jsonl", rows))
     np.testing.assert_allclose(stored(workspace, [1, 2])[:, 0], softmax(logits, axis=1), atol=1e-7)
+    with workspace.database.read() as session:
+        energies = predictions.read_energies(session, predictions.newest_run(session, "ours"), [ImageId(2), ImageId(1)])
+    np.testing.assert_allclose(energies, [-1000, -logsumexp(logits[0])], rtol=1e-6)
     rows = [{"image": 2, "passes": [[1, 0, 0], [0, 1, 0]]}, {"image": 1, "passes": [{"owl": 1}, [0.5, 0.5, 0]]}]
     assert imported(workspace, save(tmp_path / "b.jsonl", rows)).passes == 2
     assert stored(workspace, [1, 2]).tolist() == [[[0, 0, 1], [0.5, 0.5, 0]], [[1, 0, 0], [0, 1, 0]]]

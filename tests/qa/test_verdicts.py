@@ -240,3 +240,22 @@ def test_wrong_requests_are_sentences(bench: Bench) -> None:
     bench.adjudicate({16: "dog"})
     with pytest.raises(InvalidInputError, match="adjudication of 'campaign-1'"):
         verdicts.review(bench.workspace, "campaign-1-adjudication")
+
+
+def test_gold_items_test_people_and_are_not_decided(workspace: Workspace, build: Any) -> None:
+    images = build.images(18)
+    taxonomy = build.taxonomy()
+    known = dict.fromkeys(images[:16], "cat")
+    build.labels(known)
+    arms = ["gold"] * 16 + ["diverse"] * 2
+    campaign = build.campaign(build.batch(images, arms=arms), taxonomy)
+    build.answers(campaign, {"ann": ["cat"] * 16 + ["dog", "dog"], "bob": ["dog"] * 16 + ["cat", "cat"]})
+    with workspace.database.read() as session:
+        name = session.get_one(Campaign, campaign).name
+        labelled = session.scalar(select(func.count()).select_from(Label))
+    done = verdicts.review(workspace, name)
+    assert done.items == 2
+    with workspace.database.read() as session:
+        given = {label.image_id: label.value for label in session.scalars(select(Label).order_by(Label.id))}
+        assert given == known | dict.fromkeys(images[16:], "dog")  # ann was right on all gold, bob on none
+        assert session.scalar(select(func.count()).select_from(Label)) == (labelled or 0) + 2

@@ -9,11 +9,12 @@ from hypothesis import strategies as st
 
 from sampling import scores
 from sampling.head import DEFAULT
-from sampling.planner import Choice, Pool, Slice, choose, rank
+from sampling.planner import Choice, choose, rank
+from sampling.pool import Kind, Pool, Slice
 from sampling.recipes import parse
 from store.errors import InvalidInputError
 
-INFORMED = ["cluster-margin", "variance", "uherding", "weighted-k-means"]
+INFORMED = ["cluster-margin", "variance", "uherding", "weighted-k-means", "uncertainty"]
 COVERING = ["typiclust", "k-center", "facility-location", "max-herding"]
 
 
@@ -139,7 +140,12 @@ def test_a_half_finished_batch_has_every_arm_in_proportion() -> None:
 @pytest.mark.parametrize(
     ("values", "complaint"),
     [
-        ({}, "budget: field required"),
+        ({}, "a budget, or the money they may cost"),
+        ({"money": 5}, "without the cost of an image"),
+        ({"money": 5, "cost": {}}, "either the price of an image or the vendor"),
+        ({"budget": 5, "quotas": [{"least": 3}]}, "one of where, predicted, slice and each"),
+        ({"budget": 5, "gold_share": 0.95}, "more than everything"),
+        ({"budget": 5, "boxes": {"class_weights": {"cat": -1}}}, "weights are numbers from 0 up"),
         ({"budget": 0}, "budget: input should be greater than 0"),
         ({"budget": 5, "random_share": 0}, "random_share"),
         ({"budget": 5, "stratgy": "auto"}, "stratgy: extra inputs are not permitted"),
@@ -151,7 +157,7 @@ def test_a_wrong_recipe_is_one_sentence(values: dict[str, Any], complaint: str) 
 
 
 def test_quotas_and_distance_bound_the_picks_for_training() -> None:
-    members = [np.arange(0, 40, 2), np.array([1, 3, 5])]
+    kinds = [Kind(0, "even", np.arange(0, 40, 2)), Kind(1, "few", np.array([1, 3, 5]))]
     recipe = parse(
         {
             "budget": 10,
@@ -159,7 +165,7 @@ def test_quotas_and_distance_bound_the_picks_for_training() -> None:
             "quotas": [{"where": "source == 'even'", "most": 3}, {"where": "source == 'few'", "least": 3}],
         }
     )
-    positions = [one.position for one in choose(pool(40, reserved=5, members=members), recipe) if one.arm == "diverse"]
+    positions = [one.position for one in choose(pool(40, reserved=5, kinds=kinds), recipe) if one.arm == "diverse"]
     assert len(positions) == 8
     assert sum(position % 2 == 0 for position in positions) <= 3
     assert {1, 3, 5} <= set(positions)
@@ -174,4 +180,84 @@ def test_quotas_and_distance_bound_the_picks_for_training() -> None:
 def test_a_quota_that_cannot_be_met_is_named() -> None:
     recipe = parse({"budget": 10, "random_share": 0.2, "quotas": [{"where": "source == 'few'", "least": 5}]})
     with pytest.raises(InvalidInputError, match=r"source == 'few'.*5.*3"):
-        choose(pool(40, reserved=5, members=[np.array([1, 3, 5])]), recipe)
+        choose(pool(40, reserved=5, kinds=[Kind(0, "source == 'few'", np.array([1, 3, 5]))]), recipe)
+
+
+def positions(choices: list[Choice], arm: str) -> list[int]:
+    return [choice.position for choice in choices if choice.arm == arm]
+
+
+def test_money_of_one_price_buys_what_it_is_worth() -> None:
+    where = pool(40, reserved=10, costs=np.full(40, 0.12))
+    choices = choose(where, parse({"money": 1.2, "cost": 0.12, "random_share": 0.2}))
+    assert (len(positions(choices, "random")), len(positions(choices, "diverse"))) == (2, 8)
+    with pytest.raises(InvalidInputError, match=r"11 images at 0\.12 would cost 1\.32, and 1\.2 buys 10"):
+        choose(where, parse({"budget": 11, "money": 1.2, "cost": 0.12}))
+    with pytest.raises(InvalidInputError, match=r"1 image at 0\.12 would cost 0\.12, and 0\.1 buys 0"):
+        choose(where, parse({"money": 0.1, "cost": 0.12}))
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_money_of_several_prices_is_never_overspent_and_not_left_lying(seed: int) -> None:
+    costs = np.random.default_rng(seed).choice([0.1, 0.5, 2.0], size=60)
+    where = pool(60, reserved=20, seed=seed, costs=costs)
+    choices = choose(where, parse({"money": 12, "cost": 1, "random_share": 0.2, "seed": seed}))
+    chosen = [choice.position for choice in choices]
+    assert len(set(chosen)) == len(chosen)
+    spent = costs[chosen].sum()
+    assert spent <= 12 + 1e-9
+    left = np.setdiff1d(where.eligible, chosen)
+    assert spent + costs[left].min() > 12 - 0.2 * 12  # at most the random arm's rest lies idle
+    assert costs[positions(choices, "random")].sum() <= 2.4 + 1e-9
+
+
+def test_a_sum_that_buys_nothing_says_so() -> None:
+    where = pool(40, reserved=10, costs=np.where(np.arange(40) < 5, 1.0, 3.0))
+    with pytest.raises(InvalidInputError, match="it buys none"):
+        choose(where, parse({"money": 8, "cost": 1, "random_share": 0.1}))
+    with pytest.raises(InvalidInputError, match="costs at least"):
+        choose(where, parse({"budget": 9, "money": 12, "cost": 1, "random_share": 0.1}))
+
+
+def test_gold_is_drawn_from_what_is_labelled() -> None:
+    where = pool(30, reserved=10, labelled=np.eye(5), gold=np.arange(30, 35))
+    choices = choose(where, parse({"budget": 10, "random_share": 0.2, "gold_share": 0.2}))
+    assert len(choices) == 10
+    assert set(positions(choices, "gold")) <= set(range(30, 35))
+    assert [len(positions(choices, arm)) for arm in ("gold", "random", "diverse")] == [2, 2, 6]
+    with pytest.raises(InvalidInputError, match="of those labelled: 5 available / 8 requested"):
+        choose(where, parse({"budget": 20, "gold_share": 0.4}))
+    at_random = choose(where, parse({"budget": 5, "strategy": "random", "gold_share": 0.3}))
+    assert [len(positions(at_random, arm)) for arm in ("gold", "random")] == [2, 3]
+
+
+def test_a_quota_for_each_kind_and_none_for_random() -> None:
+    kinds = [Kind(0, "source=a", np.arange(15)), Kind(0, "source=b", np.arange(15, 30))]
+    values = {"budget": 10, "random_share": 0.2, "quotas": [{"each": "source", "least": 4, "most": 4}]}
+    choices = choose(pool(40, reserved=10, kinds=kinds), parse(values))
+    assert sorted(position < 15 for position in positions(choices, "diverse")) == [False] * 4 + [True] * 4
+    with pytest.raises(InvalidInputError, match="random keeps no quotas"):
+        choose(pool(40, reserved=10, kinds=kinds), parse(values | {"strategy": "random"}))
+
+
+def test_a_given_uncertainty_goes_before_margins_and_is_said() -> None:
+    uncertainty = np.where(np.arange(40) == 7, 0.9, 0.1)
+    flat = np.tile([0.5, 0.5], (40, 1))
+    values = {"budget": 2, "random_share": 0.5, "strategy": "uncertainty"}
+    where = pool(40, reserved=5, probabilities=flat, uncertainty=uncertainty)
+    (found,) = [one for one in choose(where, parse(values | {"score": "bald"})) if one.arm == "uncertain"]
+    assert (found.position, found.score) == (7, 0.9)
+    assert found.why.startswith("The model's passes disagree (0.90 by bald); stands for about")
+    boxes = pool(40, reserved=5, uncertainty=uncertainty)
+    (found,) = [one for one in choose(boxes, parse(values)) if one.arm == "uncertain"]
+    assert found.position == 7
+    assert found.why.startswith("The model is unsure of the boxes it found (0.90 by max)")
+
+
+def test_dropquery_takes_what_changes_class_and_needs_passes() -> None:
+    changed = np.where(np.isin(np.arange(40), [4, 9, 22]), 0.8, 0.0)
+    where = pool(40, reserved=5, probabilities=np.tile([0.6, 0.4], (40, 1)), changed=changed)
+    values = {"budget": 4, "random_share": 0.25, "strategy": "dropquery"}
+    assert set(positions(choose(where, parse(values)), "uncertain")) == {4, 9, 22}
+    with pytest.raises(InvalidInputError, match="compares several passes"):
+        choose(pool(40, reserved=5, probabilities=np.tile([0.6, 0.4], (40, 1))), parse(values))

@@ -13,7 +13,6 @@ def test_of_one_model_by_hand() -> None:
     assert scores.least_confidence(SURE_TORN_FLAT) == pytest.approx([0, 2 / 3, 1])
     assert scores.margin(SURE_TORN_FLAT) == pytest.approx([0, 1, 1])
     assert scores.entropy(SURE_TORN_FLAT) == pytest.approx([0, 0.5, 1])
-    assert scores.energy(np.array([[0, 0], [800, 0], [-1, -1]])) == pytest.approx([-np.log(2), -800, 1 - np.log(2)])
 
 
 def test_of_several_models_by_hand() -> None:
