@@ -91,6 +91,7 @@ def sorted_margin(probabilities: str) -> Iterator[Any]:
 def planned(vectors: str, labelled: int, k: int, classes: int) -> Iterator[Any]:
     """Winnow's planner with `auto`: a tenth at random from a reserve; with `classes` 0 nothing is predicted yet."""
     from sampling import planner, recipes
+    from sampling.pool import Pool
     from sampling.head import DEFAULT
 
     values = np.load(vectors, mmap_mode="r")
@@ -103,7 +104,7 @@ def planned(vectors: str, labelled: int, k: int, classes: int) -> Iterator[Any]:
         np.exp(logits, out=logits)
         probabilities = logits / logits.sum(axis=1, keepdims=True)
     reserve = np.arange(labelled, labelled + (count - labelled) * 3 // 10)
-    pool = planner.Pool(
+    pool = Pool(
         sha256s=[""] * count,
         image_ids=list(range(count)),
         take=lambda positions: np.asarray(values[positions]),
