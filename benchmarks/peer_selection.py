@@ -91,8 +91,8 @@ def sorted_margin(probabilities: str) -> Iterator[Any]:
 def planned(vectors: str, labelled: int, k: int, classes: int) -> Iterator[Any]:
     """Winnow's planner with `auto`: a tenth at random from a reserve; with `classes` 0 nothing is predicted yet."""
     from sampling import planner, recipes
-    from sampling.pool import Pool
     from sampling.head import DEFAULT
+    from sampling.pool import Pool
 
     values = np.load(vectors, mmap_mode="r")
     count = len(values)
