@@ -2,7 +2,7 @@
 
 import io
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
@@ -23,6 +23,7 @@ from store.arrays import Floats, Ints
 from store.errors import InvalidInputError, NotFoundError
 from store.schema import (
     Campaign,
+    DuplicateDecision,
     Embedding,
     Encoder,
     FailureCluster,
@@ -51,6 +52,7 @@ class State:
     calibrator: dict[str, Any] | None = None  # what the run's probabilities are corrected by
     kinds: Sequence[Sequence[Any]] = ()  # of images that quotas count: the quota's number in the recipe, and a name
     price: float | None = None  # of an image that no exception of the recipe's costs names
+    newest: Mapping[str, int] = field(default_factory=dict)  # see `newest`; what came after is news
 
 
 @dataclass(frozen=True)
@@ -142,8 +144,15 @@ def look(session: Session, recipe: Recipe) -> Look:
         calibrator=None if calibrator is None else asdict(calibrator),
         kinds=[[number, name] for number, name, _ in kinds],
         price=None if recipe.cost is None else _price(session, recipe.cost),
+        newest=newest(session),
     )
     return Look(state, roles, split_of, report)
+
+
+def newest(session: Session) -> dict[str, int]:
+    """The newest row by its id, 0 before there is any, of each table that only grows and that plans depend on."""
+    tables = (Label, PredictionRun, FailureScan, DuplicateDecision)
+    return {table.__tablename__: session.scalar(select(func.max(table.id))) or 0 for table in tables}
 
 
 def load(workspace: Workspace, session: Session, state: State, roles: Roles, recipe: Recipe) -> Pool:

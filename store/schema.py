@@ -474,7 +474,7 @@ class VersionItem(Base):
 
 
 class Schedule(Base):
-    """A recipe that is planned again and again by cron."""
+    """A recipe that is planned again and again by cron, and what becomes of the batches."""
 
     __tablename__ = "schedules"
 
@@ -482,5 +482,9 @@ class Schedule(Base):
     name: Mapped[str] = mapped_column(unique=True)
     cron: Mapped[str]
     recipe: Mapped[dict[str, Any]]
+    campaign: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))  # see api.schedules.CampaignTerms
+    capacity: Mapped[int | None]  # items that the campaign's vendor may have open
+    min_drift: Mapped[float | None]  # AUC, see sampling.drift
     paused: Mapped[bool] = mapped_column(default=False)
+    planned_tick: Mapped[datetime | None]  # the newest that planned a batch
     created_at: Mapped[datetime] = mapped_column(default=now)

@@ -47,6 +47,29 @@ def test_a_run_of_the_second_revision_is_one_of_classes(tmp_path: Path) -> None:
     engine.dispose()
 
 
+def test_a_schedule_of_the_third_revision_only_plans(tmp_path: Path) -> None:
+    """A catalog of 0003 with a schedule in it is migrated when it is opened, and back."""
+    config = Config()
+    config.set_main_option("script_location", str(Path(schema.__file__).parent / "migrations"))
+    (tmp_path / "home").mkdir()
+    engine = create_engine(f"sqlite:///{tmp_path / 'home' / 'winnow.db'}")
+    with engine.begin() as connection:
+        config.attributes["connection"] = connection
+        command.upgrade(config, "0003")
+        row = "(1, 'nightly', '0 3 * * *', '{\"budget\": 5}', 0, '2026-01-01 00:00:00')"
+        connection.execute(text(f"INSERT INTO schedules (id, name, cron, recipe, paused, created_at) VALUES {row}"))
+    with open_workspace(tmp_path / "home").database.read() as session:
+        one = session.scalars(select(schema.Schedule)).one()
+        assert (one.name, one.recipe, one.paused) == ("nightly", {"budget": 5}, False)
+        assert (one.campaign, one.capacity, one.min_drift, one.planned_tick) == (None, None, None, None)
+    with engine.begin() as connection:
+        config.attributes["connection"] = connection
+        command.downgrade(config, "0003")
+        assert connection.execute(text("SELECT name, paused FROM schedules")).all() == [("nightly", 0)]
+        assert "campaign" not in {column["name"] for column in inspect(connection).get_columns("schedules")}
+    engine.dispose()
+
+
 def test_the_catalog_is_in_wal_mode(workspace: Workspace) -> None:
     connection = sqlite3.connect(workspace.home / "winnow.db")
     assert connection.execute("PRAGMA journal_mode").fetchone() == ("wal",)
