@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import select
 
-from api import dashboard, documents, image_files, image_urls, jobs, pages
+from api import dashboard, documents, image_files, image_urls, jobs, pages, schedules
 from curation import versions
 from store.errors import ConflictError, InvalidInputError, NotFoundError, RemoteError, RequestError, WinnowError
 from store.schema import ImageId, now
@@ -126,6 +126,10 @@ def create_app(workspace: Workspace, *, hosts: Sequence[str] = LOOPBACK_HOSTS) -
     @app.get("/v1/versions/{reference}")
     def show_version(reference: str) -> dict[str, Any]:
         return asdict(versions.show(workspace, reference))
+
+    @app.get("/v1/schedules")
+    def list_schedules() -> dict[str, Any]:
+        return {"schedules": [schedules.document(schedule) for schedule in schedules.load(workspace)]}
 
     @app.get("/v1/jobs")
     def list_jobs(limit: int = 50) -> dict[str, Any]:

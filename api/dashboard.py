@@ -187,11 +187,14 @@ class QuarantinedRow:
 
 @dataclass(frozen=True)
 class ScheduleRow:
-    """A recipe planned by cron."""
+    """A recipe planned by cron, and how its batches are labelled."""
 
     name: str
     cron: str
     paused: bool
+    campaign: dict[str, Any] | None  # see api.schedules.CampaignTerms
+    capacity: int | None
+    min_drift: float | None
 
 
 @dataclass(frozen=True)
@@ -241,7 +244,7 @@ def read(session: Session) -> Dashboard:
             for row in session.scalars(select(Quarantined).order_by(Quarantined.id.desc()).limit(_QUARANTINED))
         ],
         schedules=[
-            ScheduleRow(row.name, row.cron, row.paused)
+            ScheduleRow(row.name, row.cron, row.paused, row.campaign, row.capacity, row.min_drift)
             for row in session.scalars(select(Schedule).order_by(Schedule.name))
         ],
     )

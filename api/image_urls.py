@@ -30,8 +30,10 @@ def signer(key: bytes, base_url: str) -> Callable[[ImageId], str]:
     """Makes the address at which a `winnow serve` reached at `base_url` shows an image for the next 30 days.
 
     Raises:
-        InvalidInputError: `base_url` is not an HTTP address.
+        InvalidInputError: `base_url` is not an HTTP address, or holds a login.
     """
+    if "@" in urlsplit(base_url).netloc:
+        raise InvalidInputError("The address at which images are shown holds a login, which everyone would see.")
     if urlsplit(base_url).scheme not in ("http", "https") or not urlsplit(base_url).hostname:
         raise InvalidInputError(f"{base_url!r} is not the address of a winnow serve, such as http://127.0.0.1:8765.")
     expires = datetime.now(UTC) + _LINKS_LAST

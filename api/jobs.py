@@ -54,7 +54,10 @@ class Job:
     @property
     def outcome(self) -> str:
         """The summary or the error on one line; nothing while it is under way."""
-        return self.error or ", ".join(f"{name} {value}" for name, value in (self.summary or {}).items())
+        summary = self.summary or {}
+        if "skipped" in summary:
+            return f"skipped: {summary['skipped']}"
+        return self.error or ", ".join(f"{name} {value}" for name, value in summary.items())
 
 
 @contextmanager

@@ -1,25 +1,56 @@
 """Recipes that are planned again and again by cron: the rows are the truth, the scheduler follows them."""
 
-import hashlib
 import re
-from datetime import datetime
-from typing import Any
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import func, select
+from sqlalchemy import delete, select
 from sqlalchemy.exc import IntegrityError
 
 from api import jobs
-from store import fail_points
 from store.errors import ConflictError, InvalidInputError, NotFoundError
-from store.schema import Batch, Pick, Schedule, now
+from store.schema import Schedule, now
 from store.workspace import Workspace
 
+if TYPE_CHECKING:
+    from sampling.recipes import Recipe
 
-def add(workspace: Workspace, name: str, *, cron: str, recipe: dict[str, Any]) -> Schedule:
+
+@dataclass(frozen=True)
+class CampaignTerms:
+    """Under which terms every batch of a schedule is labelled."""
+
+    taxonomy: str  # its newest revision at the tick
+    vendor: str
+    image_base_url: str  # of `winnow serve`, as annotators reach it
+    overlap: int = 2  # answers wanted per item
+    predictions: str | None = None  # the model whose newest predictions are shown
+
+
+def add(
+    workspace: Workspace,
+    name: str,
+    *,
+    cron: str,
+    recipe: dict[str, Any],
+    campaign: CampaignTerms | None = None,
+    capacity: int | None = None,
+    min_drift: float | None = None,
+) -> Schedule:
     """Plan a batch by `recipe` at every tick of `cron`, in UTC: five fields, or six that begin with seconds.
 
+    Args:
+        workspace: holds the catalog.
+        name: of the schedule.
+        cron: when.
+        recipe: how to choose.
+        campaign: how the batches are labelled; if it is not given, they are only planned.
+        capacity: items that the campaign's vendor may have open; a tick whose batch finds no room is skipped.
+        min_drift: an AUC, see sampling.drift; a tick before which only images came that drifted less is skipped.
+
     Raises:
-        InvalidInputError: the name, the cron expression or the recipe cannot be used.
+        InvalidInputError: the name, the cron expression, the recipe, a term or a limit cannot be used.
+        NotFoundError: there is no such taxonomy or vendor, or no prediction of that model.
         ConflictError: there is a schedule of this name.
     """
     from croniter import croniter  # type: ignore[import-untyped]
@@ -32,8 +63,23 @@ def add(workspace: Workspace, name: str, *, cron: str, recipe: dict[str, Any]) -
         raise InvalidInputError(
             f"{cron!r} is not a cron expression. Five fields, such as '0 6 * * 1' for Mondays at 6."
         )
-    recipes.parse(recipe)
-    schedule = Schedule(name=name, cron=cron, recipe=recipe)
+    parsed = recipes.parse(recipe)
+    if campaign is not None:
+        _check_terms(workspace, campaign)
+    if capacity is not None:
+        _check_capacity(parsed, campaign, capacity)
+    if min_drift is not None and not 0.5 <= min_drift <= 1:
+        raise InvalidInputError(
+            f"The least drift is an AUC from 0.5, alike, to 1, nothing in common; not {min_drift:g}."
+        )
+    schedule = Schedule(
+        name=name,
+        cron=cron,
+        recipe=recipe,
+        campaign=None if campaign is None else asdict(campaign),
+        capacity=capacity,
+        min_drift=min_drift,
+    )
     try:
         with workspace.database.write() as session:
             session.add(schedule)
@@ -76,6 +122,18 @@ def set_paused(workspace: Workspace, name: str, *, paused: bool) -> Schedule:
     return schedule
 
 
+def remove(workspace: Workspace, name: str) -> None:
+    """Forget a schedule. Its batches, campaigns and past jobs stay; a job that waits will fail.
+
+    Raises:
+        NotFoundError: there is none of this name.
+    """
+    find(workspace, name)
+    with workspace.database.write() as session:
+        session.execute(delete(Schedule).where(Schedule.name == name))
+    synchronise(workspace)
+
+
 def run(workspace: Workspace, name: str) -> str:
     """Ask for a tick now, paused or not, and return the job's id; a worker will run it."""
     find(workspace, name)
@@ -89,23 +147,40 @@ def synchronise(workspace: Workspace) -> None:
     jobs.apply_schedules(workspace, crons, paused=[schedule.name for schedule in schedules if schedule.paused])
 
 
-def run_tick(workspace: Workspace, name: str, tick: datetime) -> dict[str, Any]:
-    """The job: plan the batch of one tick, under a seed of its own, by which a second run finds it planned."""
-    from sampling import batch, recipes
+def document(schedule: Schedule) -> dict[str, Any]:
+    """What programs are told of a schedule."""
+    return {
+        "name": schedule.name,
+        "cron": schedule.cron,
+        "recipe": schedule.recipe,
+        "campaign": schedule.campaign,
+        "capacity": schedule.capacity,
+        "min_drift": schedule.min_drift,
+        "paused": schedule.paused,
+    }
 
-    seed = _seed(name, tick)
+
+def _check_terms(workspace: Workspace, terms: CampaignTerms) -> None:
+    from api import image_urls
+    from curation import predictions
+    from labeling import taxonomy, vendors
+
+    if terms.overlap < 1:
+        raise InvalidInputError(f"Every item needs one answer or more, not {terms.overlap}.")
+    image_urls.signer(workspace.key, terms.image_base_url)
     with workspace.database.read() as session:
-        planned = session.scalar(select(Batch.id).where(Batch.recipe["seed"].as_integer() == seed))
-    if planned is None:
-        recipe = recipes.parse({**find(workspace, name).recipe, "seed": seed})
-        planned = batch.plan(workspace, recipe).batch_id
-        fail_points.reach("jobs.planned")
-    with workspace.database.read() as session:
-        picks = session.scalar(select(func.count()).where(Pick.batch_id == planned))
-    return {"batch": planned, "picks": picks}
+        taxonomy.newest(session, terms.taxonomy)
+        vendors.get(session, terms.vendor)
+        if terms.predictions is not None:
+            predictions.newest_run(session, terms.predictions)
 
 
-def _seed(name: str, tick: datetime) -> int:
-    """31 bits, so that any database and any generator can hold it."""
-    digest = hashlib.sha256(f"{name}@{tick.isoformat()}".encode()).digest()
-    return int.from_bytes(digest[:4]) >> 1
+def _check_capacity(recipe: "Recipe", campaign: CampaignTerms | None, capacity: int) -> None:
+    if campaign is None:
+        raise InvalidInputError(
+            "A capacity is a vendor's. Say with which taxonomy and vendor the batches are labelled."
+        )
+    if recipe.budget is None:
+        raise InvalidInputError("With a capacity the recipe needs a budget: nobody knows yet how many its money buys.")
+    if capacity < recipe.budget:
+        raise InvalidInputError(f"A capacity of {capacity} never has room for the {recipe.budget} the recipe asks for.")

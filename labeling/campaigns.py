@@ -164,9 +164,22 @@ def status(session: Session, name: str) -> Status:
         intended=states["intended"],
         pushed=states["pushed"],
         answers=sum(answerers.values()),
-        answered=sum(count >= campaign.overlap for count in answerers.values()),
+        answered=_answered(answerers, campaign.overlap),
         ls_url=vendor.ls_url,
         ls_project_id=campaign.ls_project_id,
+    )
+
+
+def open_items(session: Session, vendor_name: str) -> int:
+    """How many items of a vendor's open labelling campaigns lack answers, sent yet or not, as of the last pulls."""
+    open_ones = (
+        select(Campaign)
+        .join(Vendor, Vendor.id == Campaign.vendor_id)
+        .where(Vendor.name == vendor_name, Campaign.purpose == "labelling", Campaign.closed_at.is_(None))
+    )
+    return sum(
+        count(session, each.id).total() - _answered(_answerers(session, each.id), each.overlap)
+        for each in session.scalars(open_ones)
     )
 
 
@@ -269,6 +282,11 @@ def _image_ids(session: Session, campaign_id: int) -> Sequence[int]:
 def _uid(key: bytes, campaign: str, sha256: str) -> str:
     """A task's name, the same whenever it is planned, and another one in every workspace."""
     return hmac.digest(key, f"{campaign}/{sha256}".encode(), hashlib.sha256).hex()[:_UID_DIGITS]
+
+
+def _answered(answerers: dict[int, int], overlap: int) -> int:
+    """How many items have all the answers they want."""
+    return sum(count >= overlap for count in answerers.values())
 
 
 def _answerers(session: Session, campaign_id: int) -> dict[int, int]:

@@ -25,7 +25,7 @@ def serve(
     """Serve the dashboard, the API and images, and run scheduled jobs, until stopped."""
     import uvicorn
 
-    from api import jobs, ports, schedules
+    from api import jobs, ports, schedules, ticks
     from api.app import LOOPBACK_HOSTS, create_app
 
     for stop in (signal.SIGINT, signal.SIGTERM):
@@ -39,7 +39,7 @@ def serve(
             print("Anyone who can reach this address can see the catalog: there is no login.", file=sys.stderr)
         hosts = LOOPBACK_HOSTS if host in LOOPBACK_HOSTS else ["*"]
         schedules.synchronise(workspace)
-        with jobs.worker(workspace, partial(schedules.run_tick, workspace)):
+        with jobs.worker(workspace, partial(ticks.run, workspace)):
             url = f"http://{host}:{chosen}"
             console.emit({"url": url}, [f"Winnow is at {url}"], as_json=as_json)
             sys.stdout.flush()

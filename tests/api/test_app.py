@@ -158,5 +158,6 @@ def test_what_the_command_line_lists_is_there_as_json(build: Any, client: Any) -
     assert (stages["Images"], stages["Batches"], stages["Tasks"]) == (4, 1, 2)
     assert client.get("/v1/duplicates").json() == {"groups": [], "next": None}
     assert client.get("/v1/jobs").json() == {"jobs": []}
+    assert client.get("/v1/schedules").json() == {"schedules": []}
     assert client.get("/v1/batches/99").status_code == 404
     assert client.get("/v1/versions/none").status_code == 404

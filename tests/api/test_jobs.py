@@ -37,7 +37,9 @@ def test_jobs_run_once_for_each_tick_and_keep_what_came_of_them(workspace: Works
             raise InvalidInputError("5 images are left, 10 were asked for.")
         if schedule == "broken":
             raise ZeroDivisionError("division by zero")
-        return {"batch": 1}
+        if schedule == "skipping":
+            return {"skipped": "Nothing is new."}
+        return {"batch": 1, "picks": 5}
 
     first = jobs.enqueue(workspace, "good", NOON)
     assert jobs.enqueue(workspace, "good", NOON) == first  # before any worker
@@ -50,6 +52,7 @@ def test_jobs_run_once_for_each_tick_and_keep_what_came_of_them(workspace: Works
         others = [
             jobs.enqueue(workspace, "refused", NOON),
             jobs.enqueue(workspace, "broken", NOON),
+            jobs.enqueue(workspace, "skipping", NOON),
             jobs.enqueue(workspace, "good", NOON + timedelta(seconds=1)),
         ]
         wait_for(lambda: all(jobs.find(workspace, job).finished_at for job in others))
@@ -60,12 +63,14 @@ def test_jobs_run_once_for_each_tick_and_keep_what_came_of_them(workspace: Works
         ("good", NOON),
         ("good", NOON + timedelta(seconds=1)),
         ("refused", NOON),
+        ("skipping", NOON),
     ]
     assert [(job.schedule, job.tick, job.state, job.outcome) for job in reversed(jobs.recent(workspace))] == [
-        ("good", NOON, "done", "batch 1"),
+        ("good", NOON, "done", "batch 1, picks 5"),
         ("refused", NOON, "failed", "5 images are left, 10 were asked for."),
         ("broken", NOON, "failed", "ZeroDivisionError: division by zero"),
-        ("good", NOON + timedelta(seconds=1), "done", "batch 1"),
+        ("skipping", NOON, "done", "skipped: Nothing is new."),
+        ("good", NOON + timedelta(seconds=1), "done", "batch 1, picks 5"),
     ]
 
 

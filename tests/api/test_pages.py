@@ -62,6 +62,9 @@ def full(workspace: Workspace, build: Any) -> None:
         session.scalars(select(schema.Campaign)).one().name = HOSTILE
         session.scalars(select(schema.Vendor)).one().name = HOSTILE
         session.add(schema.Verdict(task_id=1, outcome="adjudication", evidence={}))
+        terms = {"taxonomy": HOSTILE, "vendor": "studio", "image_base_url": "", "overlap": 3, "predictions": "probe"}
+        limits = {"capacity": 1500, "min_drift": 0.6}
+        session.add(schema.Schedule(name="nightly", cron="0 3 * * *", recipe={}, campaign=terms, **limits))
         session.add(schema.Quarantined(uri=f"/photos/{HOSTILE}", source=HOSTILE, reason=HOSTILE))
         session.add(schema.Encoder(name=HOSTILE, digest="0" * 64, dimensions=2))
         gates = [{"gate": HOSTILE, "outcome": HOSTILE, "detail": HOSTILE}]
@@ -113,6 +116,8 @@ def test_a_full_page_shows_every_section(page: Callable[[], Page]) -> None:
     assert "2.5×" in text
     assert "0.25" in text
     assert "1 open · 0 settled" in text
+    terms = "studio · overlap 3 · shows probe · up to 1,500 open · from a drift of 0.6"
+    assert f"nightly 0 3 * * * {HOSTILE} · {terms}" in text
     assert "weekly 0 6 * * 1" in text
     assert "No job has run yet" in text
     assert ("a", "http://127.0.0.1:1/projects/1") in [(tag, attributes.get("href")) for tag, attributes in shown.tags]

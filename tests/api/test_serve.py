@@ -18,8 +18,12 @@ import pytest
 from sqlalchemy import select
 
 from api import image_urls, jobs, schedules
-from store.schema import Batch, ImageId, now
+from api.demo.label_studio_server import LabelStudioServer
+from api.schedules import CampaignTerms
+from labeling import vendors
+from store.schema import Batch, Campaign, ImageId, PredictionRun, Task, now
 from store.workspace import Workspace
+from tests.labeling.conftest import Site, administrator
 
 WINNOW = Path(sys.executable).with_name("winnow")
 EVERY_SECOND = "* * * * * *"
@@ -145,7 +149,7 @@ def test_another_process_asks_and_sees(workspace: Workspace, serve: Callable[...
     assert silence == ""
 
 
-def planned_ticks(workspace: Workspace) -> list[datetime]:
+def ticks_done(workspace: Workspace) -> list[datetime]:
     return [job.tick for job in jobs.recent(workspace, limit=1000) if job.state == "done"]
 
 
@@ -154,13 +158,16 @@ def test_a_killed_service_continues_and_no_tick_is_planned_twice(
     workspace: Workspace, serve: Callable[..., Service]
 ) -> None:
     schedules.add(workspace, "restless", cron=EVERY_SECOND, recipe={"budget": 5, "strategy": "typiclust"})
-    killed = serve(WINNOW_FAIL_POINT="jobs.planned:2")  # the batch is in the catalog, the job does not know
+    killed = serve(WINNOW_FAIL_POINT="jobs.planned")  # the batch is in the catalog, the job does not know
     assert killed.process.wait(timeout=120) == -signal.SIGKILL
     (interrupted,) = (job.id for job in jobs.recent(workspace) if job.state == "running")
 
     service = serve()
     wait_for(lambda: jobs.find(workspace, interrupted).state == "done")
-    wait_for(lambda: len(planned_ticks(workspace)) >= 3)
+    wait_for(lambda: len(ticks_done(workspace)) >= 3)
+    with workspace.database.write() as session:
+        session.add(PredictionRun(model="other", digest="0" * 64, classes=["cat"], report={}))
+    wait_for(lambda: any(job.summary == {"batch": 2, "picks": 5} for job in jobs.recent(workspace)))
     schedules.set_paused(workspace, "restless", paused=True)
     wait_for(lambda: all(job.state == "done" for job in jobs.recent(workspace, limit=1000)))
     assert service.stop() == 0
@@ -169,5 +176,39 @@ def test_a_killed_service_continues_and_no_tick_is_planned_twice(
     assert len({job.tick for job in found}) == len(found)
     with workspace.database.read() as session:
         batches = session.scalars(select(Batch.id)).all()
-    assert sorted(job.summary["batch"] for job in found if job.summary) == sorted(batches)
+    assert sorted(job.summary["batch"] for job in found if job.summary and "batch" in job.summary) == sorted(batches)
+    skipped = [job.outcome for job in found if job.summary and "skipped" in job.summary]
+    assert len(skipped) == len(found) - 2
+    assert "skipped: Nothing has changed since batch 1: no new image, label or prediction." in skipped
     assert interrupted in winnow(workspace, "jobs", "list")[0]
+
+
+@pytest.mark.label_studio
+@pytest.mark.usefixtures("pool")
+@pytest.mark.parametrize(
+    "where", ["jobs.planned", "jobs.campaign_created", "push.after_project", "push.after_request", "push.after_commit"]
+)
+def test_a_sampling_job_killed_anywhere_makes_one_batch_one_campaign_and_one_task_per_item(
+    workspace: Workspace, serve: Callable[..., Service], build: Any, label_studio: LabelStudioServer, where: str
+) -> None:
+    name = f"kill-{where.replace('_', '-').replace('.', '-')}"
+    build.taxonomy()
+    vendors.add(workspace, "studio", url=label_studio.url, token=f"file:{label_studio.token_file}")
+    terms = CampaignTerms("animals", "studio", "http://127.0.0.1:8765")
+    recipe = {"budget": 5, "strategy": "typiclust"}
+    schedules.add(workspace, name, cron="0 0 1 1 *", recipe=recipe, campaign=terms, capacity=5)
+    job = schedules.run(workspace, name)
+    assert serve(WINNOW_FAIL_POINT=where).process.wait(timeout=120) == -signal.SIGKILL
+    assert jobs.find(workspace, job).state == "running"
+
+    serve()
+    done = wait_for(lambda: (found := jobs.find(workspace, job)).finished_at and found)
+    campaign = f"{name}-{done.tick:%Y%m%d-%H%M%S}"
+    assert (done.error, done.summary) == (None, {"batch": 1, "picks": 5, "campaign": campaign, "tasks": 5})
+    with workspace.database.read() as session:
+        assert session.scalars(select(Batch.id)).all() == [1]
+        assert session.scalars(select(Campaign.name)).all() == [campaign]
+        pushed = dict(session.execute(select(Task.ls_task_id, Task.uid)).all())
+    with administrator(label_studio) as http:
+        assert {task["id"]: task["data"]["uid"] for task in Site(http).tasks(campaign)} == pushed
+    assert len(pushed) == 5

@@ -90,6 +90,27 @@ def test_status_counts_answers_that_stand(workspace: Workspace, build: Builder, 
     assert (status.items, status.pushed, status.answers, status.answered) == (3, 3, 3, 1)
 
 
+def test_open_items_are_those_of_the_vendors_open_campaigns_that_lack_answers(
+    workspace: Workspace, build: Builder, images: list[ImageId]
+) -> None:
+    vendors.add(workspace, "other", url="http://127.0.0.1:1", token="env:TOKEN")
+
+    def open_items(vendor: str) -> int:
+        with workspace.database.read() as session:
+            return campaigns.open_items(session, vendor)
+
+    assert open_items("acme") == 0
+    first = build.campaign(1, 1)  # three items at acme, all pushed
+    create(workspace, "planned", overlap=1)
+    assert (open_items("acme"), open_items("other")) == (6, 0)
+    build.answers(first, {"ada": ["cat", "cat", None], "ben": ["cat", None, None]})
+    assert open_items("acme") == 5
+    campaigns.create_adjudication(workspace, "disputed", parent="planned", image_ids=images[:1])
+    assert open_items("acme") == 5
+    campaigns.close(workspace, "planned")
+    assert open_items("acme") == 2
+
+
 def test_closing_twice_keeps_the_first_moment(workspace: Workspace, images: list[ImageId]) -> None:
     create(workspace)
     campaigns.close(workspace, "one")
