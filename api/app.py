@@ -3,12 +3,13 @@
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from sqlalchemy import select
 
 from api import dashboard, documents, image_files, image_urls, jobs, pages, schedules
 from curation import versions
+from labeling import webhooks
 from store.errors import ConflictError, InvalidInputError, NotFoundError, RemoteError, RequestError, WinnowError
 from store.schema import ImageId, now
 from store.workspace import Workspace
@@ -33,9 +34,14 @@ _HEADERS = {
 }
 
 
-def create_app(workspace: Workspace, *, hosts: Sequence[str] = LOOPBACK_HOSTS) -> "FastAPI":
-    """The web application over one workspace, answering only requests that name one of `hosts`."""
-    from fastapi import FastAPI, Request, Response
+def create_app(
+    workspace: Workspace, *, hosts: Sequence[str] = LOOPBACK_HOSTS, hint: Callable[[int], None] = lambda _campaign: None
+) -> "FastAPI":
+    """The web application over one workspace, answering only requests that name one of `hosts`.
+
+    `hint` is told which campaign Label Studio says has changed.
+    """
+    from fastapi import FastAPI, Header, Request, Response
     from fastapi.responses import FileResponse, HTMLResponse, JSONResponse
     from fastapi.staticfiles import StaticFiles
     from starlette.middleware.trustedhost import TrustedHostMiddleware
@@ -122,6 +128,13 @@ def create_app(workspace: Workspace, *, hosts: Sequence[str] = LOOPBACK_HOSTS) -
     def list_campaigns() -> dict[str, Any]:
         with workspace.database.read() as session:
             return {"campaigns": [asdict(campaign) for campaign in dashboard.campaigns(session)]}
+
+    @app.post("/v1/hooks/{campaign_id}", status_code=202)
+    def take_hint(campaign_id: int, secret: Annotated[str, Header(alias=webhooks.HEADER)] = "") -> Response:
+        if not webhooks.is_genuine(workspace.key, campaign_id, secret):
+            return JSONResponse({"error": "This was not sent by a Label Studio that this workspace knows."}, 403)
+        hint(campaign_id)
+        return Response(status_code=202)
 
     @app.get("/v1/versions/{reference}")
     def show_version(reference: str) -> dict[str, Any]:

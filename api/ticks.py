@@ -13,7 +13,7 @@ from sqlalchemy.orm import Session
 
 from api import image_urls, schedules
 from api.schedules import CampaignTerms
-from labeling import campaigns, push
+from labeling import campaigns, push, webhooks
 from sampling import batch, drift, news, recipes
 from store import fail_points
 from store.schema import Batch, Campaign, Pick, Schedule
@@ -139,9 +139,10 @@ def _note(workspace: Workspace, name: str, tick: datetime) -> None:
 
 def _push(workspace: Workspace, name: str, batch_id: int, terms: CampaignTerms) -> dict[str, Any]:
     with workspace.database.read() as session:
-        exists = _campaign(session, name, batch_id) is not None
-    if not exists:  # else it stays under the revision of the taxonomy that was the newest then
-        campaigns.create(
+        campaign = _campaign(session, name, batch_id)
+        campaign_id = None if campaign is None else campaign.id
+    if campaign_id is None:  # else it stays under the revision of the taxonomy that was the newest then
+        campaign_id = campaigns.create(
             workspace,
             name,
             batch_id=batch_id,
@@ -151,5 +152,11 @@ def _push(workspace: Workspace, name: str, batch_id: int, terms: CampaignTerms) 
         )
     fail_points.reach("jobs.campaign_created")
     image_url = image_urls.signer(workspace.key, terms.image_base_url)
-    pushed = push.push(workspace, name, image_url=image_url, predictions_model=terms.predictions)
+    pushed = push.push(
+        workspace,
+        name,
+        image_url=image_url,
+        predictions_model=terms.predictions,
+        webhook=webhooks.of_campaign(workspace.key, terms.image_base_url, campaign_id),
+    )
     return {"campaign": name, "tasks": pushed.tasks}

@@ -3,22 +3,24 @@
 import fcntl
 import hashlib
 import hmac
+import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from sqlalchemy import func, insert, select
+from sqlalchemy import Select, func, insert, select
 from sqlalchemy.orm import Session
 
 from labeling import taxonomy, vendors
-from labeling.label_studio import LabelStudio
+from labeling.label_studio import LabelStudio, RemoteProject
 from labeling.taxonomy import TaxonomyRevision
 from store.errors import ConflictError, InvalidInputError, NotFoundError, RemoteError
 from store.schema import Annotation, Batch, Campaign, Image, ImageId, Pick, Task, Vendor, now
 from store.workspace import Workspace
 
 _UID_DIGITS = 32
+_PULLS = re.compile(r" \(pull (\d+)\)")
 
 
 @dataclass(frozen=True)
@@ -56,6 +58,7 @@ class Terms:
     ls_token_reference: str
     ls_project_id: int | None
     marker: str  # what the description of its Label Studio project holds
+    pulls: int  # that changed something
     taxonomy: TaxonomyRevision
 
 
@@ -204,29 +207,53 @@ def terms(session: Session, name: str) -> Terms:
         ls_token_reference=vendor.ls_token_reference,
         ls_project_id=campaign.ls_project_id,
         marker=f"winnow:{first_uid}",
+        pulls=(campaign.ls_sync or {}).get("pulls", 0),
         taxonomy=taxonomy.get(session, campaign.taxonomy_id),
     )
 
 
-def pushed_project(server: LabelStudio, terms: Terms) -> int:
+def pushed_project(server: LabelStudio, terms: Terms) -> RemoteProject:
     """The Label Studio project of a campaign that was pushed before.
 
-    It is looked up by its marker, never by its number alone: behind the same address there may
+    It is known by its marker, never by its number alone: behind the same address there may
     be another server by now, whose project of that number is somebody else's.
 
     Raises:
         InvalidInputError: the campaign was never pushed.
         RemoteError: the project is not there any more.
+        ConflictError: the server was restored from a backup that is older than the last pull.
     """
+    project = found_project(server, terms)
+    if pulls_in(project.description) < terms.pulls:
+        raise ConflictError(
+            f"Label Studio at {terms.ls_url} was restored from a backup: what was pulled of {terms.name!r} since then "
+            "is missing there, and kept here. Run: winnow campaign reconcile, which puts it back."
+        )
+    return project
+
+
+def found_project(server: LabelStudio, terms: Terms) -> RemoteProject:
+    """The same, even if the server was restored from a backup."""
     if terms.ls_project_id is None:
         raise InvalidInputError(f"The campaign {terms.name!r} has not been pushed. Run: winnow campaign push.")
-    project = server.find_project(terms.marker)
-    if project != terms.ls_project_id:
+    project = server.project(terms.ls_project_id)
+    if project is None or terms.marker not in project.description:
         raise RemoteError(
             f"Label Studio at {terms.ls_url} has no project {terms.ls_project_id} with {terms.marker} in its "
             f"description, which is the campaign {terms.name!r}. Restore it, or plan a new campaign."
         )
     return project
+
+
+def pulls_in(description: str) -> int:
+    """How often a project was pulled with changes, as its description says; a backup says less."""
+    found = _PULLS.search(description)
+    return int(found[1]) if found else 0
+
+
+def with_pulls(description: str, count: int) -> str:
+    """The description with another count."""
+    return f"{_PULLS.sub('', description)} (pull {count})"
 
 
 @contextmanager
@@ -291,6 +318,17 @@ def _answered(answerers: dict[int, int], overlap: int) -> int:
 
 def _answerers(session: Session, campaign_id: int) -> dict[int, int]:
     """How many people have an answer that stands, by task; tasks without any are left out."""
+    standing = standing_annotations(campaign_id).subquery()
+    counts = (
+        select(Annotation.task_id, func.count(Annotation.annotator_id.distinct()))
+        .where(Annotation.id.in_(select(standing.c.id)))
+        .group_by(Annotation.task_id)
+    )
+    return dict(session.execute(counts).all())
+
+
+def standing_annotations(campaign_id: int) -> Select[int]:
+    """A query for the ids of the newest revisions of a campaign's annotations that were not deleted."""
     newest = (
         select(Annotation.task_id, Annotation.ls_annotation_id, func.max(Annotation.revision).label("revision"))
         .join(Task, Task.id == Annotation.task_id)
@@ -303,10 +341,4 @@ def _answerers(session: Session, campaign_id: int) -> dict[int, int]:
         & (Annotation.ls_annotation_id == newest.c.ls_annotation_id)
         & (Annotation.revision == newest.c.revision)
     )
-    counts = (
-        select(Annotation.task_id, func.count(Annotation.annotator_id.distinct()))
-        .join(newest, same)
-        .where(Annotation.deleted.is_(False))
-        .group_by(Annotation.task_id)
-    )
-    return dict(session.execute(counts).all())
+    return select(Annotation.id).join(newest, same).where(Annotation.deleted.is_(False))

@@ -4,15 +4,19 @@ import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any
 
 import httpx
 
 from store.errors import RemoteError
 
+MOMENT = "%Y-%m-%dT%H:%M:%S.%fZ"  # of a time, UTC
+
 _TIMEOUT_S = 60
 _IMPORT_TIMEOUT_S = 300
 _PAGE = 500  # tasks
+_ACTIONS = ("ANNOTATION_CREATED", "ANNOTATIONS_CREATED", "ANNOTATION_UPDATED", "ANNOTATIONS_DELETED", "TASKS_DELETED")
 _ONCE = 0  # retries of a request that creates: a repeated one would create twice
 
 
@@ -26,6 +30,7 @@ class RemoteAnnotation:
     skipped: bool
     lead_time_s: float | None
     updated_at: str
+    ground_truth: bool = False
 
 
 @dataclass(frozen=True)
@@ -35,6 +40,26 @@ class RemoteTask:
     ls_task_id: int
     uid: str | None  # none in a task that is not ours
     annotation_count: int
+
+
+@dataclass(frozen=True)
+class AnnotatedTask:
+    """One task with everything that was answered."""
+
+    ls_task_id: int
+    uid: str | None
+    updated_at: str  # as MOMENT says
+    annotations: list[RemoteAnnotation]
+
+
+@dataclass(frozen=True)
+class RemoteProject:
+    """One project as the server holds it now."""
+
+    ls_project_id: int
+    description: str
+    tasks: int
+    annotations: int  # skips among them, drafts not
 
 
 class LabelStudio:
@@ -52,6 +77,25 @@ class LabelStudio:
         with self._errors():
             projects = self._sdk.projects.list(include="id,description", page_size=_PAGE)
             return min((each.id for each in projects if marker in (each.description or "")), default=None)
+
+    def project(self, ls_project_id: int) -> RemoteProject | None:
+        """One project; none if the server has none of this number."""
+        from label_studio_sdk.core.api_error import ApiError
+
+        with self._errors():
+            try:
+                found = self._sdk.projects.get(ls_project_id)
+            except ApiError as error:
+                if error.status_code == 404:
+                    return None
+                raise
+        annotations = (found.total_annotations_number or 0) + (found.skipped_annotations_number or 0)
+        return RemoteProject(found.id, found.description or "", found.task_number or 0, annotations)
+
+    def describe(self, ls_project_id: int, description: str) -> None:
+        """Give a project another description."""
+        with self._errors():
+            self._sdk.projects.update(ls_project_id, description=description)
 
     def create_project(self, title: str, *, description: str, label_config: str, overlap: int) -> int:
         """A new project that shows pre-annotations; asks once, even if the answer is lost."""
@@ -77,30 +121,53 @@ class LabelStudio:
 
     def tasks(self, project: int, *, after: int = 0) -> list[RemoteTask]:
         """The tasks with ids above `after`, ascending."""
-        pages = self._pages(project, "id,data,total_annotations,cancelled_annotations", after)
         return [
             RemoteTask(task.id, task.data.get("uid"), task.total_annotations + task.cancelled_annotations)
-            for task in pages
+            for page in self._pages(project, "id,data,total_annotations,cancelled_annotations", after)
+            for task in page
         ]
 
-    def annotations(self, project: int) -> dict[str, list[RemoteAnnotation]]:
-        """Every annotation of every task of ours, by the task's uid; a task without any has an empty list."""
-        fields = "id,data,annotations,result,completed_by,was_cancelled,lead_time,updated_at"
-        found: dict[str, list[RemoteAnnotation]] = {}
-        for task in self._pages(project, fields, 0):
-            if uid := task.data.get("uid"):
-                found.setdefault(uid, []).extend(
-                    RemoteAnnotation(
-                        ls_annotation_id=each["id"],
-                        ls_user_id=each["completed_by"],
-                        result=each["result"] or [],
-                        skipped=each["was_cancelled"],
-                        lead_time_s=each["lead_time"],
-                        updated_at=each["updated_at"],
-                    )
-                    for each in task.annotations
+    def annotated(self, project: int, *, changed_since: str | None = None) -> Iterator[list[AnnotatedTask]]:
+        """Pages of tasks with their annotations by id: all, or those that changed after a moment the server named."""
+        fields = "id,data,annotations,result,completed_by,was_cancelled,lead_time,updated_at,ground_truth"
+        filters = [] if changed_since is None else [_filter("updated_at", "Datetime", changed_since)]
+        for page in self._pages(project, fields, 0, filters):
+            yield [
+                AnnotatedTask(
+                    task.id, task.data.get("uid"), _moment(task.updated_at), list(map(_annotation, task.annotations))
                 )
-        return found
+                for task in page
+            ]
+
+    def create_annotation(self, ls_task_id: int, annotation: RemoteAnnotation) -> None:
+        """Put an annotation back under its author; asks once, even if the answer is lost."""
+        with self._errors():
+            self._sdk.annotations.create(
+                ls_task_id,
+                result=annotation.result,
+                was_cancelled=annotation.skipped,
+                lead_time=annotation.lead_time_s,
+                ground_truth=annotation.ground_truth,
+                completed_by=annotation.ls_user_id,
+                request_options={"max_retries": _ONCE},
+            )
+
+    def ensure_webhook(self, project: int, url: str, headers: dict[str, str]) -> None:
+        """One webhook of the project at `url`, told of every change of annotations and tasks, without their content."""
+        with self._errors():
+            there = [hook for hook in self._sdk.webhooks.list(project=project) if hook.url == url]
+            if not any(hook.headers == headers and hook.is_active for hook in there):
+                self._sdk.webhooks.create(
+                    url=url,
+                    project=project,
+                    headers=headers,
+                    actions=_ACTIONS,
+                    send_for_all_actions=False,
+                    send_payload=False,
+                    request_options={"max_retries": _ONCE},
+                )
+                for hook in there:
+                    self._sdk.webhooks.delete(hook.id)
 
     def delete_task(self, ls_task_id: int) -> None:
         """Remove one task."""
@@ -112,19 +179,22 @@ class LabelStudio:
         with self._errors():
             return {user.id: user.email for user in self._sdk.users.list()}
 
-    def _pages(self, project: int, fields: str, after: int) -> Iterator[Any]:
+    def _pages(
+        self, project: int, fields: str, after: int, filters: Sequence[dict[str, Any]] = ()
+    ) -> Iterator[Sequence[Any]]:
         """Tasks in the order of their ids, each page asked for by the last id of the one before.
 
         Pages asked for by number shift when a task is deleted meanwhile, and hide another one.
         """
         while True:
-            newer = {"filter": "filter:tasks:id", "operator": "greater", "type": "Number", "value": after}
-            query = {"filters": {"conjunction": "and", "items": [newer]}, "ordering": ["tasks:id"]}
+            items = [_filter("id", "Number", after), *filters]
+            query = {"filters": {"conjunction": "and", "items": items}, "ordering": ["tasks:id"]}
             with self._errors():
                 page = self._sdk.tasks.list(
                     project=project, query=json.dumps(query), include=fields, fields="all", page=1, page_size=_PAGE
                 ).items
-            yield from page or []
+            if page:
+                yield page
             if not page or len(page) < _PAGE:
                 return
             after = page[-1].id
@@ -155,6 +225,28 @@ def connect(url: str, token: str) -> Iterator[LabelStudio]:
     with httpx.Client(timeout=_TIMEOUT_S) as transport:
         sdk: Any = Sdk
         yield LabelStudio(url, sdk(base_url=url, api_key=token, httpx_client=transport))
+
+
+def _filter(column: str, kind: str, value: object) -> dict[str, Any]:
+    return {"filter": f"filter:tasks:{column}", "operator": "greater", "type": kind, "value": value}
+
+
+def _moment(told: datetime | str) -> str:
+    """In the one form that the server's filters read."""
+    moment = datetime.fromisoformat(told) if isinstance(told, str) else told
+    return moment.astimezone(UTC).strftime(MOMENT)
+
+
+def _annotation(told: dict[str, Any]) -> RemoteAnnotation:
+    return RemoteAnnotation(
+        ls_annotation_id=told["id"],
+        ls_user_id=told["completed_by"],
+        result=told["result"] or [],
+        skipped=told["was_cancelled"],
+        lead_time_s=told["lead_time"],
+        updated_at=told["updated_at"],
+        ground_truth=told["ground_truth"],
+    )
 
 
 def _refusal(status: int | None) -> str:

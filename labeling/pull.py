@@ -1,22 +1,29 @@
 """Answers from Label Studio, every revision kept: an edit is a new one, and so is a deletion.
 
-A pull lists everything the campaign's project holds, since a deletion shows in no other way.
+A pull asks for the tasks that changed since the last one, a page at a time, and commits each page. That
+shows new, edited and deleted annotations, but no deleted task: so the server's own counts are compared
+with ours afterwards, and where they differ everything is listed.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from sqlalchemy import insert, select
+from sqlalchemy import func, insert, select
 from sqlalchemy.orm import Session
 
 from labeling import campaigns, label_config, label_studio, vendors
-from labeling.label_studio import RemoteAnnotation
+from labeling.campaigns import Terms
+from labeling.label_studio import MOMENT, AnnotatedTask, LabelStudio, RemoteAnnotation
 from store import fail_points
-from store.schema import Annotation, Annotator, Task
+from store.schema import Annotation, Annotator, Campaign, Task
 from store.workspace import Workspace
 
 _NOBODY = 0  # stands for users whom Label Studio forgot
+_OVERLAP = timedelta(minutes=2)  # a change can be committed later than the moment it bears
+_TASKS_A_QUERY = 500
+_LOOKS = 3  # at what changed, before counts that differ are believed: people answer meanwhile
 
 
 @dataclass(frozen=True)
@@ -31,6 +38,17 @@ class Pulled:
 
 
 @dataclass(frozen=True)
+class Sync:
+    """How far a campaign was pulled."""
+
+    since: str | None = None  # the newest change seen, by the server's clock
+    pulls: int = 0  # that changed something, as the project's description says too
+    missing: int = 0  # of our tasks, when everything was listed last
+    other_tasks: int = 0  # of others in the project, then
+    other_annotations: int = 0  # of others, then
+
+
+@dataclass(frozen=True)
 class Known:
     """The newest revision of one annotation that the catalog has."""
 
@@ -39,6 +57,7 @@ class Known:
     ls_updated_at: str
     result: list[Any]
     deleted: bool
+    ground_truth: bool = False
 
 
 @dataclass(frozen=True)
@@ -51,13 +70,19 @@ class Change:
     now: RemoteAnnotation | None
 
 
-def pull(workspace: Workspace, campaign_name: str) -> Pulled:
+def pull(workspace: Workspace, campaign_name: str, *, everything: bool = False) -> Pulled:
     """Add what changed in Label Studio since the last pull as new revisions; nothing is overwritten.
+
+    Args:
+        workspace: holds the catalog.
+        campaign_name: which campaign.
+        everything: list all tasks, whether they changed or not.
 
     Raises:
         NotFoundError: there is no such campaign.
         InvalidInputError: it has not been pushed, or the token is not there.
-        RemoteError: Label Studio failed or refused; nothing was written.
+        ConflictError: the server was restored from a backup that is older than the last pull.
+        RemoteError: Label Studio failed or refused; what was pulled before stays, and the same pull continues.
     """
     with workspace.database.read() as session:
         campaign_id = campaigns.get(session, campaign_name).id
@@ -65,27 +90,131 @@ def pull(workspace: Workspace, campaign_name: str) -> Pulled:
         with workspace.database.read() as session:
             terms = campaigns.terms(session, campaign_name)
         with label_studio.connect(terms.ls_url, vendors.token(terms.ls_token_reference)) as server:
-            there = server.annotations(campaigns.pushed_project(server, terms))
-            emails = server.emails()
-        with workspace.database.write() as session:
-            tasks = dict(session.execute(select(Task.uid, Task.id).where(Task.campaign_id == terms.id)).all())
-            pushed = campaigns.count(session, terms.id)["pushed"]
-            remote = {tasks[uid]: annotations for uid, annotations in there.items() if uid in tasks}
-            known = _known(session, terms.id)
-            changes = compare(known, remote)
-            classes = [each.name for each in terms.taxonomy.classes]
-            annotators = _annotators(session, terms.vendor_id, changes, emails)
-            rows = [_row(change, known, annotators, classes) for change in changes]
-            if rows:
-                session.execute(insert(Annotation), rows)
+            reader = _Reader(workspace, server, terms)
+            for _ in range(_LOOKS):
+                if everything or reader.sync.since is None:
+                    break
+                reader.read_changes()
+                if reader.agrees():
+                    return reader.pulled()
+            reader.read_everything()
+            return reader.pulled()
+
+
+class _Reader:
+    """One pull."""
+
+    def __init__(self, workspace: Workspace, server: LabelStudio, terms: Terms) -> None:
+        self._workspace, self._server, self._terms = workspace, server, terms
+        self._project = campaigns.pushed_project(server, terms)
+        with workspace.database.read() as session:
+            tasks = select(Task.uid, Task.id).where(Task.campaign_id == terms.id)
+            self._task_of: dict[str, int] = dict(session.execute(tasks).all())
+            self.sync = Sync(**(session.get_one(Campaign, terms.id).ls_sync or {}))
+        self._first_pulls = self.sync.pulls
+        self._changes = {"new": 0, "edited": 0, "deleted": 0}
+        self._emails: Mapping[int, str] | None = None
+
+    def read_changes(self) -> None:
+        """Take in the tasks that changed."""
+        assert self.sync.since is not None  # noqa: S101  asked only then
+        since = (datetime.strptime(self.sync.since, MOMENT) - _OVERLAP).strftime(MOMENT)
+        newest = self.sync.since
+        for page in self._server.annotated(self._project.ls_project_id, changed_since=since):
+            self._take(page)
+            newest = max(newest, *(task.updated_at for task in page))
+        if newest != self.sync.since:
+            self.sync = replace(self.sync, since=newest)  # only now: a pull that died has not seen all of it
+            with self._workspace.database.write() as session:
+                self._note(session)
+
+    def read_everything(self) -> None:
+        """Take in all tasks, and note which are gone."""
+        seen: set[int] = set()
+        newest = self.sync.since or datetime.fromtimestamp(0, UTC).strftime(MOMENT)
+        for page in self._server.annotated(self._project.ls_project_id):
+            self._take(page)
+            seen |= {self._task_of[task.uid] for task in page if task.uid in self._task_of}
+            newest = max(newest, *(task.updated_at for task in page))
+        gone = sorted(set(self._task_of.values()) - seen)
+        self._save(gone, {})
+        counts = self._server.project(self._project.ls_project_id) or self._project
+        with self._workspace.database.write() as session:
+            pushed, standing = self._counted(session)
+            self.sync = replace(
+                self.sync,
+                since=newest,
+                missing=pushed - len(seen),
+                other_tasks=counts.tasks - len(seen),
+                other_annotations=counts.annotations - standing,
+            )
+            self._note(session)
+
+    def agrees(self) -> bool:
+        """Whether the server holds as many tasks and annotations as the catalog expects."""
+        counts = self._server.project(self._project.ls_project_id) or self._project
+        with self._workspace.database.read() as session:
+            pushed, standing = self._counted(session)
+        return (counts.tasks, counts.annotations) == (
+            pushed - self.sync.missing + self.sync.other_tasks,
+            standing + self.sync.other_annotations,
+        )
+
+    def pulled(self) -> Pulled:
+        """What all of it came to."""
+        with self._workspace.database.read() as session:
+            _, standing = self._counted(session)
+        return Pulled(answers=standing, missing=self.sync.missing, **self._changes)
+
+    def _take(self, page: Sequence[AnnotatedTask]) -> None:
+        ours = {self._task_of[task.uid]: task.annotations for task in page if task.uid in self._task_of}
+        self._save(list(ours), ours)
+
+    def _save(self, task_ids: Sequence[int], there: Mapping[int, Sequence[RemoteAnnotation]]) -> None:
+        """Add the revisions that lead from what is known of these tasks to what is there."""
+        with self._workspace.database.read() as session:
+            known = _known(session, task_ids)
+        changes = compare(known, there)
+        if not changes:
+            return
+        if self.sync.pulls == self._first_pulls:  # said to the server before anything is kept
+            self.sync = replace(self.sync, pulls=self.sync.pulls + 1)
+            description = campaigns.with_pulls(self._project.description, self.sync.pulls)
+            self._server.describe(self._project.ls_project_id, description)
+        classes = [each.name for each in self._terms.taxonomy.classes]
+        with self._workspace.database.write() as session:
+            annotators = self._annotators(session, changes)
+            session.execute(insert(Annotation), [_row(change, known, annotators, classes) for change in changes])
+            self._note(session)
             fail_points.reach("pull.before_commit")
-    return Pulled(
-        answers=sum(len(annotations) for annotations in remote.values()),
-        new=sum(change.revision == 0 for change in changes),
-        edited=sum(change.revision > 0 and change.now is not None for change in changes),
-        deleted=sum(change.now is None for change in changes),
-        missing=pushed - len(remote),
-    )
+        self._changes["new"] += sum(change.revision == 0 for change in changes)
+        self._changes["edited"] += sum(change.revision > 0 and change.now is not None for change in changes)
+        self._changes["deleted"] += sum(change.now is None for change in changes)
+
+    def _note(self, session: Session) -> None:
+        session.get_one(Campaign, self._terms.id).ls_sync = asdict(self.sync)
+
+    def _counted(self, session: Session) -> tuple[int, int]:
+        """Tasks that were pushed, and annotations that stand."""
+        standing = campaigns.standing_annotations(self._terms.id).subquery()
+        return (
+            campaigns.count(session, self._terms.id)["pushed"],
+            session.scalar(select(func.count()).select_from(standing)) or 0,
+        )
+
+    def _annotators(self, session: Session, changes: Sequence[Change]) -> dict[int, int]:
+        """Our ids of the vendor's people, by Label Studio's; whoever is new is added."""
+        of_vendor = select(Annotator).where(Annotator.vendor_id == self._terms.vendor_id)
+        known = {row.ls_user_id: row.id for row in session.scalars(of_vendor)}
+        for ls_user_id in sorted({change.now.ls_user_id or _NOBODY for change in changes if change.now} - known.keys()):
+            if self._emails is None:
+                self._emails = self._server.emails()
+            name = self._emails.get(ls_user_id, f"user {ls_user_id}")
+            annotator = Annotator(vendor_id=self._terms.vendor_id, ls_user_id=ls_user_id, name=name)
+            session.add(annotator)
+            session.flush()
+            known[ls_user_id] = annotator.id
+        return known
 
 
 def compare(known: Mapping[tuple[int, int], Known], remote: Mapping[int, Sequence[RemoteAnnotation]]) -> list[Change]:
@@ -103,46 +232,34 @@ def compare(known: Mapping[tuple[int, int], Known], remote: Mapping[int, Sequenc
             changes.append(Change(*place, revision=0, now=now))
         elif now is None and not before.deleted:
             changes.append(Change(*place, revision=before.revision + 1, now=None))
-        elif now is not None and (before.deleted, before.ls_updated_at, before.result) != (
+        elif now is not None and (before.deleted, before.ls_updated_at, before.result, before.ground_truth) != (
             False,
             now.updated_at,
             now.result,
+            now.ground_truth,
         ):
             changes.append(Change(*place, revision=before.revision + 1, now=now))
     return changes
 
 
-def _known(session: Session, campaign_id: int) -> dict[tuple[int, int], Known]:
-    rows = session.execute(
-        select(
-            Annotation.task_id,
-            Annotation.ls_annotation_id,
-            Annotation.revision,
-            Annotation.annotator_id,
-            Annotation.ls_updated_at,
-            Annotation.result,
-            Annotation.deleted,
+def _known(session: Session, task_ids: Sequence[int]) -> dict[tuple[int, int], Known]:
+    known: dict[tuple[int, int], Known] = {}
+    for start in range(0, len(task_ids), _TASKS_A_QUERY):
+        rows = session.execute(
+            select(
+                Annotation.task_id,
+                Annotation.ls_annotation_id,
+                Annotation.revision,
+                Annotation.annotator_id,
+                Annotation.ls_updated_at,
+                Annotation.result,
+                Annotation.deleted,
+                Annotation.ground_truth,
+            )
+            .where(Annotation.task_id.in_(task_ids[start : start + _TASKS_A_QUERY]))
+            .order_by(Annotation.revision)
         )
-        .join(Task, Task.id == Annotation.task_id)
-        .where(Task.campaign_id == campaign_id)
-        .order_by(Annotation.revision)
-    )
-    return {(task_id, ls_annotation_id): Known(*rest) for task_id, ls_annotation_id, *rest in rows}
-
-
-def _annotators(
-    session: Session, vendor_id: int, changes: Sequence[Change], emails: Mapping[int, str]
-) -> dict[int, int]:
-    """Our ids of the vendor's people, by Label Studio's; whoever is new is added."""
-    known = {
-        row.ls_user_id: row.id for row in session.scalars(select(Annotator).where(Annotator.vendor_id == vendor_id))
-    }
-    for ls_user_id in sorted({change.now.ls_user_id or _NOBODY for change in changes if change.now} - known.keys()):
-        name = emails.get(ls_user_id, f"user {ls_user_id}")
-        annotator = Annotator(vendor_id=vendor_id, ls_user_id=ls_user_id, name=name)
-        session.add(annotator)
-        session.flush()
-        known[ls_user_id] = annotator.id
+        known |= {(task_id, ls_annotation_id): Known(*rest) for task_id, ls_annotation_id, *rest in rows}
     return known
 
 
@@ -161,6 +278,7 @@ def _row(
             "result": [],
             "skipped": False,
             "deleted": True,
+            "ground_truth": False,
             "lead_time_s": None,
             "ls_updated_at": before.ls_updated_at,
         }
@@ -170,6 +288,7 @@ def _row(
         "result": change.now.result,
         "skipped": change.now.skipped,
         "deleted": False,
+        "ground_truth": change.now.ground_truth,
         "lead_time_s": change.now.lead_time_s,
         "ls_updated_at": change.now.updated_at,
     }

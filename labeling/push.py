@@ -38,12 +38,22 @@ class Pushed:
     tasks: int  # the campaign's tasks in Label Studio, as recorded
 
 
+@dataclass(frozen=True)
+class Webhook:
+    """Where a server is to tell of changes."""
+
+    url: str
+    headers: dict[str, str]  # a secret that shows who calls
+
+
 def push(
     workspace: Workspace,
     campaign_name: str,
     *,
     image_url: Callable[[ImageId], str],
     predictions_model: str | None = None,
+    webhook: Webhook | None = None,
+    restored: bool = False,
     on_progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Pushed:
     """Create the campaign's project and the tasks it lacks; again, at once or after a crash, nothing twice.
@@ -53,12 +63,14 @@ def push(
         campaign_name: which campaign.
         image_url: gives the address at which annotators see an image; it should name no file or person.
         predictions_model: its newest prediction run is shown as pre-annotations.
+        webhook: where the server tells of changes.
+        restored: the server may be a backup, of which `labeling.reconcile` takes care.
         on_progress: called with the tasks sent and those to send.
 
     Raises:
         NotFoundError: there is no such campaign, or no prediction of that model.
         InvalidInputError: that model predicts classes the taxonomy lacks, or the token is not there.
-        ConflictError: the campaign is closed.
+        ConflictError: the campaign is closed, or the server was restored from a backup.
         RemoteError: Label Studio failed or refused; the same push continues.
     """
     with workspace.database.read() as session:
@@ -70,7 +82,9 @@ def push(
             raise ConflictError(f"The campaign {campaign_name!r} is closed. Plan a new one.")
         suggestions = _suggestions(workspace, terms, predictions_model) if predictions_model else {}
         with label_studio.connect(terms.ls_url, vendors.token(terms.ls_token_reference)) as server:
-            project = _project(workspace, server, terms)
+            project = _project(workspace, server, terms, restored=restored)
+            if webhook is not None:
+                server.ensure_webhook(project, webhook.url, webhook.headers)
             there, found = _settle(workspace, server, project, terms.id)
             removed = _remove_copies(server, there)
             last = max((task.ls_task_id for task in there), default=0)
@@ -90,9 +104,10 @@ def push(
     return Pushed(project, created, found, removed, tasks=_pushed(workspace, terms.id))
 
 
-def _project(workspace: Workspace, server: LabelStudio, terms: Terms) -> int:
+def _project(workspace: Workspace, server: LabelStudio, terms: Terms, *, restored: bool) -> int:
     if terms.ls_project_id is not None:
-        return campaigns.pushed_project(server, terms)
+        found = campaigns.found_project if restored else campaigns.pushed_project
+        return found(server, terms).ls_project_id
     project = server.find_project(terms.marker)  # of a push that died before recording it
     if project is None:
         project = server.create_project(

@@ -361,6 +361,7 @@ class Campaign(Base):
     vendor_id: Mapped[int] = mapped_column(ForeignKey("vendors.id"))
     overlap: Mapped[int]  # answers wanted per item
     ls_project_id: Mapped[int | None]
+    ls_sync: Mapped[dict[str, Any] | None]  # how far it was pulled, see labeling.pull
     closed_at: Mapped[datetime | None]
     created_at: Mapped[datetime] = mapped_column(default=now)
 
@@ -407,6 +408,7 @@ class Annotation(Base):
     result: Mapped[list[Any]]  # what Label Studio holds, unread
     skipped: Mapped[bool]
     deleted: Mapped[bool]
+    ground_truth: Mapped[bool] = mapped_column(default=False, server_default="0")  # as somebody marked it there
     lead_time_s: Mapped[float | None]
     ls_updated_at: Mapped[str]
     seen_at: Mapped[datetime] = mapped_column(default=now)

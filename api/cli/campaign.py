@@ -39,20 +39,31 @@ def create(
 def push(
     context: typer.Context,
     name: str,
+    *,
     image_base_url: Annotated[str, typer.Option(help="Of the running `winnow serve`, as annotators reach it.")],
     predictions: Annotated[
         str | None, typer.Option(metavar="MODEL", help="Show this model's newest predictions as pre-annotations.")
     ] = None,
+    webhook: Annotated[bool, typer.Option(help="Let Label Studio tell `winnow serve` of answers.")] = True,
     as_json: AsJson = False,
 ) -> None:
     """Create the campaign's tasks in Label Studio; again, nothing twice."""
     from api import image_urls
-    from labeling import push
+    from labeling import campaigns, push, webhooks
 
     workspace = console.workspace(context)
+    with workspace.database.read() as session:
+        campaign_id = campaigns.get(session, name).id
     image_url = image_urls.signer(workspace.key, image_base_url)
     with console.progress_bar("push") as on_progress:
-        pushed = push.push(workspace, name, image_url=image_url, predictions_model=predictions, on_progress=on_progress)
+        pushed = push.push(
+            workspace,
+            name,
+            image_url=image_url,
+            predictions_model=predictions,
+            webhook=webhooks.of_campaign(workspace.key, image_base_url, campaign_id) if webhook else None,
+            on_progress=on_progress,
+        )
     found = f", {pushed.found} found from an interrupted push" if pushed.found else ""
     removed = f", {pushed.removed} copies removed" if pushed.removed else ""
     line = f"{name}: {pushed.created} tasks created{found}{removed}; {pushed.tasks} in Label Studio"
@@ -60,11 +71,16 @@ def push(
 
 
 @app.command()
-def pull(context: typer.Context, name: str, as_json: AsJson = False) -> None:
+def pull(
+    context: typer.Context,
+    name: str,
+    everything: Annotated[bool, typer.Option(help="List all tasks, not only those that changed.")] = False,
+    as_json: AsJson = False,
+) -> None:
     """Fetch the answers; edits and deletions become revisions."""
     from labeling import pull
 
-    pulled = pull.pull(console.workspace(context), name)
+    pulled = pull.pull(console.workspace(context), name, everything=everything)
     missing = f"; {pulled.missing} tasks are gone from Label Studio" if pulled.missing else ""
     line = f"{name}: {pulled.answers} answers, {pulled.new} new, {pulled.edited} edited, {pulled.deleted} deleted"
     console.emit(asdict(pulled), [line + missing], as_json=as_json)
@@ -73,7 +89,7 @@ def pull(context: typer.Context, name: str, as_json: AsJson = False) -> None:
 @app.command()
 def status(context: typer.Context, name: str, as_json: AsJson = False) -> None:
     """How far a campaign got, and where Label Studio differs from what was pushed."""
-    from labeling import campaigns, drift
+    from labeling import campaigns, reconcile
 
     workspace = console.workspace(context)
     with workspace.database.read() as session:
@@ -82,12 +98,30 @@ def status(context: typer.Context, name: str, as_json: AsJson = False) -> None:
     if found.ls_project_id is None:
         console.emit(asdict(found) | {"drift": None}, lines, as_json=as_json)
         return
-    difference = drift.find(workspace, name)
+    difference = reconcile.find(workspace, name)
     lines.append(
         f"In Label Studio: {len(difference.missing)} tasks missing, {difference.copies} copied, "
-        f"{difference.strangers} not ours"
+        f"{difference.strangers} not ours{', restored from a backup' * difference.restored}"
     )
     console.emit(asdict(found) | {"drift": asdict(difference)}, lines, as_json=as_json)
+
+
+@app.command()
+def reconcile(
+    context: typer.Context,
+    name: str,
+    image_base_url: Annotated[str, typer.Option(help="Of the running `winnow serve`, as annotators reach it.")],
+    as_json: AsJson = False,
+) -> None:
+    """Make Label Studio hold every task once, and what a server restored from a backup forgot."""
+    from api import image_urls
+    from labeling import reconcile
+
+    workspace = console.workspace(context)
+    done = reconcile.reconcile(workspace, name, image_url=image_urls.signer(workspace.key, image_base_url))
+    restored = f", {done.put_back} answers put back after a restore" if done.restored else ""
+    line = f"{name}: {done.recreated} tasks made again, {done.removed} copies removed{restored}"
+    console.emit(asdict(done), [f"{line}; {done.strangers} tasks of others left alone"], as_json=as_json)
 
 
 @app.command()

@@ -20,12 +20,13 @@ def serve(
         "127.0.0.1"
     ),
     port: Annotated[int, typer.Option(min=0, max=65535, help="If it is busy, another is chosen and said.")] = 8765,
+    pull_every: Annotated[float, typer.Option(min=0, help="Seconds between looks for answers; 0: never.")] = 300,
     as_json: AsJson = False,
 ) -> None:
-    """Serve the dashboard, the API and images, and run scheduled jobs, until stopped."""
+    """Serve the dashboard, the API and images, run scheduled jobs and fetch answers, until stopped."""
     import uvicorn
 
-    from api import jobs, ports, schedules, ticks
+    from api import jobs, ports, pulling, schedules, ticks
     from api.app import LOOPBACK_HOSTS, create_app
 
     for stop in (signal.SIGINT, signal.SIGTERM):
@@ -39,12 +40,15 @@ def serve(
             print("Anyone who can reach this address can see the catalog: there is no login.", file=sys.stderr)
         hosts = LOOPBACK_HOSTS if host in LOOPBACK_HOSTS else ["*"]
         schedules.synchronise(workspace)
-        with jobs.worker(workspace, partial(ticks.run, workspace)):
+        with (
+            jobs.worker(workspace, partial(ticks.run, workspace)),
+            pulling.puller(workspace, every_s=pull_every) as hint,
+        ):
             url = f"http://{host}:{chosen}"
             console.emit({"url": url}, [f"Winnow is at {url}"], as_json=as_json)
             sys.stdout.flush()
             config = uvicorn.Config(
-                create_app(workspace, hosts=hosts),
+                create_app(workspace, hosts=hosts, hint=hint),
                 log_level="warning",
                 access_log=False,  # the path of an image is a secret
             )

@@ -1,13 +1,17 @@
 import signal
+from collections import Counter
+from collections.abc import Iterator
+from datetime import datetime
+from typing import Any
 
 import pytest
 from sqlalchemy import select
 
-from labeling import label_config, pull, push
-from labeling.label_studio import RemoteAnnotation
+from labeling import label_config, label_studio, pull, push
+from labeling.label_studio import AnnotatedTask, LabelStudio, RemoteAnnotation
 from labeling.pull import Change, Known, Pulled
-from store.errors import InvalidInputError
-from store.schema import Annotation, Annotator, Task
+from store.errors import InvalidInputError, RemoteError
+from store.schema import Annotation, Annotator, Campaign, Task
 from tests.labeling.conftest import Catalog, Site
 
 CAT, DOG = label_config.result("cat"), label_config.result("dog")
@@ -108,6 +112,89 @@ def test_tasks_that_others_put_into_the_project_are_left_alone(catalog: Catalog,
 
 
 @pytest.mark.label_studio
+def test_only_what_changed_is_asked_for(catalog: Catalog, site: Site, pushed: list[int], calls: Counter[str]) -> None:
+    for task in pushed:
+        site.answer(task, "cat")
+    pull.pull(catalog.workspace, catalog.name)
+    forget_the_overlap(catalog)
+    calls.clear()
+    assert pull.pull(catalog.workspace, catalog.name).answers == 3
+    assert calls["tasks"] == 0
+    site.answer(pushed[1], "dog")
+    assert pull.pull(catalog.workspace, catalog.name).new == 1
+    assert calls["tasks"] == 1
+    assert pull.pull(catalog.workspace, catalog.name, everything=True).answers == 4
+    assert calls["tasks"] == 4
+
+
+def forget_the_overlap(catalog: Catalog) -> None:
+    """Say that the newest change was seen as long ago as a pull looks back."""
+    with catalog.workspace.database.write() as session:
+        campaign = session.scalars(select(Campaign)).one()
+        assert campaign.ls_sync is not None
+        since = datetime.strptime(campaign.ls_sync["since"], label_studio.MOMENT) + pull._OVERLAP
+        campaign.ls_sync = {**campaign.ls_sync, "since": since.strftime(label_studio.MOMENT)}
+
+
+@pytest.fixture
+def calls(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
+    """How many tasks a pull was sent."""
+    counted: Counter[str] = Counter()
+    annotated = LabelStudio.annotated
+
+    def count(self: LabelStudio, *arguments: Any, **named: Any) -> Iterator[list[AnnotatedTask]]:
+        for page in annotated(self, *arguments, **named):
+            counted["tasks"] += len(page)
+            yield page
+
+    monkeypatch.setattr(LabelStudio, "annotated", count)
+    return counted
+
+
+@pytest.mark.label_studio
+def test_what_people_do_in_label_studio_is_seen_without_listing_everything(
+    catalog: Catalog, site: Site, pushed: list[int]
+) -> None:
+    first, second, _ = (site.answer(task, "cat") for task in pushed)
+    [project] = site.projects(catalog.name)
+    pull.pull(catalog.workspace, catalog.name)
+    site.call("PATCH", f"/api/annotations/{first}/", json={"ground_truth": True})
+    body = {"selectedItems": {"all": False, "included": [pushed[1]]}}
+    site.call("POST", "/api/dm/actions", params={"id": "delete_tasks_annotations", "project": project["id"]}, json=body)
+    site.call("POST", f"/api/tasks/{pushed[2]}/drafts", json={"result": DOG})  # not an answer yet
+    assert pull.pull(catalog.workspace, catalog.name) == Pulled(answers=2, new=0, edited=1, deleted=1, missing=0)
+    with catalog.workspace.database.read() as session:
+        marked = session.scalars(select(Annotation).where(Annotation.ground_truth)).one()
+        assert (marked.ls_annotation_id, marked.revision, marked.answer) == (first, 1, "cat")
+        gone = session.scalars(select(Annotation).where(Annotation.deleted)).one()
+        assert (gone.ls_annotation_id, gone.annotator_id) == (second, marked.annotator_id)
+    site.call("DELETE", f"/api/tasks/{pushed[0]}/")
+    assert pull.pull(catalog.workspace, catalog.name) == Pulled(answers=1, new=0, edited=0, deleted=1, missing=1)
+    assert pull.pull(catalog.workspace, catalog.name) == Pulled(answers=1, new=0, edited=0, deleted=0, missing=1)
+
+
+@pytest.mark.label_studio
+def test_a_pull_that_dies_between_pages_goes_on_where_it_was(
+    catalog: Catalog, site: Site, pushed: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(label_studio, "_PAGE", 1)
+    for task in pushed:
+        site.answer(task, "cat")
+    annotated = LabelStudio.annotated
+
+    def die(self: LabelStudio, *arguments: Any, **named: Any) -> Iterator[list[AnnotatedTask]]:
+        yield next(annotated(self, *arguments, **named))
+        raise RemoteError("The line was cut.")
+
+    with monkeypatch.context() as cut:
+        cut.setattr(LabelStudio, "annotated", die)
+        with pytest.raises(RemoteError, match="cut"):
+            pull.pull(catalog.workspace, catalog.name)
+    assert len(revisions(catalog)) == 1
+    assert pull.pull(catalog.workspace, catalog.name) == Pulled(answers=3, new=2, edited=0, deleted=0, missing=0)
+
+
+@pytest.mark.label_studio
 def test_a_killed_pull_is_repeated_whole(catalog: Catalog, site: Site, pushed: list[int]) -> None:
     for task in pushed:
         site.answer(task, "cat")
@@ -127,8 +214,6 @@ def test_a_campaign_must_be_pushed_before_it_is_pulled(catalog: Catalog) -> None
 
 @pytest.mark.label_studio
 def test_another_server_at_the_same_address_empties_nothing(catalog: Catalog, site: Site, pushed: list[int]) -> None:
-    from store.errors import RemoteError
-
     site.answer(pushed[0], "cat")
     pull.pull(catalog.workspace, catalog.name)
     [project] = site.projects(catalog.name)

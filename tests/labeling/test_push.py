@@ -10,7 +10,7 @@ from sqlalchemy import func, select
 
 from api.demo import label_studio_server
 from api.demo.label_studio_server import LabelStudioServer
-from labeling import campaigns, drift, push, vendors
+from labeling import campaigns, push, reconcile, vendors
 from store.errors import ConflictError, InvalidInputError, NotFoundError, RemoteError
 from store.schema import ImageId, Prediction, PredictionRun, Task
 from tests.conftest import Builder
@@ -158,17 +158,17 @@ def test_copies_are_removed_unless_someone_answered_them(catalog: Catalog, site:
     site.call("POST", f"/api/projects/{project['id']}/import", json=copied)
     answered = site.tasks(catalog.name)[-1]["id"]
     site.answer(answered, "cat")
-    assert drift.find(catalog.workspace, catalog.name).copies == 2
+    assert reconcile.find(catalog.workspace, catalog.name).copies == 2
     assert push.push(catalog.workspace, catalog.name, image_url=image_url).removed == 1
     assert answered in [task["id"] for task in site.tasks(catalog.name)]
-    assert drift.find(catalog.workspace, catalog.name).copies == 1
+    assert reconcile.find(catalog.workspace, catalog.name).copies == 1
 
 
 def test_tasks_deleted_by_hand_are_drift_and_stay_deleted(catalog: Catalog, site: Site) -> None:
     images = catalog.campaign(3)
     push.push(catalog.workspace, catalog.name, image_url=image_url)
     site.call("DELETE", f"/api/tasks/{site.tasks(catalog.name)[1]['id']}/")
-    assert drift.find(catalog.workspace, catalog.name).missing == [images[1]]
+    assert reconcile.find(catalog.workspace, catalog.name).missing == [images[1]]
     assert push.push(catalog.workspace, catalog.name, image_url=image_url).created == 0
     code, stdout, _ = catalog.run("status", catalog.name)
     assert code == 0

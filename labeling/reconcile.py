@@ -1,0 +1,136 @@
+"""Where a campaign's Label Studio project differs from what was pushed and pulled, and how it is made good.
+
+People delete and copy tasks there, and servers are restored from backups.
+"""
+
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from sqlalchemy import select, update
+from sqlalchemy.orm import Session
+
+from labeling import campaigns, label_studio, pull, push, vendors
+from labeling.campaigns import Terms
+from labeling.label_studio import LabelStudio, RemoteAnnotation
+from store.errors import ConflictError
+from store.schema import Annotation, Annotator, ImageId, Task
+from store.workspace import Workspace
+
+
+@dataclass(frozen=True)
+class Drift:
+    """Differences between the catalog and the server."""
+
+    missing: list[ImageId]  # pushed, but no task there carries them any more; by rank
+    copies: int  # tasks that carry an item which another task carries too
+    strangers: int  # tasks that are not ours
+    restored: bool  # the server is as it was before the last pull
+
+
+@dataclass(frozen=True)
+class Reconciled:
+    """What was done about them."""
+
+    restored: bool
+    recreated: int  # tasks
+    removed: int  # copies that nobody had answered
+    put_back: int  # answers that a restored server had lost
+    strangers: int  # tasks of others, left alone
+
+
+def find(workspace: Workspace, campaign_name: str) -> Drift:
+    """Compare a pushed campaign with its Label Studio project; changes nothing.
+
+    Raises:
+        NotFoundError: there is no such campaign.
+        InvalidInputError: it has not been pushed, or the token is not there.
+        RemoteError: Label Studio failed or refused.
+    """
+    with workspace.database.read() as session:
+        terms = campaigns.terms(session, campaign_name)
+        rows = session.execute(
+            select(Task.uid, Task.image_id, Task.state).where(Task.campaign_id == terms.id).order_by(Task.rank)
+        ).all()
+    with label_studio.connect(terms.ls_url, vendors.token(terms.ls_token_reference)) as server:
+        project = campaigns.found_project(server, terms)
+        there = Counter(task.uid for task in server.tasks(project.ls_project_id))
+    ours = {uid: there[uid] for uid, _, _ in rows if uid in there}
+    return Drift(
+        missing=[ImageId(image_id) for uid, image_id, state in rows if state == "pushed" and uid not in there],
+        copies=sum(ours.values()) - len(ours),
+        strangers=there.total() - sum(ours.values()),
+        restored=campaigns.pulls_in(project.description) < terms.pulls,
+    )
+
+
+def reconcile(workspace: Workspace, campaign_name: str, *, image_url: Callable[[ImageId], str]) -> Reconciled:
+    """Make the project hold every item once, and what a restored server forgot; again, nothing twice.
+
+    Tasks that people deleted are made again. Answers are put back only where the server was restored: an answer
+    that is gone from a server that was not was deleted by somebody.
+
+    Raises:
+        NotFoundError: there is no such campaign.
+        InvalidInputError: it has not been pushed, or the token is not there.
+        ConflictError: it is closed.
+        RemoteError: Label Studio failed or refused; the same continues.
+    """
+    drift = find(workspace, campaign_name)
+    with workspace.database.read() as session:
+        terms = campaigns.terms(session, campaign_name)
+    if terms.closed:
+        raise ConflictError(f"The campaign {campaign_name!r} is closed: nothing is pushed any more.")
+    with workspace.database.write() as session:
+        lost = update(Task).where(Task.campaign_id == terms.id, Task.image_id.in_(drift.missing))
+        session.execute(lost.values(state="planned", ls_task_id=None))
+    pushed = push.push(workspace, campaign_name, image_url=image_url, restored=drift.restored)
+    put_back = 0
+    if drift.restored:
+        with label_studio.connect(terms.ls_url, vendors.token(terms.ls_token_reference)) as server:
+            put_back = _put_back(workspace, server, terms)
+            project = campaigns.found_project(server, terms)
+            server.describe(project.ls_project_id, campaigns.with_pulls(project.description, terms.pulls))
+    pull.pull(workspace, campaign_name, everything=True)
+    return Reconciled(drift.restored, pushed.created, pushed.removed, put_back, drift.strangers)
+
+
+def _put_back(workspace: Workspace, server: LabelStudio, terms: Terms) -> int:
+    """Give the server the answers that stand here, unless their author has one there already."""
+    with workspace.database.read() as session:
+        standing = _standing(session, terms.id)
+    put_back = 0
+    assert terms.ls_project_id is not None  # noqa: S101  it was found just now
+    for page in server.annotated(terms.ls_project_id):
+        for task in page:
+            there = {each.ls_user_id for each in task.annotations}
+            for annotation in standing.get(task.uid or "", []):
+                if annotation.ls_user_id not in there:
+                    server.create_annotation(task.ls_task_id, annotation)
+                    put_back += 1
+    return put_back
+
+
+def _standing(session: Session, campaign_id: int) -> dict[str, list[RemoteAnnotation]]:
+    """The answers that stand here, by the uid of their task."""
+    rows = session.execute(
+        select(Task.uid, Annotation, Annotator.ls_user_id)
+        .join(Annotation, Annotation.task_id == Task.id)
+        .join(Annotator, Annotator.id == Annotation.annotator_id)
+        .where(Annotation.id.in_(campaigns.standing_annotations(campaign_id)))
+        .order_by(Annotation.id)
+    )
+    found: dict[str, list[RemoteAnnotation]] = {}
+    for uid, row, ls_user_id in rows:
+        found.setdefault(uid, []).append(
+            RemoteAnnotation(
+                ls_annotation_id=row.ls_annotation_id,
+                ls_user_id=ls_user_id,
+                result=row.result,
+                skipped=row.skipped,
+                lead_time_s=row.lead_time_s,
+                updated_at=row.ls_updated_at,
+                ground_truth=row.ground_truth,
+            )
+        )
+    return found

@@ -1,0 +1,126 @@
+"""Making good what happened to a project in Label Studio: deleted tasks, copies, a server that lost a day."""
+
+import os
+import shutil
+import signal
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from sqlalchemy import select
+
+from api.demo import label_studio_server
+from api.demo.label_studio_server import LabelStudioServer
+from labeling import campaigns, pull, push, reconcile
+from labeling.reconcile import Reconciled
+from store.errors import ConflictError
+from store.schema import Annotation, Campaign, ImageId, Task
+from store.workspace import Workspace
+from tests.conftest import Builder
+from tests.labeling.conftest import Catalog, Site, administrator
+
+pytestmark = pytest.mark.label_studio
+
+
+def image_url(image_id: ImageId) -> str:
+    return f"http://127.0.0.1:1/images/{image_id:08x}"
+
+
+def standing(workspace: Workspace) -> dict[int, str | None]:
+    """The answers that stand in the catalog, by the rank of their task."""
+    with workspace.database.read() as session:
+        campaign_id = session.scalars(select(Campaign.id)).one()
+        rows = session.execute(
+            select(Task.rank, Annotation.answer)
+            .join(Annotation, Annotation.task_id == Task.id)
+            .where(Annotation.id.in_(campaigns.standing_annotations(campaign_id)))
+        )
+        return dict(rows.all())
+
+
+def test_deleted_tasks_are_made_again_and_copies_removed(catalog: Catalog, site: Site) -> None:
+    catalog.campaign(3)
+    push.push(catalog.workspace, catalog.name, image_url=image_url)
+    first, second, third = site.tasks(catalog.name)
+    site.answer(third["id"], "cat")
+    site.call("DELETE", f"/api/tasks/{first['id']}/")
+    [project] = site.projects(catalog.name)
+    copies = [{"data": second["data"]}, {"data": {"image": "somebody else's"}}]
+    site.call("POST", f"/api/projects/{project['id']}/import", json=copies)
+    done = reconcile.reconcile(catalog.workspace, catalog.name, image_url=image_url)
+    assert done == Reconciled(restored=False, recreated=1, removed=1, put_back=0, strangers=1)
+    again = reconcile.reconcile(catalog.workspace, catalog.name, image_url=image_url)
+    assert again == Reconciled(restored=False, recreated=0, removed=0, put_back=0, strangers=1)
+    ours = [task for task in site.tasks(catalog.name) if "uid" in task["data"]]
+    assert {task["data"]["uid"] for task in ours} == {task["data"]["uid"] for task in (first, second, third)}
+    assert len(ours) == 3
+    assert standing(catalog.workspace) == {2: "cat"}
+    code, stdout, _ = catalog.run("reconcile", catalog.name, "--image-base-url", "http://127.0.0.1:1")
+    assert (code, stdout) == (
+        0,
+        f"{catalog.name}: 0 tasks made again, 0 copies removed; 1 tasks of others left alone\n",
+    )
+
+
+@pytest.fixture
+def restorable(tmp_path: Path) -> Iterator[tuple[LabelStudioServer, Callable[[], None], Callable[[], None]]]:
+    """A Label Studio of this test's own, a way to save its data, and one to start it again from there."""
+    folder, log = tmp_path / "server", tmp_path / "server.log"
+    running = [label_studio_server.start(folder, log=log, port=0)]
+    port = int(running[0].url.rpartition(":")[2])
+
+    def stop() -> None:
+        os.killpg(running[0].server.process.pid, signal.SIGKILL)
+        running[0].server.process.wait()
+
+    def start() -> None:
+        running[0] = label_studio_server.start(folder, log=log, port=port)
+
+    def save() -> None:
+        stop()
+        shutil.copytree(folder / "data", tmp_path / "backup")
+        start()
+
+    def restore() -> None:
+        stop()
+        shutil.rmtree(folder / "data")
+        shutil.copytree(tmp_path / "backup", folder / "data")
+        start()
+
+    yield running[0], save, restore
+    running[0].stop()
+
+
+def test_a_server_restored_from_yesterdays_backup_loses_nothing(
+    build: Builder, restorable: tuple[LabelStudioServer, Callable[[], None], Callable[[], None]]
+) -> None:
+    server, save, restore = restorable
+    catalog = Catalog(build, server)
+    catalog.campaign(4)
+    push.push(catalog.workspace, catalog.name, image_url=image_url)
+    with administrator(server) as http:
+        tasks = [task["id"] for task in Site(http).tasks(catalog.name)]
+        Site(http).answer(tasks[0], "cat")
+    pull.pull(catalog.workspace, catalog.name)
+    save()
+    with administrator(server) as http:
+        Site(http).answer(tasks[1], "dog")
+        Site(http).answer(tasks[2], "cat")
+    pull.pull(catalog.workspace, catalog.name)
+    before = standing(catalog.workspace)
+    assert before == {0: "cat", 1: "dog", 2: "cat"}
+    restore()
+    for refuses in (
+        lambda: pull.pull(catalog.workspace, catalog.name),
+        lambda: push.push(catalog.workspace, catalog.name, image_url=image_url),
+    ):
+        with pytest.raises(ConflictError, match=r"restored from a backup.*winnow campaign reconcile"):
+            refuses()
+    assert standing(catalog.workspace) == before
+    done = reconcile.reconcile(catalog.workspace, catalog.name, image_url=image_url)
+    assert (done.restored, done.put_back) == (True, 2)
+    assert standing(catalog.workspace) == before
+    with administrator(server) as http:
+        answered = [len(task["annotations"]) for task in Site(http).tasks(catalog.name)]
+    assert answered == [1, 1, 1, 0]
+    assert pull.pull(catalog.workspace, catalog.name).answers == 3
