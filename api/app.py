@@ -1,15 +1,12 @@
 """The service: signed images for Label Studio, the dashboard, and the catalog as JSON under /v1."""
 
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING
 
 from sqlalchemy import select
 
-from api import dashboard, documents, image_files, image_urls, jobs, pages, schedules
-from curation import versions
-from labeling import webhooks
+from api import dashboard, image_files, image_urls, jobs, pages, v1
 from store.errors import ConflictError, InvalidInputError, NotFoundError, RemoteError, RequestError, WinnowError
 from store.schema import ImageId, now
 from store.workspace import Workspace
@@ -41,7 +38,7 @@ def create_app(
 
     `hint` is told which campaign Label Studio says has changed.
     """
-    from fastapi import FastAPI, Header, Request, Response
+    from fastapi import FastAPI, Request, Response
     from fastapi.responses import FileResponse, HTMLResponse, JSONResponse
     from fastapi.staticfiles import StaticFiles
     from starlette.middleware.trustedhost import TrustedHostMiddleware
@@ -92,60 +89,5 @@ def create_app(
             session.execute(select(1))
         return {"status": "up"}
 
-    @app.get("/v1/status")
-    def show_status() -> dict[str, Any]:
-        with workspace.database.read() as session:
-            return documents.status(session)
-
-    @app.get("/v1/images")
-    def list_images(
-        after: int = 0, limit: int = 100, where: str | None = None, sort: str | None = None
-    ) -> dict[str, Any]:
-        with workspace.database.read() as session:
-            return documents.images(session, after=after, limit=limit, where=where, sort=sort)
-
-    @app.get("/v1/images/{image_id}")
-    def show_image_record(image_id: int) -> dict[str, Any]:
-        with workspace.database.read() as session:
-            return documents.image(session, image_id)
-
-    @app.get("/v1/quarantine")
-    def list_quarantine() -> dict[str, Any]:
-        with workspace.database.read() as session:
-            return documents.quarantine(session)
-
-    @app.get("/v1/duplicates")
-    def list_duplicates(after: int = 0, limit: int = 100) -> dict[str, Any]:
-        with workspace.database.read() as session:
-            return documents.duplicates(session, after=after, limit=limit)
-
-    @app.get("/v1/batches/{batch_id}")
-    def show_batch(batch_id: int) -> dict[str, Any]:
-        with workspace.database.read() as session:
-            return documents.batch(session, batch_id)
-
-    @app.get("/v1/campaigns")
-    def list_campaigns() -> dict[str, Any]:
-        with workspace.database.read() as session:
-            return {"campaigns": [asdict(campaign) for campaign in dashboard.campaigns(session)]}
-
-    @app.post("/v1/hooks/{campaign_id}", status_code=202)
-    def take_hint(campaign_id: int, secret: Annotated[str, Header(alias=webhooks.HEADER)] = "") -> Response:
-        if not webhooks.is_genuine(workspace.key, campaign_id, secret):
-            return JSONResponse({"error": "This was not sent by a Label Studio that this workspace knows."}, 403)
-        hint(campaign_id)
-        return Response(status_code=202)
-
-    @app.get("/v1/versions/{reference}")
-    def show_version(reference: str) -> dict[str, Any]:
-        return asdict(versions.show(workspace, reference))
-
-    @app.get("/v1/schedules")
-    def list_schedules() -> dict[str, Any]:
-        return {"schedules": [schedules.document(schedule) for schedule in schedules.load(workspace)]}
-
-    @app.get("/v1/jobs")
-    def list_jobs(limit: int = 50) -> dict[str, Any]:
-        return {"jobs": [asdict(job) for job in jobs.recent(workspace, limit=limit)]}
-
+    app.include_router(v1.routes(workspace, hint=hint))
     return app
