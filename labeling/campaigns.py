@@ -92,14 +92,19 @@ def create(
         return _plan(session, workspace.key, campaign, session.scalars(in_rank_order).all())
 
 
-def create_adjudication(workspace: Workspace, name: str, *, parent: str, image_ids: Sequence[ImageId]) -> int:
+def create_adjudication(
+    workspace: Workspace, name: str, *, parent: str, image_ids: Sequence[ImageId], vendor_name: str | None = None
+) -> int:
     """Plan a campaign in which an expert settles some items of another, `parent`: one answer each.
+
+    Whoever has a login to a Label Studio Community sees all its projects; experts whom the annotators are not to
+    see, nor to answer for, are a vendor with a server of their own. Without `vendor_name` it is the parent's.
 
     Returns:
         Its id. The same request again changes nothing.
 
     Raises:
-        NotFoundError: there is no such campaign.
+        NotFoundError: there is no such campaign or vendor.
         ConflictError: another campaign has this name.
         InvalidInputError: there is no image, or one that is not in the parent.
     """
@@ -111,7 +116,7 @@ def create_adjudication(workspace: Workspace, name: str, *, parent: str, image_i
             parent_id=disputed.id,
             batch_id=disputed.batch_id,
             taxonomy_id=disputed.taxonomy_id,
-            vendor_id=disputed.vendor_id,
+            vendor_id=disputed.vendor_id if vendor_name is None else vendors.get(session, vendor_name).id,
             overlap=1,
         )
         in_rank_order = select(Task.image_id).where(Task.campaign_id == disputed.id).order_by(Task.rank)

@@ -20,14 +20,15 @@ class AdjudicationSummary:
     already: int  # disputed items that an earlier adjudication holds
 
 
-def open_campaign(workspace: Workspace, campaign_name: str) -> AdjudicationSummary:
+def open_campaign(workspace: Workspace, campaign_name: str, *, vendor_name: str | None = None) -> AdjudicationSummary:
     """Plan a campaign over the items whose verdict is adjudication and that are in none yet.
 
     It is called `NAME-adjudication`, the next ones `NAME-adjudication-2` and so on; push it with
-    `winnow campaign push`. Without new items nothing is planned.
+    `winnow campaign push`. Without new items nothing is planned. It goes to the vendor of that name, by default the
+    campaign's own.
 
     Raises:
-        NotFoundError: there is no such campaign.
+        NotFoundError: there is no such campaign or vendor.
         InvalidInputError: it is an adjudication itself.
     """
     with workspace.database.read() as session:
@@ -50,5 +51,5 @@ def open_campaign(workspace: Workspace, campaign_name: str) -> AdjudicationSumma
     name = None
     if fresh:
         name = f"{campaign_name}-adjudication" + (f"-{len(earlier) + 1}" if earlier else "")
-        campaigns.create_adjudication(workspace, name, parent=campaign_name, image_ids=fresh)
+        campaigns.create_adjudication(workspace, name, parent=campaign_name, image_ids=fresh, vendor_name=vendor_name)
     return AdjudicationSummary(campaign_name, opened=name, items=len(fresh), already=len(images & held))

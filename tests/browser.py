@@ -11,7 +11,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
-from playwright.sync_api import Page, Playwright, Route, sync_playwright
+from playwright.sync_api import Browser, Page, Playwright, Route, sync_playwright
 
 _COMMANDS = ("chromium", "chromium-browser", "google-chrome")
 _FLAGS = (
@@ -34,30 +34,48 @@ def chromium(playwright: Playwright) -> Path:
 
 
 @contextmanager
-def open_page() -> Iterator[Page]:
-    """A page of a fresh browser that can reach this machine only."""
+def open_browser() -> Iterator[Browser]:
+    """A fresh browser; each context made by `new_context` is somebody else's session."""
     with sync_playwright() as playwright:
         executable = chromium(playwright)
         if not executable.exists():
             raise FileNotFoundError("There is no Chromium. Run: scripts/browser")
         browser = playwright.chromium.launch(executable_path=executable, args=_FLAGS)
-        width, height = _WINDOW
-        context = browser.new_context(viewport={"width": width, "height": height}, service_workers="block")
-        context.route("**/*", _only_this_machine)
-        yield context.new_page()
+        yield browser
         browser.close()
 
 
+@contextmanager
+def open_page() -> Iterator[Page]:
+    """A page of a fresh browser that can reach this machine only."""
+    with open_browser() as browser:
+        yield new_session(browser)
+
+
+def new_session(browser: Browser) -> Page:
+    """A page of somebody who shares no login with the others; it can reach this machine only."""
+    width, height = _WINDOW
+    context = browser.new_context(viewport={"width": width, "height": height}, service_workers="block")
+    context.route("**/*", _only_this_machine)
+    return context.new_page()
+
+
 @pytest.fixture
-def page() -> Iterator[Page]:
-    """A page of a fresh browser; without Chromium the test is skipped, in CI it fails."""
+def browser() -> Iterator[Browser]:
+    """A fresh browser; without Chromium the test is skipped, in CI it fails."""
     try:
-        with open_page() as opened:
+        with open_browser() as opened:
             yield opened
     except FileNotFoundError as error:
         if os.environ.get("CI") == "true":
             pytest.fail(str(error))
         pytest.skip(str(error))
+
+
+@pytest.fixture
+def page(browser: Browser) -> Page:
+    """A page of a fresh browser."""
+    return new_session(browser)
 
 
 def _only_this_machine(route: Route) -> None:

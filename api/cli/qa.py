@@ -33,11 +33,16 @@ def review(
 
 
 @app.command()
-def adjudicate(context: typer.Context, campaign: str, as_json: AsJson = False) -> None:
+def adjudicate(
+    context: typer.Context,
+    campaign: str,
+    vendor: Annotated[str | None, typer.Option(help="The experts; by default the campaign's own vendor.")] = None,
+    as_json: AsJson = False,
+) -> None:
     """Plan a campaign for an expert over the disputed items that are in none yet."""
     from qa import adjudication
 
-    summary = adjudication.open_campaign(console.workspace(context), campaign)
+    summary = adjudication.open_campaign(console.workspace(context), campaign, vendor_name=vendor)
     if summary.opened:
         line = f"{summary.opened}: {summary.items} items planned. Next: winnow campaign push {summary.opened}"
     else:
