@@ -108,9 +108,7 @@ def test_each_sees_only_theirs_answers_one_task_and_the_answer_arrives(site: Sit
     for name in VENDORS:
         site.winnow("campaign", "push", name, "--image-base-url", site.url)
     for name in VENDORS:
-        page = new_session(browser)
-        work(page, site, name)
-        page.screenshot(path=site.home / f"{name}.png")
+        work(new_session(browser), site, name)
     deadline = time.monotonic() + _PATIENCE_S
     expected = {name: [(VENDORS[name].email, ANSWERS[name])] for name in VENDORS}
     while site.answers() != expected:
@@ -133,5 +131,6 @@ def work(page: Page, site: Site, name: str) -> None:
     sources = page.evaluate("[...document.images].map(image => image.src)")
     assert not [source for source in sources if "secret-place" in source or "photos" in source]
     page.get_by_text(ANSWERS[name], exact=False).first.click()
+    page.screenshot(path=site.home / f"{name}.png")
     with page.expect_response(lambda response: "/annotations" in response.url and response.request.method == "POST"):
         page.get_by_role("button", name="Submit").click()
