@@ -120,13 +120,12 @@ def plan(workspace: Workspace, recipe: Recipe) -> PlanSummary:
     with workspace.database.write() as session:
         batch = session.scalar(select(Batch).where(Batch.digest == digest))
         if batch is None:
-            report = {"arms": arms, "pool": len(pool.eligible) + len(pool.reserve)}
             batch = Batch(
                 digest=digest,
                 recipe=recipe.model_dump(mode="json"),
                 state=asdict(state),
                 pool=roles.pack(),
-                report=report,
+                report={"arms": arms, **_report(pool, ranked)},
             )
             session.add(batch)
             session.flush()
@@ -277,6 +276,25 @@ def _slices(session: Session, scan_id: int | None, position: dict[int, int]) -> 
         positions = sorted(position[image_id] for image_id in members if image_id in position)
         result.append(Slice(cluster.name, cluster.lift, np.array(positions, dtype=np.int64)))
     return result
+
+
+def _report(pool: Pool, choices: Sequence[Choice]) -> dict[str, Any]:
+    """What only the planner can count cheaply: the pool, what the model says of it, and what each quota got."""
+    everything = np.concatenate([pool.eligible, pool.reserve])
+    for_training = [choice.position for choice in choices if choice.arm != "random"]
+    report: dict[str, Any] = {
+        "pool": len(everything),
+        "quotas": [int(np.isin(for_training, members).sum()) for members in pool.members],
+    }
+    if pool.probabilities is not None:
+        chosen = [choice.position for choice in choices]
+        likeliest = pool.probabilities.argmax(axis=1)
+        report["predicted"] = {
+            "classes": pool.classes,
+            "pool": np.bincount(likeliest[everything], minlength=len(pool.classes)).tolist(),
+            "picks": np.bincount(likeliest[chosen], minlength=len(pool.classes)).tolist(),
+        }
+    return report
 
 
 def _digest(recipe: Recipe, pool: Pool, ranked: Sequence[Choice]) -> str:
