@@ -27,7 +27,6 @@ from store.schema import (
     Campaign,
     Encoder,
     FailureCluster,
-    Label,
     Pick,
     PredictionRun,
     Task,
@@ -274,23 +273,24 @@ def _classes(predicted: Mapping[str, Any] | None) -> list[ClassRow]:
 
 def _progress(session: Session, batch_id: int, picks: int) -> Progress:
     of_batch = (Campaign.batch_id == batch_id, Campaign.purpose == "labelling")
-    tasks = select(Task.id, Task.image_id, Task.state).join(Campaign).where(*of_batch).subquery()
-    newest = (
-        select(func.max(Annotation.id))
-        .join(tasks, tasks.c.id == Annotation.task_id)
+    images = func.count(Task.image_id.distinct())
+    pushed = session.scalar(select(images).join(Campaign).where(*of_batch, Task.state == "pushed"))
+    standing = (
+        select(func.max(Annotation.id).label("id"))
+        .join(Task, Task.id == Annotation.task_id)
+        .join(Campaign, Campaign.id == Task.campaign_id)
+        .where(*of_batch)
         .group_by(Annotation.task_id, Annotation.ls_annotation_id)
+        .subquery()
     )
-    images = func.count(tasks.c.image_id.distinct())
-    pushed = session.scalar(select(images).where(tasks.c.state == "pushed")) or 0
     answered = session.scalar(
         select(images)
-        .join(Annotation, Annotation.task_id == tasks.c.id)
-        .where(Annotation.id.in_(newest), *dashboard.is_answer())
+        .join(Annotation, Annotation.task_id == Task.id)
+        .join(standing, standing.c.id == Annotation.id)
+        .where(*dashboard.is_answer())
     )
     labelled = session.scalar(
-        select(func.count(Pick.rank.distinct()))
-        .join(Label, Label.image_id == Pick.image_id)
-        .where(Pick.batch_id == batch_id, Label.id.in_(labels.newest_ids()))
+        select(func.count()).select_from(Pick).where(Pick.batch_id == batch_id, labels.is_labelled(Pick.image_id))
     )
     campaigns = session.execute(
         select(Campaign, Vendor)
@@ -299,7 +299,7 @@ def _progress(session: Session, batch_id: int, picks: int) -> Progress:
         .order_by(Campaign.id)
     )
     return Progress(
-        [("picked", picks), ("pushed", pushed), ("answered", answered or 0), ("labelled", labelled or 0)],
+        [("picked", picks), ("pushed", pushed or 0), ("answered", answered or 0), ("labelled", labelled or 0)],
         [(campaign.name, dashboard.project_url(vendor, campaign)) for campaign, vendor in campaigns],
     )
 

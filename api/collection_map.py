@@ -7,12 +7,13 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from curation import projection
-from store.arrays import Ints, Vectors
+from store.arrays import Floats, Ints, Vectors
 from store.schema import Batch, Pick
 from store.workspace import Workspace
 
 _MOST_PICKS = 2_000
 _MOST_OTHERS = 4_000
+_MARGIN = 10  # SVG units
 
 
 @dataclass(frozen=True)
@@ -24,6 +25,7 @@ class Map:
     others: str  # a sample of the whole collection
     arms: list[tuple[str, str]]  # of each arm its picks
     images: int  # on the map in all
+    sample: int  # of these
     drawn: int  # picks
 
 
@@ -41,29 +43,34 @@ def read(workspace: Workspace, session: Session, batch: Batch) -> Map | None:
 def lay_out(
     image_ids: Ints, points: Vectors, arm_of: dict[int, str], *, width: int = 640, height: int = 420
 ) -> Map | None:
-    """Place images `(N,)` at `points` `(N, 2)` to scale; None where none is."""
+    """Place a sample of the images `(N,)` and all picks among them, by their `points` `(N, 2)`; None where none is."""
     if len(points) == 0:
         return None
-    margin = 10
-    low, high = points.min(axis=0), points.max(axis=0)
-    room = np.array([width - 2 * margin, height - 2 * margin])
-    scale = (room / np.maximum(high - low, 1e-9)).min()
-    places = (points - (low + high) / 2) * [scale, -scale] + [width / 2, height / 2]
+    sample = np.arange(0, len(points), -(-len(points) // _MOST_OTHERS))
     of_picks = np.flatnonzero(np.isin(image_ids, list(arm_of)))
-    dots: dict[str, list[int]] = {arm: [] for arm in arm_of.values()}
-    for row in of_picks.tolist():
-        dots[arm_of[int(image_ids[row])]].append(row)
-    step = -(-len(points) // _MOST_OTHERS)
+    arms = np.array([arm_of[image_id] for image_id in image_ids[of_picks].tolist()], dtype=object)
+    places = _fit(points[np.concatenate([sample, of_picks])], width, height)
+    picked = places[len(sample) :]
     return Map(
         width=width,
         height=height,
-        others=_path(places[::step]),
-        arms=[(arm, _path(places[rows])) for arm, rows in dots.items() if rows],
+        others=_path(places[: len(sample)]),
+        arms=[(arm, _path(picked[arms == arm])) for arm in dict.fromkeys(arm_of.values()) if arm in arms],
         images=len(points),
+        sample=len(sample),
         drawn=len(of_picks),
     )
 
 
-def _path(places: Vectors) -> str:
+def _fit(points: Vectors, width: int, height: int) -> Floats:
+    """Points `(N, 2)`, y upwards, as large as fits into the SVG, where y goes downwards."""
+    low, high = points.min(axis=0).astype(np.float64), points.max(axis=0).astype(np.float64)
+    room = np.array([width - 2 * _MARGIN, height - 2 * _MARGIN])
+    scale = (room / np.maximum(high - low, 1e-9)).min()
+    fitted: Floats = (points - (low + high) / 2) * [scale, -scale] + [width / 2, height / 2]
+    return fitted
+
+
+def _path(places: Floats) -> str:
     """A line of no length at each place, which round caps make a dot."""
     return "".join(f"M{x:.1f} {y:.1f}h0" for x, y in places.tolist())
