@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit
 
 import numpy as np
 import pytest
@@ -417,3 +417,26 @@ def test_the_page_follows_the_labelling_and_leaves_the_rest_alone(show: Callable
     batch_id = build.batch(build.images(3))
     before = {attributes["id"] for _, attributes in show(f"/batches/{batch_id}").tags if "id" in attributes}
     assert before == {"batches", "labelling", "picks"}
+
+
+def test_in_a_browser_only_what_changed_is_put_in(
+    page: Any, client: Any, workspace: Workspace, build: Any, images: list[ImageId]
+) -> None:
+    def answer(route: Any) -> None:
+        asked = urlsplit(route.request.url)
+        given = client.get(f"{asked.path}?{asked.query}")
+        route.fulfill(status=given.status_code, headers=dict(given.headers), body=given.content)
+
+    batch_id = build.batch(images)
+    change(workspace, batch_id, recipe={"budget": 8})
+    page.clock.install()
+    page.route("**/*", answer)
+    page.goto(f"http://127.0.0.1/batches/{batch_id}?arm=diverse&page=1#picks")
+    page.get_by_text("The recipe as YAML").click()
+    navigations: list[str] = []
+    page.on("framenavigated", lambda frame: navigations.append(frame.url))
+    build.campaign(batch_id, build.taxonomy())
+    page.clock.run_for(5_000)
+    page.locator("#labelling").get_by_text(f"campaign-{batch_id}").wait_for()
+    assert page.get_by_text("budget: 8").is_visible()
+    assert navigations == []
