@@ -79,8 +79,7 @@ class QuotaRow:
 
     where: str
     bounds: str
-    members: int | None  # picks for training that count; none where the batch is older than this record
-    of: int  # picks for training
+    counted: tuple[int, int] | None  # picks for training that are members, and all of these; of old batches none
 
 
 @dataclass(frozen=True)
@@ -154,7 +153,7 @@ def read(workspace: Workspace, batch_id: int, *, arm: str | None = None, page: i
             arms=arms,
             splits=[(split, splits[split]) for split in FRACTIONS if split in splits],
             scores=_scores(session, batch_id, [arm for arm, _ in arms]),
-            quotas=[] if recipe is None else _quotas(recipe, batch.report, arms),
+            quotas=[] if recipe is None else _quotas(recipe, batch.report),
             classes=_classes(batch.report.get("predicted")),
             progress=_progress(session, batch_id, picks),
             map=collection_map.read(workspace, session, batch),
@@ -248,11 +247,10 @@ def _scores(session: Session, batch_id: int, arms: Sequence[str]) -> list[Scores
     ]
 
 
-def _quotas(recipe: Recipe, report: Mapping[str, Any], arms: list[tuple[str, int]]) -> list[QuotaRow]:
-    for_training = sum(count for arm, count in arms if arm != "random")
+def _quotas(recipe: Recipe, report: Mapping[str, Any]) -> list[QuotaRow]:
     members = report.get("quotas", [None] * len(recipe.quotas))
     return [
-        QuotaRow(quota.where, recipe_words.bounds(quota), count, for_training)
+        QuotaRow(quota.where, recipe_words.bounds(quota), None if count is None else (count, report["for_training"]))
         for quota, count in zip(recipe.quotas, members, strict=True)
     ]
 

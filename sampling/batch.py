@@ -281,13 +281,14 @@ def _slices(session: Session, scan_id: int | None, position: dict[int, int]) -> 
 def _report(pool: Pool, choices: Sequence[Choice]) -> dict[str, Any]:
     """What only the planner can count cheaply: the pool, what the model says of it, and what each quota got."""
     everything = np.concatenate([pool.eligible, pool.reserve])
-    for_training = [choice.position for choice in choices if choice.arm != "random"]
+    chosen = np.array([choice.position for choice in choices], dtype=np.int64)
+    for_training = np.intersect1d(chosen, pool.eligible)
     report: dict[str, Any] = {
         "pool": len(everything),
-        "quotas": [int(np.isin(for_training, members).sum()) for members in pool.members],
+        "for_training": len(for_training),
+        "quotas": [len(np.intersect1d(for_training, members)) for members in pool.members],
     }
     if pool.probabilities is not None:
-        chosen = [choice.position for choice in choices]
         likeliest = pool.probabilities.argmax(axis=1)
         report["predicted"] = {
             "classes": pool.classes,

@@ -70,10 +70,15 @@ def test_scores_are_binned_from_the_lowest_to_the_highest_of_each_arm(
 def test_the_recipe_is_told_and_can_be_planned_from(workspace: Workspace, build: Any, images: list[ImageId]) -> None:
     recipe = recipes.parse({"budget": 8, "strategy": {"name": "uherding"}, "quotas": [{"where": "“nüll”", "least": 2}]})
     batch_id = build.batch(images, arms=[*["uncertain"] * 6, "random", "random"])
-    change(workspace, batch_id, recipe=recipe.model_dump(mode="json"), report={"pool": 99, "quotas": [4]})
+    change(
+        workspace,
+        batch_id,
+        recipe=recipe.model_dump(mode="json"),
+        report={"pool": 99, "for_training": 6, "quotas": [4]},
+    )
     model = batch_page.read(workspace, batch_id)
     assert model.words[0] == "10% are drawn at random from the val and test reserve."
-    assert model.quotas == [QuotaRow("“nüll”", "at least 2", 4, 6)]
+    assert model.quotas == [QuotaRow("“nüll”", "at least 2", (4, 6))]
     assert model.pool == 99
     assert "“nüll”" in model.yaml
     assert recipes.parse(yaml.safe_load(model.yaml)) == recipe
@@ -103,7 +108,7 @@ def test_a_quota_of_a_batch_that_did_not_count_it_has_no_number(
     batch_id = build.batch(images)
     recipe = recipes.parse({"budget": 8, "quotas": [{"where": "missing", "most": 2}]})
     change(workspace, batch_id, recipe=recipe.model_dump(mode="json"))
-    assert batch_page.read(workspace, batch_id).quotas == [QuotaRow("missing", "at most 2", None, 8)]
+    assert batch_page.read(workspace, batch_id).quotas == [QuotaRow("missing", "at most 2", None)]
 
 
 @pytest.mark.parametrize(
@@ -306,6 +311,7 @@ def test_the_page_tells_everything(
         state={"encoder": encoder.digest, "prediction_run": None, "failure_scan": None, "calibrator": None},
         report={
             "pool": 1_234,
+            "for_training": 7,
             "quotas": [3],
             "forecast": "Expect 0.91 ± 0.02.",
             "predicted": {"classes": ["cat", "dog"], "pool": [1, 3], "picks": [4, 4]},

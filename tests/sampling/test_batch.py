@@ -137,7 +137,8 @@ def test_where_and_quotas_are_read_from_the_catalog_and_replayed(workspace: Work
     chosen = picks(workspace, planned.batch_id)
     assert all(20 < pick.image_id <= 90 for pick in chosen)
     assert sum(pick.image_id <= 60 for pick in chosen if pick.arm != "random") == 5
-    assert report(workspace, planned.batch_id)["quotas"] == [5]
+    recorded = report(workspace, planned.batch_id)
+    assert (recorded["for_training"], recorded["quotas"]) == (8, [5])
     assert batch.replay(workspace, planned.batch_id).same
     with pytest.raises(InvalidInputError, match="colour"):
         plan(workspace, where="colour == 1")
