@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy import select
 
-from api import dashboard, image_files, image_urls, jobs, pages, v1
+from api import batch_page, dashboard, image_files, image_urls, jobs, pages, v1
 from store.errors import ConflictError, InvalidInputError, NotFoundError, RemoteError, RequestError, WinnowError
 from store.schema import ImageId, now
 from store.workspace import Workspace
@@ -46,6 +46,7 @@ def create_app(
     app = FastAPI(title="Winnow", docs_url=None, redoc_url=None)  # those pages load scripts from elsewhere
     app.add_middleware(TrustedHostMiddleware, allowed_hosts=list(hosts), www_redirect=False)
     app.mount("/static", StaticFiles(directory=Path(__file__).parent / "static"))
+    _refuse_in_sentences(app)
 
     @app.middleware("http")
     async def add_headers(request: Request, call_next: Callable[[Request], Awaitable[Response]]) -> Response:
@@ -53,16 +54,15 @@ def create_app(
         response.headers.update(_HEADERS)
         return response
 
-    @app.exception_handler(WinnowError)
-    def refuse(_request: Request, error: WinnowError) -> JSONResponse:
-        status = next(_STATUS[kind] for kind in type(error).__mro__ if kind in _STATUS)
-        return JSONResponse({"error": str(error)}, status)
-
     @app.get("/", response_class=HTMLResponse)
     def show_dashboard() -> str:
         with workspace.database.read() as session:
             model = dashboard.read(session)
         return pages.dashboard(model, jobs.recent(workspace, limit=8), home=workspace.home)
+
+    @app.get("/batches/{batch_id}", response_class=HTMLResponse)
+    def show_batch_page(batch_id: int, arm: str | None = None, page: int = 1) -> str:
+        return pages.batch(batch_page.read(workspace, batch_id, arm=arm, page=page), home=workspace.home)
 
     @app.get("/images/{token}")
     def show_image(token: str) -> Response:
@@ -91,3 +91,24 @@ def create_app(
 
     app.include_router(v1.routes(workspace, hint=hint))
     return app
+
+
+def _refuse_in_sentences(app: "FastAPI") -> None:
+    """Whatever is wrong with a request, the answer is one sentence."""
+    from fastapi import Request
+    from fastapi.exceptions import RequestValidationError
+    from fastapi.responses import JSONResponse
+
+    @app.exception_handler(WinnowError)
+    def refuse(_request: Request, error: WinnowError) -> JSONResponse:
+        status = next(_STATUS[kind] for kind in type(error).__mro__ if kind in _STATUS)
+        return JSONResponse({"error": str(error)}, status)
+
+    @app.exception_handler(RequestValidationError)
+    def refuse_values(_request: Request, error: RequestValidationError) -> JSONResponse:
+        complaints = "; ".join(f"{complaint['loc'][-1]}: {complaint['msg'].lower()}" for complaint in error.errors())
+        return JSONResponse({"error": f"The request cannot be used: {complaints}."}, 422)
+
+    @app.exception_handler(OverflowError)
+    def refuse_number(_request: Request, _error: OverflowError) -> JSONResponse:
+        return JSONResponse({"error": "A number in the request is too large."}, 422)

@@ -1,7 +1,7 @@
 """What the dashboard shows, read from the catalog: counts by SQL, and a few rows of each kind."""
 
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import PurePath
@@ -73,7 +73,7 @@ class Tile:
 
 @dataclass(frozen=True)
 class PickRow:
-    """One image of the latest batch."""
+    """One image of a batch."""
 
     tile: Tile
     rank: int
@@ -277,7 +277,7 @@ def stages(session: Session) -> list[Stage]:
     answered = session.scalar(
         select(func.count(Annotation.task_id.distinct()))
         .join(Task, Task.id == Annotation.task_id)
-        .where(Annotation.id.in_(select(standing.c.id)), Task.campaign_id.in_(of_labelling), *_is_answer())
+        .where(Annotation.id.in_(select(standing.c.id)), Task.campaign_id.in_(of_labelling), *is_answer())
     )
     labelled = session.scalar(select(func.count(Label.image_id.distinct()))) or 0
     opened, settled = _adjudication(session)
@@ -331,7 +331,8 @@ def _standing_annotations() -> Subquery:
     return newest.subquery()
 
 
-def _is_answer() -> tuple[ColumnElement[bool], ...]:
+def is_answer() -> tuple[ColumnElement[bool], ...]:
+    """What holds of an annotation that answers."""
     return (~Annotation.deleted, ~Annotation.skipped, Annotation.answer.is_not(None))
 
 
@@ -356,14 +357,19 @@ def _batch(session: Session) -> BatchCard | None:
     picks = session.scalars(select(Pick).where(of_batch).order_by(Pick.rank).limit(_PICKS)).all()
     count = func.count()
     arms = session.execute(select(Pick.arm, count).where(of_batch).group_by(Pick.arm).order_by(count.desc(), Pick.arm))
-    tiles = _tiles(session, (pick.image_id for pick in picks))
     return BatchCard(
         id=batch.id,
         digest=batch.digest,
         created_at=batch.created_at,
         arms=list(arms),
-        picks=[PickRow(tiles[pick.image_id], pick.rank, pick.arm, pick.score, pick.why) for pick in picks],
+        picks=pick_rows(session, picks),
     )
+
+
+def pick_rows(session: Session, picks: Sequence[Pick]) -> list[PickRow]:
+    """What to show of picks, in their order."""
+    tiles = _tiles(session, (pick.image_id for pick in picks))
+    return [PickRow(tiles[pick.image_id], pick.rank, pick.arm, pick.score, pick.why) for pick in picks]
 
 
 def _groups(session: Session) -> list[GroupRow]:
@@ -395,7 +401,7 @@ def _annotators(session: Session) -> list[AnnotatorRow]:
     standing = _standing_annotations()
     answers = (
         select(Annotation.task_id, Annotation.annotator_id, Annotation.answer, Annotation.lead_time_s)
-        .where(Annotation.id.in_(select(standing.c.id)), *_is_answer())
+        .where(Annotation.id.in_(select(standing.c.id)), *is_answer())
         .subquery()
     )
     newest = select(Verdict.task_id, func.max(Verdict.id).label("id")).group_by(Verdict.task_id).subquery()
@@ -469,7 +475,7 @@ def _disputed(session: Session) -> list[Disputed]:
     given = session.execute(
         select(Annotation.task_id, Annotator.name, Annotation.answer)
         .join(Annotator, Annotator.id == Annotation.annotator_id)
-        .where(Annotation.id.in_(of_task.group_by(Annotation.task_id, Annotation.ls_annotation_id)), *_is_answer())
+        .where(Annotation.id.in_(of_task.group_by(Annotation.task_id, Annotation.ls_annotation_id)), *is_answer())
         .order_by(Annotator.name)
     )
     for task_id, name, value in given:
@@ -483,7 +489,7 @@ def _disputed(session: Session) -> list[Disputed]:
 def campaigns(session: Session, *, limit: int | None = None) -> list[CampaignRow]:
     """Campaigns and their adjudications, newest first."""
     answered_tasks = select(Annotation.task_id).where(
-        Annotation.id.in_(select(_standing_annotations().c.id)), *_is_answer()
+        Annotation.id.in_(select(_standing_annotations().c.id)), *is_answer()
     )
     rows = session.execute(
         select(
@@ -504,7 +510,7 @@ def campaigns(session: Session, *, limit: int | None = None) -> list[CampaignRow
             name=campaign.name,
             purpose=campaign.purpose,
             vendor=vendor.name,
-            url=_project_url(vendor, campaign),
+            url=project_url(vendor, campaign),
             tasks=tasks,
             pushed=pushed,
             answered=answered,
@@ -514,7 +520,7 @@ def campaigns(session: Session, *, limit: int | None = None) -> list[CampaignRow
     ]
 
 
-def _project_url(vendor: Vendor, campaign: Campaign) -> str | None:
+def project_url(vendor: Vendor, campaign: Campaign) -> str | None:
     """Where the campaign is in Label Studio; nothing but a web address may become a link."""
     if campaign.ls_project_id is None or not vendor.ls_url.startswith(("http://", "https://")):
         return None

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from api import learning_plot
+from api.batch_page import BatchPage
 from api.dashboard import Dashboard
 from api.jobs import Job
 
@@ -18,6 +19,11 @@ def dashboard(model: Dashboard, jobs: list[Job], *, home: Path) -> str:
     plot = learning_plot.lay_out(model.curve) if model.curve else None
     name = "empty.html" if model.is_empty else "dashboard.html"
     return _templates().get_template(name).render(model=model, plot=plot, jobs=jobs, home=home)
+
+
+def batch(model: BatchPage, *, home: Path) -> str:
+    """The page of one batch."""
+    return _templates().get_template("batch.html").render(model=model, home=home)
 
 
 @cache

@@ -42,6 +42,8 @@ from store.schema import (
     VersionItem,
 )
 
+_EXPLAINED = 5  # the newest batches, which have a field each
+
 
 @dataclass(frozen=True)
 class Answer:
@@ -51,7 +53,17 @@ class Answer:
     confidence: float | None
 
 
-Value: TypeAlias = str | int | float | bool | Answer | list[int] | list[str]
+@dataclass(frozen=True)
+class Reason:
+    """Why an image is in a batch."""
+
+    rank: int
+    arm: str
+    score: float
+    why: str
+
+
+Value: TypeAlias = str | int | float | bool | Answer | Reason | list[int] | list[str]
 Column: TypeAlias = Mapping[int, Value]  # by image id; an image without a value is absent
 
 
@@ -76,6 +88,11 @@ class Catalog:
     batches: list[int]
     versions: list[str]  # "NAME NUMBER", as in the field `versions`, oldest first
     without_file: int  # images that no local file stands behind any more
+
+    @property
+    def reasons(self) -> list[str]:
+        """The fields that say why a batch picked an image, of the newest batch first."""
+        return [name for name, kind in self.fields.items() if kind is Reason]
 
 
 def read(session: Session, copies: Path) -> Catalog:
@@ -192,16 +209,20 @@ def _failures(session: Session) -> dict[str, Column]:
 
 
 def _picks(session: Session) -> dict[str, Column]:
-    """All batches an image was picked for; the newest one's rank and reasons."""
+    """All batches an image was picked for, and `batch_ID` with the reasons of each of the newest, these first."""
+    newest = session.scalars(select(Batch.id).order_by(Batch.id.desc()).limit(_EXPLAINED)).all()
+    reasons: dict[int, dict[int, Reason]] = {batch_id: {} for batch_id in newest}
+    for pick in session.scalars(select(Pick).where(Pick.batch_id.in_(newest))):
+        reasons[pick.batch_id][pick.image_id] = Reason(pick.rank, pick.arm, pick.score, pick.why)
     batches: dict[int, list[int]] = defaultdict(list)
     for image_id, batch_id in session.execute(select(Pick.image_id, Pick.batch_id).order_by(Pick.batch_id)):
         batches[image_id].append(batch_id)
-    newest = session.execute(
-        select(Pick.image_id, Pick.rank, Pick.arm, Pick.why).where(
-            Pick.batch_id == select(func.max(Batch.id)).scalar_subquery()
-        )
-    )
-    return {"batches": batches, **_columns(("rank", "arm", "why"), newest)}
+    return {**{batch_field(batch_id): reasons[batch_id] for batch_id in newest}, "batches": batches}
+
+
+def batch_field(batch_id: int) -> str:
+    """The field that holds the reasons of a batch, where any field does."""
+    return f"batch_{batch_id}"
 
 
 def _disputed(session: Session) -> Column:

@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass
 
-from sqlalchemy import Select, func, select
-from sqlalchemy.orm import Session
+from sqlalchemy import ColumnElement, Select, func, select
+from sqlalchemy.orm import InstrumentedAttribute, Session, aliased
 
 from store.errors import InvalidInputError, NotFoundError
 from store.schema import Image, ImageId, Label, Taxonomy, Verdict
@@ -46,6 +46,14 @@ def newest_ids(taxonomy: str | None = None) -> Select[int]:
         .group_by(Label.image_id, Taxonomy.name)
     )
     return query if taxonomy is None else query.where(Taxonomy.name == taxonomy)
+
+
+def is_labelled(image_id: InstrumentedAttribute[int]) -> ColumnElement[bool]:
+    """Whether the image in this column has a label in force, under any taxonomy: for queries over few images."""
+    newer = aliased(Verdict)
+    was_reopened = select(newer.id).where(newer.task_id == Verdict.task_id, newer.id > Verdict.id).exists()
+    standing = select(Label.id).join(Verdict, Verdict.id == Label.verdict_id).where(~was_reopened)
+    return standing.where(Label.image_id == image_id).exists()
 
 
 def the_taxonomy(session: Session, name: str | None) -> Taxonomy:

@@ -40,10 +40,20 @@ def load_or_compute(workspace: Workspace, encoder_name: str) -> tuple[Ints, Vect
         image_ids, values = vectors.load(workspace.vectors_dir, session, encoder)
         sha256_of = dict(session.execute(select(Image.id, Image.sha256)).all())
     seen = hashlib.sha256("".join(sha256_of[image_id] for image_id in image_ids.tolist()).encode()).hexdigest()
-    path = workspace.projections_dir / f"{encoder.digest[:16]}-{seen[:16]}.npy"
+    path = workspace.projections_dir / f"{encoder.digest[:16]}-{seen[:16]}.npz"
     if not path.exists():
-        _save(path, lay_out(values))
-    return image_ids, np.load(path)
+        _save(path, image_ids, lay_out(values))
+    return _load(path)
+
+
+def newest(workspace: Workspace, encoder_digest: str) -> tuple[Ints, Vectors] | None:
+    """The layout that was made last for an encoder, perhaps of fewer images than there are now; None: none was.
+
+    Image ids and points as `load_or_compute` gives them; nothing is computed.
+    """
+    kept = workspace.projections_dir.glob(f"{encoder_digest[:16]}-*.npz")
+    path = max(kept, key=lambda path: path.stat().st_mtime_ns, default=None)
+    return None if path is None else _load(path)
 
 
 def lay_out(values: Vectors, *, seed: int = 0) -> Vectors:
@@ -77,12 +87,17 @@ def _principal_components(values: Vectors) -> Vectors:
     return components.astype(np.float32)
 
 
-def _save(path: Path, points: Vectors) -> None:
+def _load(path: Path) -> tuple[Ints, Vectors]:
+    with np.load(path) as kept:
+        return kept["image_ids"], kept["points"]
+
+
+def _save(path: Path, image_ids: Ints, points: Vectors) -> None:
     """Whole or not at all, whoever else saves the same."""
     path.parent.mkdir(parents=True, exist_ok=True)
     scratch = path.with_name(f"{path.name}.{os.getpid()}")
     with scratch.open("wb") as file:
-        np.save(file, points)
+        np.savez(file, image_ids=image_ids, points=points)
     scratch.replace(path)
 
 

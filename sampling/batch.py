@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+import numpy as np
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
@@ -69,7 +70,7 @@ def plan(workspace: Workspace, recipe: Recipe) -> PlanSummary:
     calibration = None if look.calibration is None else look.calibration.sentence
     report = {
         "arms": arms,
-        "pool": len(pool.eligible) + len(pool.reserve),
+        **_counted(pool, ranked),
         "cost": cost,
         "calibration": calibration,
         "accuracy": expected.accuracy,
@@ -132,6 +133,26 @@ def _record(workspace: Workspace, batch: Batch, picks: Sequence[Pick]) -> int:
             pick.batch_id = batch.id
         session.add_all(picks)
         return batch.id
+
+
+def _counted(pool: Pool, choices: Sequence[Choice]) -> dict[str, Any]:
+    """What only the planner can count cheaply: the pool, what the model says of it, and what each quota got."""
+    everything = np.concatenate([pool.eligible, pool.reserve])
+    chosen = np.array([choice.position for choice in choices], dtype=np.int64)
+    for_training = np.intersect1d(chosen, pool.eligible)
+    report: dict[str, Any] = {
+        "pool": len(everything),
+        "for_training": len(for_training),
+        "quotas": [[one.quota, one.name, len(np.intersect1d(for_training, one.members))] for one in pool.kinds],
+    }
+    if pool.probabilities is not None:
+        likeliest = pool.probabilities.argmax(axis=1)
+        report["predicted"] = {
+            "classes": pool.classes,
+            "pool": np.bincount(likeliest[everything], minlength=len(pool.classes)).tolist(),
+            "picks": np.bincount(likeliest[chosen], minlength=len(pool.classes)).tolist(),
+        }
+    return report
 
 
 def _digest(recipe: Recipe, pool: Pool, ranked: Sequence[Choice]) -> str:

@@ -301,7 +301,7 @@ class Batch(Base):
     digest: Mapped[str] = mapped_column(String(64), unique=True)  # of recipe and picks
     recipe: Mapped[dict[str, Any]]
     state: Mapped[dict[str, Any]]  # which encoder, prediction run and failure scan the planner read
-    pool: Mapped[bytes] = mapped_column(LargeBinary)  # a bit per image for each role it played: see sampling.batch
+    pool: Mapped[bytes] = mapped_column(LargeBinary, deferred=True)  # a bit per image and role: see sampling.batch
     report: Mapped[dict[str, Any]]
     created_at: Mapped[datetime] = mapped_column(default=now)
 

@@ -161,3 +161,10 @@ def test_what_the_command_line_lists_is_there_as_json(build: Any, client: Any) -
     assert client.get("/v1/schedules").json() == {"schedules": []}
     assert client.get("/v1/batches/99").status_code == 404
     assert client.get("/v1/versions/none").status_code == 404
+
+
+def test_values_that_cannot_be_are_refused_in_a_sentence(client: Any) -> None:
+    answer = client.get("/v1/images?limit=many")
+    assert answer.status_code == 422
+    assert answer.json()["error"].startswith("The request cannot be used: limit: input should be a valid integer")
+    assert client.get(f"/v1/batches/{10**30}").json() == {"error": "A number in the request is too large."}

@@ -36,6 +36,16 @@ json.dump({
     "predictions": dataset.count_values("prediction_probe.label"),
     "details_cell_type": dataset.count_values("details_cell_type"),
     "views": {name: sorted(dataset.load_saved_view(name).values("image_id")) for name in dataset.list_saved_views()},
+    "batches": {
+        name: list(zip(*(view.values(f"batch_{name[6:]}.{part}") for part in ("rank", "arm.label", "score", "why"))))
+        for name in dataset.list_saved_views() if name.startswith("batch ")
+        for view in [dataset.load_saved_view(name)] if view.has_field(f"batch_{name[6:]}")
+    },
+    "wanted": dataset.load_saved_view("batch 2").values("image_id"),
+    "fields of batch 2": [name for name in dataset.load_saved_view("batch 2").get_field_schema() if "batch_" in name],
+    "arms": dataset.count_values("batch_2.arm.label"),
+    "groups": [group.name for group in dataset.app_config.sidebar_groups],
+    "shown": dataset.app_config.active_fields.paths,
     "map": dataset.load_brain_results("umap").points.tolist(),
     "workspaces": dataset.list_workspaces(),
 }, open(OUT, "w"))
@@ -50,7 +60,7 @@ def images(tmp_path_factory):
     ids = build.images(_COUNT)
     build.vectors(ids, np.random.default_rng(0).normal(size=(_COUNT, 8)))
     build.labels(dict.fromkeys(ids[:6], "cat"))
-    build.batch(ids[10:14])
+    build.batch(ids[13:9:-1], arms=["uncertain", "diverse", "random", "uncertain"])
     with build.workspace.database.write() as session:
         for i, sighting in enumerate(session.scalars(select(schema.Sighting).order_by(schema.Sighting.image_id))):
             sighting.uri = str(folder / (f"{i}.png" if i > 1 else f"{i}.data"))
@@ -133,6 +143,16 @@ def test_the_dataset_says_what_the_catalog_says_and_the_next_one_replaces_it(ima
         "batch 3": [ids[0], ids[8]],
         "version Café! 1": [ids[0]],
     }
+    assert seen["wanted"] == ids[13:9:-1]
+    assert seen["batches"]["batch 2"] == [
+        [rank, arm, 0.0, "a test"] for rank, arm in enumerate(["uncertain", "diverse", "random", "uncertain"])
+    ]
+    assert seen["batches"]["batch 3"] == [[rank, "diverse", 0.0, "a test"] for rank in (0, 1)]
+    assert seen["fields of batch 2"] == ["batch_2"]
+    assert seen["arms"] == {"uncertain": 2, "diverse": 1, "random": 1, "null": _COUNT - 4}
+    assert seen["groups"][2:6] == ["labels", "batch_3", "batch_2", "batch_1"]
+    assert {"label", "batch_2.arm", "batch_2.rank", "batch_2.score"} <= set(seen["shown"])
+    assert "batch_2.why" not in seen["shown"]
     assert sorted(summary.views) == sorted(seen["views"])
     assert np.isfinite(seen["map"]).all()
     assert len(seen["map"]) == _COUNT
@@ -150,6 +170,17 @@ def test_the_app_shows_the_pictures(view, page):
     assert [status for url, status in pictures.items() if "/media?" in url] == [200] * _COUNT
     page.locator(".emb-runs-stack").get_by_text("umap", exact=True).wait_for()
     page.get_by_text("prediction_probe", exact=True).first.wait_for()
+
+
+def test_a_batch_is_explained_in_the_app(view, page):
+    page.goto(f"{view.url.partition('?')[0]}?view=batch-2")
+    page.locator('[data-cy="looker"]').first.wait_for(timeout=60_000)
+    page.get_by_text("4 samples").wait_for()
+    for part in ("arm", "rank", "score", "why"):
+        page.locator(f'[data-cy="sidebar-field-container-batch_2.{part}"]').wait_for()
+    assert page.locator('[data-cy^="sidebar-field-container-batch_1."]').count() == 0
+    page.locator('[data-cy="looker"]').first.dispatch_event("click")  # an advertisement may lie over it
+    page.get_by_text("a test", exact=True).wait_for()
 
 
 def test_a_view_that_is_open_is_not_opened_twice(images, view):

@@ -7,7 +7,7 @@ import pytest
 from sqlalchemy import select
 
 from curation import explore_fields
-from curation.explore_fields import Answer
+from curation.explore_fields import Answer, Reason
 from store import schema
 
 
@@ -146,14 +146,27 @@ def test_duplicates_and_failures_come_from_the_newest_scan_only(workspace, build
     assert values(workspace, "failure") == {images[2]: "confusion"}
 
 
-def test_all_batches_of_an_image_and_the_reasons_of_the_newest(workspace, build, images):
+def test_all_batches_of_an_image_and_the_reasons_of_each(workspace, build, images):
     first = build.batch(images[:2])
     second = build.batch([images[2], images[1]], arms=["uncertain", "random"])
-    assert read(workspace).batches == [first, second]
+    catalog = read(workspace)
+    assert catalog.batches == [first, second]
+    assert catalog.reasons == [f"batch_{second}", f"batch_{first}"]
     assert values(workspace, "batches") == {images[0]: [first], images[1]: [first, second], images[2]: [second]}
-    assert values(workspace, "arm") == {images[2]: "uncertain", images[1]: "random"}
-    assert values(workspace, "rank") == {images[2]: 0, images[1]: 1}
-    assert values(workspace, "why") == dict.fromkeys(images[1:3], "a test")
+    assert values(workspace, f"batch_{first}") == {
+        images[0]: Reason(0, "diverse", 0.0, "a test"),
+        images[1]: Reason(1, "diverse", 0.0, "a test"),
+    }
+    assert values(workspace, f"batch_{second}") == {
+        images[2]: Reason(0, "uncertain", 0.0, "a test"),
+        images[1]: Reason(1, "random", 0.0, "a test"),
+    }
+
+
+def test_of_many_batches_the_newest_five_are_explained(workspace, build, images):
+    ids = [build.batch(images[:1]) for _ in range(7)]
+    assert read(workspace).reasons == [f"batch_{batch_id}" for batch_id in ids[:1:-1]]
+    assert values(workspace, "batches") == {images[0]: ids}
 
 
 def test_what_once_went_to_adjudication_is_disputed(workspace, build, images):

@@ -58,7 +58,7 @@ def test_the_same_values_give_the_same_points_and_are_not_changed():
 def test_a_layout_is_kept_until_the_images_change(workspace, build, monkeypatch):
     ids = build.images(12)
     values = np.random.default_rng(0).normal(size=(12, 8))
-    build.vectors(ids[:10], values[:10])
+    encoder = build.vectors(ids[:10], values[:10])
     image_ids, points = projection.load_or_compute(workspace, "test")
     assert set(image_ids.tolist()) == set(ids[:10])
 
@@ -71,6 +71,20 @@ def test_a_layout_is_kept_until_the_images_change(workspace, build, monkeypatch)
     build.vectors(ids[10:], values[10:])
     more_ids, more = projection.load_or_compute(workspace, "test")
     assert len(more_ids) == len(more) == 12
+    newest = projection.newest(workspace, encoder.digest)
+    assert newest is not None
+    assert np.array_equal(newest[0], more_ids)
+    assert np.array_equal(newest[1], more)
+
+
+def test_the_newest_layout_is_of_the_encoder_that_is_asked_for_and_never_computed(workspace, build):
+    ids = build.images(4)
+    one = build.vectors(ids, np.eye(4), name="one")
+    other = build.vectors(ids, np.eye(4), name="other")
+    assert projection.newest(workspace, one.digest) is None
+    image_ids, _ = projection.load_or_compute(workspace, "one")
+    assert np.array_equal(projection.newest(workspace, one.digest)[0], image_ids)
+    assert projection.newest(workspace, other.digest) is None
 
 
 def test_a_layout_half_written_by_a_killed_process_is_not_used(workspace, build):

@@ -12,13 +12,14 @@ from store.workspace import Workspace
 
 
 def test_a_label_whose_verdict_was_reopened_is_not_in_force(workspace: Workspace, build: Any) -> None:
-    first, second = build.images(2)
+    first, second, _ = build.images(3)
     build.labels({first: "cat", second: "dog"})
     with workspace.database.write() as session:
         task = session.scalars(select(schema.Task).where(schema.Task.image_id == first)).one()
         session.add(schema.Verdict(task_id=task.id, outcome="another-opinion", evidence={}))
     with workspace.database.read() as session:
         assert [label.image_id for label in labels.in_force(session, "animals")] == [second]
+        assert session.scalars(select(schema.Image.id).where(labels.is_labelled(schema.Image.id))).all() == [second]
 
 
 def test_labels_of_a_retired_class_are_left_out_and_named(workspace: Workspace, build: Any) -> None:

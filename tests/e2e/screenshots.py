@@ -37,6 +37,14 @@ def dashboard(page: Page, ports: Mapping[str, int]) -> None:
     wait_for_pictures(page, "every(image => image.complete && image.naturalWidth)")
 
 
+def batch(page: Page, ports: Mapping[str, int]) -> None:
+    """The upper part of the page of round 2's batch."""
+    page.set_viewport_size({"width": 1400, "height": 1500})
+    page.goto(f"http://127.0.0.1:{ports['winnow serve']}/batches/2")
+    in_view = "filter(image => image.getBoundingClientRect().top < innerHeight)"
+    wait_for_pictures(page, f"{in_view}.every(image => image.complete && image.naturalWidth)")
+
+
 def task(page: Page, ports: Mapping[str, int], home: Path) -> None:
     """A task of round 2 in Label Studio, with the probe's prediction and the answers."""
     url = f"http://127.0.0.1:{ports['Label Studio']}"
@@ -75,6 +83,7 @@ def first_task(page: Page, url: str, campaign: str) -> str:
 
 PICTURES: dict[str, Callable[[Page, Mapping[str, int], Path], None]] = {
     "dashboard.png": lambda page, ports, _: dashboard(page, ports),
+    "batch.png": lambda page, ports, _: batch(page, ports),
     "explore.png": lambda page, ports, _: explore(page, ports),
     "label-studio.png": task,
 }

@@ -23,6 +23,11 @@ def picks(workspace: Workspace, batch_id: int) -> list[schema.Pick]:
         return list(session.scalars(select(schema.Pick).where(schema.Pick.batch_id == batch_id)))
 
 
+def report(workspace: Workspace, batch_id: int) -> dict[str, Any]:
+    with workspace.database.read() as session:
+        return session.get_one(schema.Batch, batch_id).report
+
+
 @pytest.fixture
 def ids(build: Any) -> list[ImageId]:
     """A hundred images, embedded."""
@@ -111,12 +116,29 @@ def test_the_probe_predicts_what_was_embedded_since(workspace: Workspace, ids: l
     assert {pick.arm for pick in chosen} == {"uncertain", "random"}
 
 
+def test_a_batch_remembers_what_the_model_said_of_pool_and_picks(workspace: Workspace, ids: list[ImageId]) -> None:
+    with workspace.database.write() as session:
+        session.add(schema.PredictionRun(id=1, model="probe", digest="p", classes=["cat", "dog"], report={}))
+        session.flush()
+        for image_id in ids[:60]:  # the first twenty are dogs, the others are not in the pool
+            chances = np.array([0.2, 0.8] if image_id <= ids[19] else [0.9, 0.1], dtype="<f4")
+            session.add(schema.Prediction(run_id=1, image_id=image_id, probabilities=chances.tobytes()))
+    planned = plan(workspace)
+    dogs = sum(pick.image_id <= ids[19] for pick in picks(workspace, planned.batch_id))
+    recorded = report(workspace, planned.batch_id)
+    assert recorded["pool"] == 60
+    assert recorded["predicted"] == {"classes": ["cat", "dog"], "pool": [40, 20], "picks": [10 - dogs, dogs]}
+    assert "predicted" not in report(workspace, plan(workspace, model="another").batch_id)
+
+
 def test_where_and_quotas_are_read_from_the_catalog_and_replayed(workspace: Workspace, ids: list[ImageId]) -> None:
     quota = {"where": "id <= 60", "least": 5, "most": 5}
     planned = plan(workspace, where="id <= 90", exclude="id <= 20", quotas=[quota])
     chosen = picks(workspace, planned.batch_id)
     assert all(20 < pick.image_id <= 90 for pick in chosen)
     assert sum(pick.image_id <= 60 for pick in chosen if pick.arm != "random") == 5
+    recorded = report(workspace, planned.batch_id)
+    assert (recorded["for_training"], recorded["quotas"]) == (8, [[0, "id <= 60", 5]])
     assert batch.replay(workspace, planned.batch_id).same
     with pytest.raises(InvalidInputError, match="colour"):
         plan(workspace, where="colour == 1")
