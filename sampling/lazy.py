@@ -7,16 +7,16 @@ from collections.abc import Callable
 
 import numpy as np
 
-from store.arrays import Ints, Vectors
+from store.arrays import Floats, Ints
 
 _BLOCK = 256  # candidates whose similarities are held at once
 _ROWS = 1024  # the same while the first gains are computed
 
-Similarities = Callable[[Ints], Vectors]
+Similarities = Callable[[Ints], Floats]
 """Gives for candidates at positions `(n,)` their similarity to each reference, from 0: `(n, R)`."""
 
 
-def cover(similarities: Similarities, count: int, k: int, *, weights: Vectors, covered: Vectors) -> Ints:
+def cover(similarities: Similarities, count: int, k: int, *, weights: Floats, covered: Floats) -> Ints:
     """`k` of `count` candidates, each of which adds the most to the weighted similarity of references to the nearest.
 
     Args:
@@ -26,16 +26,17 @@ def cover(similarities: Similarities, count: int, k: int, *, weights: Vectors, c
         weights: Of each reference `(R,)`, from 0.
         covered: Each reference's similarity to what is chosen already `(R,)`.
 
-    Gains that differ by a millionth of the weights' sum are ties: two that only stand for each other are one.
+    Gains that differ by a millionth of the weights' sum are ties, which go to the smaller position: two that only stand
+    for each other are one. All arrays are in double precision: in single, rounding may exceed a tie.
     """
     tie = 1e-6 * float(weights.sum())
     covered = covered.copy()
 
-    def gains(of: Vectors) -> Vectors:
-        added: Vectors = np.maximum(of - covered, 0) @ weights
+    def gains(of: Floats) -> Floats:
+        added: Floats = np.maximum(of - covered, 0) @ weights
         return added
 
-    bounds = np.empty(count, dtype=np.float32)
+    bounds = np.empty(count)
     for start in range(0, count, _ROWS):
         rows = np.arange(start, min(start + _ROWS, count))
         bounds[rows] = gains(similarities(rows))
@@ -66,7 +67,7 @@ def cover(similarities: Similarities, count: int, k: int, *, weights: Vectors, c
     return np.array(picks, dtype=np.int64)
 
 
-def _highest(bounds: Vectors, size: int) -> Ints:
+def _highest(bounds: Floats, size: int) -> Ints:
     """The positions of the `size` highest, ascending; the first of the highest is among them."""
     if size >= len(bounds):
         return np.arange(len(bounds))

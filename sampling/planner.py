@@ -128,7 +128,7 @@ def _inform(pool: Pool, recipe: Recipe, taken: Ints, k: int) -> list[Choice]:
     for position, count, beside in zip(positions.tolist(), stood_for.tolist(), nearest, strict=True):
         if strategy.arm == "uncertain":
             score, torn = _torn(pool, position)
-            why = f"The model is torn between {torn}; stands for about {count} images{beside}."
+            why = f"The model {torn}; stands for about {count} images{beside}."
         else:
             score = count / len(candidates)
             why = f"Typical of about {count} images that look alike{beside}."
@@ -192,12 +192,14 @@ def _grow_slices(pool: Pool, k: int) -> list[Choice]:
 
 
 def _torn(pool: Pool, position: int) -> tuple[float, str]:
-    """How torn the model is, from 0 to 1, and between which classes."""
+    """How torn the model is, from 0 to 1, and what to say of it: between which classes."""
     assert pool.probabilities is not None  # noqa: S101  strategies of this arm refuse to choose without
     row = pool.probabilities[position]
+    if len(row) == 1:
+        return 0.0, f"knows no class but {pool.classes[0]}"
     first, second = np.argsort(-row, kind="stable")[:2].tolist()
     between = f"{pool.classes[first]} ({row[first]:.2f}) and {pool.classes[second]} ({row[second]:.2f})"
-    return float(1 - (row[first] - row[second])), between
+    return float(1 - (row[first] - row[second])), f"is torn between {between}"
 
 
 def _nearest(pool: Pool, positions: Ints) -> list[str]:

@@ -16,12 +16,12 @@ def choose(candidates: Vectors, k: int, *, labelled: Vectors, seed: int) -> Ints
     Wei, Iyer & Bilmes 2015 (submodularity in active learning, ICML).
     """
     chosen = references(len(candidates), k, seed=seed)
-    there = candidates[chosen]
+    there = candidates[chosen].astype(np.float64)
     return lazy.cover(
-        lambda block: np.maximum(candidates[block] @ there.T, 0),
+        lambda block: np.maximum(candidates[block].astype(np.float64) @ there.T, 0),
         len(candidates),
         min(k, len(candidates)),
-        weights=np.ones(len(there), dtype=np.float32),
+        weights=np.ones(len(there)),
         covered=np.maximum(geometry.nearest_cosines(there, labelled), 0),
     )
 

@@ -29,5 +29,5 @@ def _typicality(candidates: Vectors, clusters: k_means.Clusters, seed: int) -> F
     result = np.empty(len(candidates))
     by_cluster = np.argsort(clusters.of_each, kind="stable")
     for members in np.split(by_cluster, np.flatnonzero(np.diff(clusters.of_each[by_cluster])) + 1):
-        result[members] = geometry.density(candidates[members], seed=seed).round(6)
+        result[members] = geometry.density(candidates[members].astype(np.float64), seed=seed).round(6)
     return result

@@ -175,6 +175,12 @@ def test_clusters_are_taken_in_turn() -> None:
     assert k_means.best_of_each(clusters, scores, 2, order=np.array([3.0, 3.0])).tolist() == [2, 4]
 
 
+def test_what_weighs_nothing_moves_no_centre() -> None:
+    clusters = k_means.partition(at(0, 1, 2, 90, 100), 3, weights=np.array([0, 0, 1.0, 1.0, 0]), seed=0)
+    assert clusters.of_each.tolist() in ([0, 0, 0, 1, 1], [1, 1, 1, 0, 0])
+    assert clusters.cosines[[2, 3]].tolist() == [1, 1]
+
+
 def test_large_collections_are_divided_in_two_steps(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(k_means, "_MOST_FOR_SKLEARN", 100)
     monkeypatch.setattr(k_means, "_SPLIT_FROM", 8)
