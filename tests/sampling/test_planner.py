@@ -136,20 +136,6 @@ def test_a_half_finished_batch_has_every_arm_in_proportion() -> None:
     assert [choice.position for choice in ranked if choice.arm == "diverse"] == list(range(8))
 
 
-@pytest.mark.parametrize(
-    ("values", "complaint"),
-    [
-        ({}, "budget: field required"),
-        ({"budget": 0}, "budget: input should be greater than 0"),
-        ({"budget": 5, "random_share": 0}, "random_share"),
-        ({"budget": 5, "stratgy": "auto"}, "stratgy: extra inputs are not permitted"),
-    ],
-)
-def test_a_wrong_recipe_is_one_sentence(values: dict[str, Any], complaint: str) -> None:
-    with pytest.raises(InvalidInputError, match=complaint):
-        parse(values)
-
-
 def test_quotas_and_distance_bound_the_picks_for_training() -> None:
     members = [np.arange(0, 40, 2), np.array([1, 3, 5])]
     recipe = parse(
