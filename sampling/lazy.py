@@ -3,7 +3,7 @@
 Minoux 1978 (lazy greedy).
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import numpy as np
 
@@ -60,11 +60,25 @@ def cover(similarities: Similarities, count: int, k: int, *, weights: Floats, co
             close = np.flatnonzero(inside >= gain - tie)
             inside[close] = np.minimum(inside[close], gains(similar[close]))
             first = close[inside[close] >= gain - tie][0]
-            picks.append(int(block[first]))
-            np.maximum(covered, similar[first], out=covered)
-            inside[first] = -np.inf
+            pick, similarity = int(block[first]), similar[first]
+            for earlier in _chunks(np.flatnonzero(bounds[:pick] >= gain - tie)):  # outside, if it ties too
+                there = similarities(earlier)
+                bounds[earlier] = gains(there)
+                if (bounds[earlier] >= gain - tie).any():
+                    place = int((bounds[earlier] >= gain - tie).argmax())
+                    pick, similarity = int(earlier[place]), there[place]
+                    bounds[pick] = -np.inf
+                    break
+            else:
+                inside[first] = -np.inf
+            picks.append(pick)
+            np.maximum(covered, similarity, out=covered)
         bounds[block] = inside
     return np.array(picks, dtype=np.int64)
+
+
+def _chunks(positions: Ints) -> Iterator[Ints]:
+    return (positions[start : start + _BLOCK] for start in range(0, len(positions), _BLOCK))
 
 
 def _highest(bounds: Floats, size: int) -> Ints:

@@ -11,7 +11,8 @@ REFERENCES = 8192  # candidates that stand for all of them at least, twice as ma
 def choose(candidates: Vectors, k: int, *, labelled: Vectors, seed: int) -> Ints:
     """Greedily the most of Σ over the pool of the cosine (at least 0) to the nearest of labelled and chosen vectors.
 
-    A pool larger than 8192 and `2 k` is represented by so many of it, drawn with the seed.
+    A pool larger than 8192 and `2 k` is represented by so many of it, drawn with the seed. Ties are those
+    of `lazy.cover`.
 
     Wei, Iyer & Bilmes 2015 (submodularity in active learning, ICML).
     """

@@ -10,7 +10,7 @@ def choose(candidates: Vectors, k: int, *, labelled: Vectors, seed: int) -> Ints
     """The densest candidate of each cluster of candidates and labelled vectors `(L, D)` together.
 
     There are `L + k` clusters; those that hold fewer labelled ones come first, then the larger. Densities are within a
-    cluster.
+    cluster; those that are equal in 6 digits go to the smaller position, and so do clusters that are alike.
 
     Hacohen, Dekel & Weinshall 2022 (TypiClust, arXiv 2202.02794).
     """

@@ -15,7 +15,7 @@ def choose(
     """Greedily the most of Σ over the pool of uncertainty × `exp(-(distance / radius)²)` to the nearest chosen vector.
 
     Labelled vectors `(L, D)` count as chosen. A pool larger than 8192 and `2 k` is represented by so many of it, drawn
-    with the seed.
+    with the seed. Ties are those of `lazy.cover`.
 
     Args:
         candidates: Unit vectors `(N, D)`.

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sampling import k_means
+from sampling import k_means, lazy
 from sampling.strategies import (
     cluster_margin,
     dropquery,
@@ -120,6 +120,17 @@ def test_covers_are_those_of_computing_every_gain(count: int) -> None:
     assert found.tolist() == best_cover(smooth, k, alike, smooth_known)
     found = uherding.choose(x, uncertainty, k, labelled=labelled, radius=0.5, seed=0)
     assert found.tolist() == best_cover(smooth, k, uncertainty, smooth_known)
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_of_equal_gains_the_first_is_taken_wherever_the_blocks_end(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lazy, "_BLOCK", 4)
+    generator = np.random.default_rng(seed)
+    x, uncertainty = scattered(40, seed=seed)[generator.integers(0, 40, 300)], generator.integers(1, 3, 300) / 2
+    wide = x.astype(np.float64)
+    smooth = np.exp((2 * wide @ wide.T - 2) / 0.25)
+    found = uherding.choose(x, uncertainty, 30, labelled=x[:0], radius=0.5, seed=0)
+    assert found.tolist() == best_cover(smooth, 30, uncertainty, np.zeros(300))
 
 
 def test_large_pools_are_represented_by_some(monkeypatch: pytest.MonkeyPatch) -> None:
