@@ -9,9 +9,12 @@ _NEIGHBOURS = 20
 _MOST_COMPARED = 20_000  # others that stand for a larger pool
 
 
-def nearest_cosines(vectors: Vectors, others: Vectors) -> Vectors:
-    """The cosine of each vector `(N, D)` to the nearest of `others` `(M, D)`: `(N,)`, -1 where there is none."""
-    nearest = np.full(len(vectors), -1, dtype=np.float32)
+def nearest_cosines(vectors: Floats, others: Vectors) -> Floats:
+    """The cosine of each vector `(N, D)` to the nearest of `others` `(M, D)`: `(N,)`, -1 where there is none.
+
+    In the precision of `vectors`.
+    """
+    nearest: Floats = np.full(len(vectors), -1, dtype=vectors.dtype)
     for start in range(0, len(vectors), _ROWS):
         part = nearest[start : start + _ROWS]
         for first in range(0, len(others), _ROWS):
@@ -26,10 +29,11 @@ def novelty(vectors: Vectors, labelled: Vectors) -> Vectors:
     return distances
 
 
-def density(vectors: Vectors, *, neighbours: int = _NEIGHBOURS, seed: int = 0) -> Floats:
+def density(vectors: Floats, *, neighbours: int = _NEIGHBOURS, seed: int = 0) -> Floats:
     """Mean cosine to the nearest others (20): `(N, D)` to `(N,)`, high where it is crowded, 0 for one alone.
 
-    Beyond 20,000 vectors, so many drawn with the seed stand for all, and fewer neighbours for 20 in proportion.
+    Beyond 20,000 vectors, so many drawn with the seed stand for all, and fewer neighbours for 20 in proportion. In the
+    precision of `vectors`.
 
     Hacohen, Dekel & Weinshall 2022 (TypiClust, arXiv 2202.02794), with the cosine for the inverse distance.
     """
@@ -57,6 +61,6 @@ def outlierness(vectors: Vectors, *, neighbours: int = _NEIGHBOURS, seed: int = 
     return shares
 
 
-def _forget_themselves(cosines: Vectors, drawn: Ints, start: int) -> None:
+def _forget_themselves(cosines: Floats, drawn: Ints, start: int) -> None:
     first, last = np.searchsorted(drawn, [start, start + len(cosines)])
     cosines[drawn[first:last] - start, np.arange(first, last)] = -1

@@ -25,8 +25,9 @@ class Clusters:
 def partition(vectors: Vectors, k: int, *, weights: Floats | None = None, seed: int) -> Clusters:
     """`k` clusters or a few more or fewer of unit vectors `(N, D)`, drawn to high `weights` `(N,)`, which are from 0.
 
-    Up to 20,000 vectors by scikit-learn. Beyond, FAISS sees 64 vectors per centre; many centres are made in two
-    steps: √k cells first, then in each its share of `k`, in proportion to the weight in it.
+    What weighs nothing moves no centre, unless nothing weighs anything. Up to 20,000 vectors by scikit-learn, in double
+    precision: rounding decides less there, and it is faster than in single. Beyond, FAISS sees 64 vectors per centre;
+    many centres are made in two steps: √k cells first, then in each its share of `k`, in proportion to its weight.
     """
     if weights is None or not weights.any():
         weights = np.ones(len(vectors))
@@ -65,9 +66,10 @@ def _flat(vectors: Vectors, k: int, weights: Floats, seed: int) -> Ints:
     if len(vectors) <= _MOST_FOR_SKLEARN:
         from sklearn.cluster import KMeans
 
-        distinct = min(k, len(np.unique(vectors, axis=0)))
-        fitted = KMeans(distinct, n_init=1, random_state=seed).fit(vectors, sample_weight=weights)
-        return np.asarray(fitted.labels_, dtype=np.int64)
+        wide, heavy = vectors.astype(np.float64), weights > 0
+        centres = min(k, len(np.unique(vectors[heavy], axis=0)))
+        fitted = KMeans(centres, n_init=1, random_state=seed).fit(wide[heavy], sample_weight=weights[heavy])
+        return np.asarray(fitted.predict(wide), dtype=np.int64)
     return _by_faiss(vectors, k, weights, seed)
 
 

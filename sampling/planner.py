@@ -257,6 +257,8 @@ def _doubt(pool: Pool, recipe: Recipe, position: int) -> tuple[float, str]:
     if recipe.score in ("bald", "votes", "kl"):
         return score, f"The model's passes disagree ({score:.2f} by {recipe.score})"
     row = pool.probabilities[position]
+    if len(row) == 1:
+        return score, f"The model knows no class but {pool.classes[0]}"
     first, second = np.argsort(-row, kind="stable")[:2].tolist()
     between = f"{pool.classes[first]} ({row[first]:.2f}) and {pool.classes[second]} ({row[second]:.2f})"
     return score, f"The model is torn between {between}"

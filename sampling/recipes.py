@@ -1,9 +1,13 @@
 """A recipe says completely how to choose a batch; the same catalog and recipe give the same batch."""
 
+import difflib
+import reprlib
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic_core import ErrorDetails
 
 from store.errors import InvalidInputError, NotFoundError
 
@@ -251,11 +255,94 @@ def parse(values: dict[str, Any]) -> Recipe:
     try:
         return Recipe.model_validate(values)
     except ValidationError as error:
-        complaints = "; ".join(
-            f"{'.'.join(map(str, complaint['loc'])) or 'recipe'}: {complaint['msg'].lower()}"
-            for complaint in error.errors()
-        )
+        complaints = "; ".join(_complaint(each) for each in error.errors())
         raise InvalidInputError(f"The recipe cannot be used: {complaints}.") from error
+
+
+_WANTED = {  # by the types of complaints, to end a sentence with
+    "greater_than": "more than {gt:g}",
+    "greater_than_equal": "at least {ge:g}",
+    "less_than": "less than {lt:g}",
+    "less_than_equal": "at most {le:g}",
+    "finite_number": "a finite number",
+    "int_type": "a whole number",
+    "int_parsing": "a whole number",
+    "int_from_float": "a whole number",
+    "float_type": "a number",
+    "float_parsing": "a number",
+    "literal_error": "one of {expected}",
+    "string_type": "a text",
+    "bool_type": "true or false",
+    "bool_parsing": "true or false",
+    "tuple_type": "a list",
+    "list_type": "a list",
+    "model_type": "a mapping of names to values",
+    "model_attributes_type": "a name, or a mapping of name and settings",
+}
+
+
+def _complaint(error: ErrorDetails) -> str:
+    """What is wrong and what to do, to go on after a colon."""
+    *place, key = error["loc"] or ("a recipe",)
+    name = _owner(error["loc"]) if isinstance(key, int) else f"{key} of {_owner(place)}" if place else key
+    given = "nothing" if error["input"] is None else reprlib.repr(error["input"])
+    context, kind = error.get("ctx", {}), error["type"]
+    if kind in _WANTED:
+        return f"{name} has to be {_WANTED[kind].format(**context)}, not {given}"
+    if kind == "missing":
+        return f"{name} has to be given"
+    if kind == "extra_forbidden":
+        return f"{_owner(place)} has no setting {key!r}{_instead(str(key), _settings(place))}"
+    if kind == "union_tag_invalid":
+        return f"there is no {key} {context['tag']!r}, only {', '.join(_kinds())}"
+    if kind == "union_tag_not_found":
+        return f"{name} has to have a name, one of {', '.join(_kinds())}"
+    message = str(context["error"]) if kind == "value_error" else f"{error['msg'][:1].lower()}{error['msg'][1:]}"
+    return f"{_owner(error['loc'])}: {message}" if error["loc"] else message
+
+
+def _owner(place: Sequence[int | str]) -> str:
+    """Whose setting is complained of, for example of ("quotas", 0)."""
+    match place:
+        case []:
+            return "a recipe"
+        case ["strategy", name]:
+            return str(name)
+        case [*_, name, int(index)]:
+            return f"number {index + 1} of {name}"
+        case _:
+            return ".".join(map(str, place))
+
+
+def _settings(place: Sequence[int | str]) -> list[str]:
+    """What can be set there."""
+    match place:
+        case ["strategy", name]:
+            return [setting for setting in _kinds()[str(name)].model_fields if setting != "name"]
+        case _:
+            names = tuple(name for name in place if isinstance(name, str))
+            return list(_MODELS[names].model_fields) if names in _MODELS else []
+
+
+_MODELS: dict[tuple[str, ...], type[BaseModel]] = {  # by where they stand in a recipe
+    (): Recipe,
+    ("quotas",): Quota,
+    ("cost",): Cost,
+    ("cost", "exceptions"): Price,
+    ("boxes",): BoxScore,
+}
+
+
+def _kinds() -> dict[str, type[BaseModel]]:
+    """Every strategy by its name."""
+    return {kind.model_fields["name"].default: kind for kind in get_args(get_args(Strategy)[0])}
+
+
+def _instead(unknown: str, known: Sequence[str]) -> str:
+    near = difflib.get_close_matches(unknown, known, n=1)
+    if near:
+        return f", perhaps {near[0]} is meant"
+    return f", only {', '.join(known)}" if known else ""
 
 
 def read(path: Path) -> dict[str, Any]:

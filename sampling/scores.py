@@ -104,6 +104,35 @@ def dropout_consistency(clean: Floats, passes: Floats) -> Floats:
     return np.concatenate([np.empty(0), *parts])
 
 
+def answer_value(posterior: Floats, accuracy: float | Floats) -> Floats:
+    """How much one more answer is expected to raise the likeliest class's probability: `(N, C)` to `(N,)`.
+
+    Σ over answers a of max over classes c of p(c) q(a | c), less max p(c); from 0, where no single answer would change
+    the likeliest class, to 1 - 1 / C. It ranks what to label again; ActiveLab (Goh & Mueller 2023, arXiv 2301.11856)
+    asks the same question with another score.
+
+    Args:
+        posterior: Of each item's classes, given what is known of it.
+        accuracy: How likely who answers is right, from 0 to 1; the other classes are wrong alike. One, or of each item
+            `(N,)`.
+    """
+    if posterior.shape[1] < 2:
+        return np.zeros(len(posterior))
+    right = np.broadcast_to(np.asarray(accuracy, dtype=posterior.dtype), len(posterior))
+    parts = [_answer_value(posterior[part], right[part, None]) for part in _blocks(len(posterior))]
+    return np.concatenate([np.empty(0, dtype=posterior.dtype), *parts])
+
+
+def _answer_value(rows: Floats, right: Floats) -> Floats:
+    each, first = np.arange(len(rows)), rows.argmax(axis=1)
+    top = rows[each, first]
+    rivals = np.repeat(top[:, None], rows.shape[1], axis=1)  # the likeliest class but each one itself
+    rivals[each, first] = np.partition(rows, -2, axis=1)[:, -2]
+    wrong = (1 - right) / (rows.shape[1] - 1)
+    gain: Floats = np.maximum(np.maximum(right * rows, wrong * rivals).sum(axis=1) - top, 0)
+    return gain
+
+
 def _margin(rows: Floats) -> Floats:
     rows, each = rows.copy(), np.arange(len(rows))
     first = rows.argmax(axis=1)

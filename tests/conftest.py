@@ -33,11 +33,13 @@ class Builder:
     def __init__(self, workspace: Workspace) -> None:
         self.workspace = workspace
 
-    def images(self, count: int, *, scenes: Sequence[str | None] | None = None) -> list[ImageId]:
-        """`count` images that no file stands behind, sha256 of their number."""
+    def images(
+        self, count: int, *, scenes: Sequence[str | None] | None = None, order: Sequence[int] | None = None
+    ) -> list[ImageId]:
+        """`count` images that no file stands behind, sha256 of their number, ingested in the order of these numbers."""
         ids = []
         with self.workspace.database.write() as session:
-            for i in range(count):
+            for i in range(count) if order is None else order:
                 sha256 = hashlib.sha256(str(i).encode()).hexdigest()
                 image = schema.Image(
                     sha256=sha256,

@@ -25,9 +25,19 @@ _COLD = 2  # labels a class, on average, below which a model's doubts are worth 
 
 
 def strategy_of(recipe: recipes.Strategy) -> Strategy:
-    """The function that a recipe's strategy names, with the recipe's settings."""
+    """The function that a recipe's strategy names, with the recipe's settings.
+
+    Asked for more than there are candidates, it raises InvalidInputError.
+    """
     choose = _CHOOSE[type(recipe)]
-    return lambda situation, k, seed: choose(recipe, situation, k, seed)
+
+    def checked(situation: Situation, k: int, seed: int) -> Ints:
+        available = len(situation.candidates)
+        if k > available:
+            raise InvalidInputError(f"Pool exhausted: {available} available / {k} requested. Ask for fewer.")
+        return choose(recipe, situation, k, seed)
+
+    return checked
 
 
 def regime(situation: Situation) -> recipes.Strategy:

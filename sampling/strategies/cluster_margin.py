@@ -9,6 +9,8 @@ from store.arrays import Floats, Ints, Vectors
 def choose(candidates: Vectors, uncertainty: Floats, k: int, *, factor: int = 10, seed: int) -> Ints:
     """From each of `k` clusters of the `factor * k` most uncertain candidates the most uncertain, large clusters first.
 
+    Equal uncertainties go to the smaller position, clusters of one size to that of their picks.
+
     Citovsky et al. 2021 (Cluster-Margin, arXiv 2107.14263), with k-means.
     """
     top = np.sort(np.argsort(-uncertainty, kind="stable")[: factor * k])

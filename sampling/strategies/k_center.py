@@ -16,6 +16,7 @@ def choose(candidates: Vectors, k: int, *, labelled: Vectors) -> Ints:
 
     Where nothing is labelled, the first is the candidate nearest to their mean. The distance is decided in double
     precision, so that the picks are those of comparing everything; copies of a centre come last.
+    Distances that are equal in 12 digits go to the smaller position.
 
     Sener & Savarese 2018 (Core-Set, arXiv 1708.00489).
     """

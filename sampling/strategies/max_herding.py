@@ -9,7 +9,8 @@ from store.arrays import Ints, Vectors
 def choose(candidates: Vectors, k: int, *, labelled: Vectors, radius: float = 1.0, seed: int) -> Ints:
     """Greedily the most of Σ over the pool of `exp(-(distance / radius)²)` to the nearest labelled or chosen vector.
 
-    A pool larger than 8192 and `2 k` is represented by so many of it, drawn with the seed.
+    A pool larger than 8192 and `2 k` is represented by so many of it, drawn with the seed. Ties are those
+    of `lazy.cover`.
 
     Bae, Noh & Sutherland 2024 (Generalized Coverage, arXiv 2407.12212).
     """

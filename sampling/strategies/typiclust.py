@@ -10,7 +10,7 @@ def choose(candidates: Vectors, k: int, *, labelled: Vectors, seed: int) -> Ints
     """The densest candidate of each cluster of candidates and labelled vectors `(L, D)` together.
 
     There are `L + k` clusters; those that hold fewer labelled ones come first, then the larger. Densities are within a
-    cluster.
+    cluster; those that are equal in 6 digits go to the smaller position, and so do clusters that are alike.
 
     Hacohen, Dekel & Weinshall 2022 (TypiClust, arXiv 2202.02794).
     """
@@ -29,5 +29,5 @@ def _typicality(candidates: Vectors, clusters: k_means.Clusters, seed: int) -> F
     result = np.empty(len(candidates))
     by_cluster = np.argsort(clusters.of_each, kind="stable")
     for members in np.split(by_cluster, np.flatnonzero(np.diff(clusters.of_each[by_cluster])) + 1):
-        result[members] = geometry.density(candidates[members], seed=seed).round(6)
+        result[members] = geometry.density(candidates[members].astype(np.float64), seed=seed).round(6)
     return result

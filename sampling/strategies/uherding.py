@@ -15,7 +15,7 @@ def choose(
     """Greedily the most of Σ over the pool of uncertainty × `exp(-(distance / radius)²)` to the nearest chosen vector.
 
     Labelled vectors `(L, D)` count as chosen. A pool larger than 8192 and `2 k` is represented by so many of it, drawn
-    with the seed.
+    with the seed. Ties are those of `lazy.cover`.
 
     Args:
         candidates: Unit vectors `(N, D)`.
@@ -28,21 +28,21 @@ def choose(
     Bae, Oliveira, Sutherland & Noh 2024 (Uncertainty Herding, arXiv 2412.20644).
     """
     chosen = references(len(candidates), k, seed=seed)
-    there = candidates[chosen]
+    there = candidates[chosen].astype(np.float64)
     scale = (reach(labelled) if radius is None else radius) ** 2 / 2
 
-    def kernel(cosines: Vectors) -> Vectors:
+    def kernel(cosines: Floats) -> Floats:
         cosines -= 1
-        cosines /= np.float32(scale)
-        similarity: Vectors = np.exp(cosines, out=cosines)
+        cosines /= scale
+        similarity: Floats = np.exp(cosines, out=cosines)
         return similarity
 
     return lazy.cover(
-        lambda block: kernel(candidates[block] @ there.T),
+        lambda block: kernel(candidates[block].astype(np.float64) @ there.T),
         len(candidates),
         min(k, len(candidates)),
-        weights=uncertainty[chosen].astype(np.float32),
-        covered=kernel(geometry.nearest_cosines(there, labelled)) * np.float32(len(labelled) > 0),
+        weights=uncertainty[chosen].astype(np.float64),
+        covered=kernel(geometry.nearest_cosines(there, labelled)) * (len(labelled) > 0),
     )
 
 
@@ -53,5 +53,5 @@ def reach(labelled: Vectors) -> float:
     """
     if len(labelled) < 2:
         return 1.0
-    nearest = geometry.density(labelled, neighbours=1).max()
+    nearest = geometry.density(labelled.astype(np.float64), neighbours=1).max()
     return float(np.clip(np.sqrt(max(2 - 2 * nearest, 0)), _LEAST_RADIUS, 1))

@@ -10,6 +10,8 @@ def choose(candidates: Vectors, uncertainty: Floats, k: int, *, seed: int) -> In
     """The candidate nearest to each of `k` centres weighted by uncertainty `(N,)` from 0, the heaviest cluster first.
 
     Repeated vectors may leave fewer clusters; the next nearest follow then, clusters in turn.
+    Cosines to a centre that are equal in 6 digits go to the smaller position, clusters of one weight to that of their
+    picks.
 
     After Ash et al. 2020 (BADGE, arXiv 1906.03671), with embeddings for gradients.
     """

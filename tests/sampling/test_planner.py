@@ -137,25 +137,6 @@ def test_a_half_finished_batch_has_every_arm_in_proportion() -> None:
     assert [choice.position for choice in ranked if choice.arm == "diverse"] == list(range(8))
 
 
-@pytest.mark.parametrize(
-    ("values", "complaint"),
-    [
-        ({}, "a budget, or the money they may cost"),
-        ({"money": 5}, "without the cost of an image"),
-        ({"money": 5, "cost": {}}, "either the price of an image or the vendor"),
-        ({"budget": 5, "quotas": [{"least": 3}]}, "one of where, predicted, slice and each"),
-        ({"budget": 5, "gold_share": 0.95}, "more than everything"),
-        ({"budget": 5, "boxes": {"class_weights": {"cat": -1}}}, "weights are numbers from 0 up"),
-        ({"budget": 0}, "budget: input should be greater than 0"),
-        ({"budget": 5, "random_share": 0}, "random_share"),
-        ({"budget": 5, "stratgy": "auto"}, "stratgy: extra inputs are not permitted"),
-    ],
-)
-def test_a_wrong_recipe_is_one_sentence(values: dict[str, Any], complaint: str) -> None:
-    with pytest.raises(InvalidInputError, match=complaint):
-        parse(values)
-
-
 def test_quotas_and_distance_bound_the_picks_for_training() -> None:
     kinds = [Kind(0, "even", np.arange(0, 40, 2)), Kind(1, "few", np.array([1, 3, 5]))]
     recipe = parse(

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sampling import k_means
+from sampling import k_means, lazy
 from sampling.strategies import (
     cluster_margin,
     dropquery,
@@ -122,6 +122,17 @@ def test_covers_are_those_of_computing_every_gain(count: int) -> None:
     assert found.tolist() == best_cover(smooth, k, uncertainty, smooth_known)
 
 
+@pytest.mark.parametrize("seed", range(10))
+def test_of_equal_gains_the_first_is_taken_wherever_the_blocks_end(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lazy, "_BLOCK", 4)
+    generator = np.random.default_rng(seed)
+    x, uncertainty = scattered(40, seed=seed)[generator.integers(0, 40, 300)], generator.integers(1, 3, 300) / 2
+    wide = x.astype(np.float64)
+    smooth = np.exp((2 * wide @ wide.T - 2) / 0.25)
+    found = uherding.choose(x, uncertainty, 30, labelled=x[:0], radius=0.5, seed=0)
+    assert found.tolist() == best_cover(smooth, 30, uncertainty, np.zeros(300))
+
+
 def test_large_pools_are_represented_by_some(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(facility_location, "REFERENCES", 60)
     heaps = at(0, 60, 120, 180).repeat(50, axis=0)
@@ -173,6 +184,12 @@ def test_clusters_are_taken_in_turn() -> None:
     chosen = k_means.best_of_each(clusters, scores, 5, order=np.array([2.0, 3.0]))
     assert chosen.tolist() == [2, 4, 3, 1, 0]
     assert k_means.best_of_each(clusters, scores, 2, order=np.array([3.0, 3.0])).tolist() == [2, 4]
+
+
+def test_what_weighs_nothing_moves_no_centre() -> None:
+    clusters = k_means.partition(at(0, 1, 2, 90, 100), 3, weights=np.array([0, 0, 1.0, 1.0, 0]), seed=0)
+    assert clusters.of_each.tolist() in ([0, 0, 0, 1, 1], [1, 1, 1, 0, 0])
+    assert clusters.cosines[[2, 3]].tolist() == [1, 1]
 
 
 def test_large_collections_are_divided_in_two_steps(monkeypatch: pytest.MonkeyPatch) -> None:
