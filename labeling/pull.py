@@ -11,6 +11,7 @@ from sqlalchemy import insert, select
 from sqlalchemy.orm import Session
 
 from labeling import campaigns, label_config, label_studio, vendors
+from labeling.definitions import Definition
 from labeling.label_studio import RemoteAnnotation
 from store import fail_points
 from store.schema import Annotation, Annotator, Task
@@ -73,9 +74,8 @@ def pull(workspace: Workspace, campaign_name: str) -> Pulled:
             remote = {tasks[uid]: annotations for uid, annotations in there.items() if uid in tasks}
             known = _known(session, terms.id)
             changes = compare(known, remote)
-            classes = [each.name for each in terms.taxonomy.classes]
             annotators = _annotators(session, terms.vendor_id, changes, emails)
-            rows = [_row(change, known, annotators, classes) for change in changes]
+            rows = [_row(change, known, annotators, terms.taxonomy.definition) for change in changes]
             if rows:
                 session.execute(insert(Annotation), rows)
             fail_points.reach("pull.before_commit")
@@ -150,7 +150,7 @@ def _row(
     change: Change,
     known: Mapping[tuple[int, int], Known],
     annotators: Mapping[int, int],
-    classes: Sequence[str],
+    definition: Definition,
 ) -> dict[str, Any]:
     place = {"task_id": change.task_id, "ls_annotation_id": change.ls_annotation_id, "revision": change.revision}
     if change.now is None:
@@ -166,7 +166,7 @@ def _row(
         }
     return place | {
         "annotator_id": annotators[change.now.ls_user_id or _NOBODY],
-        "answer": None if change.now.skipped else label_config.answer(change.now.result, classes),
+        "answer": None if change.now.skipped else label_config.answer(change.now.result, definition),
         "result": change.now.result,
         "skipped": change.now.skipped,
         "deleted": False,
