@@ -113,18 +113,18 @@ def _answer(value: Value, attribute: AttributeDefinition) -> Part:
 
 
 def _place(shape: Shape, size: ImageSize) -> dict[str, Any]:
-    across, down = 100 / size.width, 100 / size.height
     match shape:
         case Box():
             return {
-                "x": shape.x * across,
-                "y": shape.y * down,
-                "width": shape.width * across,
-                "height": shape.height * down,
+                "x": 100 * shape.x / size.width,
+                "y": 100 * shape.y / size.height,
+                "width": 100 * shape.width / size.width,
+                "height": 100 * shape.height / size.height,
                 "rotation": shape.rotation,
             }
         case Polygon():
-            return {"points": [[x * across, y * down] for x, y in shape.points], "closed": shape.closed}
+            points = [[100 * x / size.width, 100 * y / size.height] for x, y in shape.points]
+            return {"points": points, "closed": shape.closed}
         case Mask():
             if (shape.width, shape.height) != (size.width, size.height):
                 raise InvalidInputError(
@@ -133,7 +133,11 @@ def _place(shape: Shape, size: ImageSize) -> dict[str, Any]:
                 )
             return {"format": "rle", "rle": brush.encode(brush.opacity(shape.pixels()))}
         case Keypoint():
-            return {"x": shape.x * across, "y": shape.y * down, "width": shape.width * across}
+            return {
+                "x": 100 * shape.x / size.width,
+                "y": 100 * shape.y / size.height,
+                "width": 100 * shape.width / size.width,
+            }
 
 
 def _tool(shape: Shape) -> str:
@@ -271,15 +275,15 @@ class _Reader:
             raise InvalidInputError(f"Regions of the type {part.get('type')!r} have no place in a taxonomy.")
         as_shown = self._size_shown(part)
         value = part["value"]
-        across, down = self._size.width / 100, self._size.height / 100
+        width, height = self._size.width, self._size.height
         shape: Shape
         match tool:
             case "rectangle":
                 shape = Box(
-                    x=_number(value, "x") * across,
-                    y=_number(value, "y") * down,
-                    width=_number(value, "width") * across,
-                    height=_number(value, "height") * down,
+                    x=_number(value, "x") * width / 100,
+                    y=_number(value, "y") * height / 100,
+                    width=_number(value, "width") * width / 100,
+                    height=_number(value, "height") * height / 100,
                     rotation=_number({"rotation": 0.0} | value, "rotation"),
                 )
             case "polygon":
@@ -290,14 +294,14 @@ class _Reader:
                     raise InvalidInputError("A polygon without a list of points cannot be read.")
                 numbers = [(_number(point, 0), _number(point, 1)) for point in points]
                 shape = Polygon(
-                    points=tuple((x * across, y * down) for x, y in numbers),
+                    points=tuple((x * width / 100, y * height / 100) for x, y in numbers),
                     closed=value.get("closed", True) is not False,
                 )
             case "keypoint":
                 shape = Keypoint(
-                    x=_number(value, "x") * across,
-                    y=_number(value, "y") * down,
-                    width=_number({"width": 0.0} | value, "width") * across,
+                    x=_number(value, "x") * width / 100,
+                    y=_number(value, "y") * height / 100,
+                    width=_number({"width": 0.0} | value, "width") * width / 100,
                 )
             case _:
                 if as_shown != self._size:

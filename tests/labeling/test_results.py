@@ -19,6 +19,7 @@ from labeling.geometry import Box, Keypoint, Mask, Polygon
 from labeling.results import ImageSize, Part
 from store.errors import InvalidInputError
 from tests.labeling import strategies
+from tests.labeling.closeness import close
 
 SIZE = ImageSize(width=8, height=6)
 PHOTO = ImageSize(width=800, height=600)
@@ -29,17 +30,6 @@ COMMON = {"to_name": "image", "original_width": 800, "original_height": 600, "im
 
 def about(kind: TaskKind, *attributes: AttributeDefinition, tags: TagNames | None = None) -> Definition:
     return Definition(kind, CLASSES, attributes, tags=tags or TagNames())
-
-
-def close(one: Any, other: Any) -> bool:
-    """Equal, but for the last digits of a percentage."""
-    if isinstance(one, dict) and isinstance(other, dict):
-        return one.keys() == other.keys() and all(close(one[key], other[key]) for key in one)
-    if isinstance(one, list | tuple) and isinstance(other, list | tuple):
-        return len(one) == len(other) and all(map(close, one, other))
-    if isinstance(one, float) and isinstance(other, float | int):
-        return math.isclose(one, other, rel_tol=1e-12, abs_tol=1e-9)
-    return bool(one == other)
 
 
 def near(one: Content, other: Content) -> bool:
