@@ -6,7 +6,7 @@ from sqlalchemy import Select, func, select
 from sqlalchemy.orm import Session
 
 from store.errors import InvalidInputError, NotFoundError
-from store.schema import Image, ImageId, Label, Taxonomy, Verdict
+from store.schema import Image, ImageId, Label, Task, Taxonomy, Verdict
 
 
 @dataclass(frozen=True)
@@ -46,6 +46,16 @@ def newest_ids(taxonomy: str | None = None) -> Select[int]:
         .group_by(Label.image_id, Taxonomy.name)
     )
     return query if taxonomy is None else query.where(Taxonomy.name == taxonomy)
+
+
+def rejected() -> Select[int]:
+    """A query for the ids of the images whose newest verdict rejected what they were labelled."""
+    standing = select(func.max(Verdict.id)).join(Task, Task.id == Verdict.task_id).group_by(Task.image_id)
+    return (
+        select(Task.image_id)
+        .join(Verdict, Verdict.task_id == Task.id)
+        .where(Verdict.id.in_(standing), Verdict.outcome == "rejected")
+    )
 
 
 def the_taxonomy(session: Session, name: str | None) -> Taxonomy:

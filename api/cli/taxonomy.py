@@ -2,6 +2,7 @@
 
 import re
 import sys
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -64,6 +65,43 @@ def create(
 
 
 @app.command()
+def migrate(
+    context: typer.Context,
+    name: str,
+    *,
+    rename: Annotated[list[str] | None, typer.Option(metavar="OLD=NEW", help="A class gets another name.")] = None,
+    merge: Annotated[list[str] | None, typer.Option(metavar="A,B=NEW", help="Classes become one.")] = None,
+    split: Annotated[
+        list[str] | None, typer.Option(metavar="OLD=A,B", help="A class becomes several: its images need new labels.")
+    ] = None,
+    add: Annotated[list[str] | None, typer.Option(metavar="NEW", help="A class that was not there.")] = None,
+    retire: Annotated[
+        list[str] | None, typer.Option(metavar="OLD", help="A class goes: its images need new labels.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Make the next revision by rules, and carry over the labels of which it is certain what they are now."""
+    from labeling import evolution
+    from qa import migrations
+
+    migration = evolution.plan(
+        rename=[_sides(rule) for rule in rename or []],
+        merge=[(_names_in(olds), new) for olds, new in map(_sides, merge or [])],
+        split=[(old, _names_in(news)) for old, news in map(_sides, split or [])],
+        add=add or [],
+        retire=retire or [],
+    )
+    revision, labels = migrations.migrate(console.workspace(context), name, migration)
+    lines = [
+        f"{name} revision {revision.revision}: {_names(revision)}",
+        f"labels: {labels.carried} carried over, {labels.unchanged} unchanged, {len(labels.rejected)} rejected",
+    ]
+    if labels.rejected:
+        lines.append("The rejected images need another label: find them with --where rejected.")
+    console.emit(_document(revision) | {"labels": asdict(labels)}, lines, as_json=as_json)
+
+
+@app.command()
 def show(
     context: typer.Context,
     name: str,
@@ -93,6 +131,18 @@ def list_all(context: typer.Context, as_json: AsJson = False) -> None:
     rows = [(each.name, each.revision, each.definition.kind, _names(each)) for each in revisions]
     lines = console.table(["name", "revision", "kind", "classes"], rows)
     console.emit({"taxonomies": [_document(each) for each in revisions]}, lines, as_json=as_json)
+
+
+def _sides(rule: str) -> tuple[str, str]:
+    """What stands before and after the = of a rule."""
+    old, sign, new = rule.partition("=")
+    if not sign or not old or not new:
+        raise InvalidInputError(f"The rule {rule!r} is not of the form old=new.")
+    return old, new
+
+
+def _names_in(text: str) -> list[str]:
+    return text.split(",")
 
 
 def _class(text: str) -> dict[str, str]:
