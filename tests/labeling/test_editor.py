@@ -22,6 +22,7 @@ from tests.labeling.conftest import Site
 UPRIGHT = ImageSize(width=90, height=160)
 TOOLS = TagNames(shapes=(("rotated-boxes", "box"), ("polygons", "polygon"), ("keypoints", "point"), ("masks", "brush")))
 ASKED = Definition("rotated-boxes", (ClassDefinition("car"), ClassDefinition("bus")), tags=TOOLS)
+_PATIENCE_S = 180  # the editor is a large page, and the machine may be busy
 ON_ITS_SIDE = 6  # of EXIF: turn it by 90° clockwise to see it upright
 
 
@@ -54,9 +55,9 @@ def rename_first_region(page: Page, server: LabelStudioServer, project: int, tas
     page.fill("input[name=password]", server.password)
     page.press("input[name=password]", "Enter")
     page.wait_for_url(lambda address: "/user/login" not in address)
-    page.goto(f"{server.url}/projects/{project}/data?task={task}")
+    page.goto(f"{server.url}/projects/{project}/data?task={task}", timeout=_PATIENCE_S * 1000)
     region = page.get_by_text("car", exact=True).nth(1)  # the first is the class itself
-    region.wait_for(timeout=60_000)
+    region.wait_for(timeout=_PATIENCE_S * 1000)
     shown = f"Width === {UPRIGHT.width} && image.naturalHeight === {UPRIGHT.height}"
     wait_until(page, lambda: page.evaluate(f"[...document.images].some(image => image.natural{shown})"))
     if turned:
@@ -67,7 +68,7 @@ def rename_first_region(page: Page, server: LabelStudioServer, project: int, tas
 
 
 def wait_until(page: Page, holds: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + _PATIENCE_S
     while not holds():
         assert time.monotonic() < deadline
         page.wait_for_timeout(100)
