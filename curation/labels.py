@@ -6,7 +6,7 @@ from sqlalchemy import ColumnElement, Select, func, select
 from sqlalchemy.orm import InstrumentedAttribute, Session, aliased
 
 from store.errors import InvalidInputError, NotFoundError
-from store.schema import Image, ImageId, Label, Taxonomy, Verdict
+from store.schema import Image, ImageId, Label, Task, Taxonomy, Verdict
 
 
 @dataclass(frozen=True)
@@ -54,6 +54,16 @@ def is_labelled(image_id: InstrumentedAttribute[int]) -> ColumnElement[bool]:
     was_reopened = select(newer.id).where(newer.task_id == Verdict.task_id, newer.id > Verdict.id).exists()
     standing = select(Label.id).join(Verdict, Verdict.id == Label.verdict_id).where(~was_reopened)
     return standing.where(Label.image_id == image_id).exists()
+
+
+def rejected() -> Select[int]:
+    """A query for the ids of the images whose newest verdict rejected what they were labelled."""
+    standing = select(func.max(Verdict.id)).join(Task, Task.id == Verdict.task_id).group_by(Task.image_id)
+    return (
+        select(Task.image_id)
+        .join(Verdict, Verdict.task_id == Task.id)
+        .where(Verdict.id.in_(standing), Verdict.outcome == "rejected")
+    )
 
 
 def the_taxonomy(session: Session, name: str | None) -> Taxonomy:

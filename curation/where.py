@@ -175,7 +175,7 @@ _OF_SIGHTINGS: Mapping[str, ColumnElement[Any]] = {
     "scene": Sighting.scene.expression,
     "uri": Sighting.uri.expression,
 }
-_FLAGS = ("missing", "labelled", "duplicate")
+_FLAGS = ("missing", "labelled", "rejected", "duplicate")
 FIELDS: Sequence[str] = (*_OWN, *_OF_SIGHTINGS, "label", *_FLAGS)  # what every catalog knows
 
 
@@ -326,6 +326,8 @@ class _Reader:
             return Image.id.not_in(select(Sighting.image_id).where(Sighting.current, ~Sighting.missing))
         if name == "labelled":
             return Image.id.in_(select(Label.image_id).where(Label.id.in_(labels.newest_ids())))
+        if name == "rejected":
+            return Image.id.in_(labels.rejected())
         newest = select(func.max(DuplicateScan.id)).scalar_subquery()
         return Image.id.in_(
             select(DuplicateMember.image_id)

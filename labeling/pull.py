@@ -15,6 +15,7 @@ from sqlalchemy.orm import Session
 
 from labeling import campaigns, label_config, label_studio, vendors
 from labeling.campaigns import Terms
+from labeling.definitions import Definition
 from labeling.label_studio import MOMENT, AnnotatedTask, LabelStudio, RemoteAnnotation
 from store import fail_points
 from store.schema import Annotation, Annotator, Campaign, Task
@@ -181,10 +182,10 @@ class _Reader:
             self.sync = replace(self.sync, pulls=self.sync.pulls + 1)
             description = campaigns.with_pulls(self._project.description, self.sync.pulls)
             self._server.describe(self._project.ls_project_id, description)
-        classes = [each.name for each in self._terms.taxonomy.classes]
+        definition = self._terms.taxonomy.definition
         with self._workspace.database.write() as session:
             annotators = self._annotators(session, changes)
-            session.execute(insert(Annotation), [_row(change, known, annotators, classes) for change in changes])
+            session.execute(insert(Annotation), [_row(change, known, annotators, definition) for change in changes])
             self._note(session)
             fail_points.reach("pull.before_commit")
         self._changes["new"] += sum(change.revision == 0 for change in changes)
@@ -267,7 +268,7 @@ def _row(
     change: Change,
     known: Mapping[tuple[int, int], Known],
     annotators: Mapping[int, int],
-    classes: Sequence[str],
+    definition: Definition,
 ) -> dict[str, Any]:
     place = {"task_id": change.task_id, "ls_annotation_id": change.ls_annotation_id, "revision": change.revision}
     if change.now is None:
@@ -284,7 +285,7 @@ def _row(
         }
     return place | {
         "annotator_id": annotators[change.now.ls_user_id or _NOBODY],
-        "answer": None if change.now.skipped else label_config.answer(change.now.result, classes),
+        "answer": None if change.now.skipped else label_config.answer(change.now.result, definition),
         "result": change.now.result,
         "skipped": change.now.skipped,
         "deleted": False,

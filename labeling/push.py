@@ -81,6 +81,7 @@ def push(
         if terms.closed:
             raise ConflictError(f"The campaign {campaign_name!r} is closed. Plan a new one.")
         suggestions = _suggestions(workspace, terms, predictions_model) if predictions_model else {}
+        data_key = terms.taxonomy.definition.tags.data
         with label_studio.connect(terms.ls_url, vendors.token(terms.ls_token_reference)) as server:
             project = _project(workspace, server, terms, restored=restored)
             if webhook is not None:
@@ -94,7 +95,7 @@ def push(
                 chunk = to_send[start : start + _TASKS_PER_REQUEST]
                 _intend(workspace, chunk)
                 fail_points.reach("push.after_intent")
-                server.import_tasks(project, [_task(uid, image_id, image_url, suggestions) for uid, image_id in chunk])
+                server.import_tasks(project, [_task(*each, image_url, suggestions, data_key) for each in chunk])
                 fail_points.reach("push.after_request")
                 arrived = server.tasks(project, after=last)
                 last = max((task.ls_task_id for task in arrived), default=last)
@@ -113,7 +114,7 @@ def _project(workspace: Workspace, server: LabelStudio, terms: Terms, *, restore
         project = server.create_project(
             f"Winnow: {terms.name}"[:_TITLE_LENGTH],
             description=f"Made by Winnow for the campaign {terms.name}. Keep this mark: {terms.marker}",
-            label_config=label_config.render(terms.taxonomy.classes, terms.taxonomy.guideline),
+            label_config=label_config.render(terms.taxonomy.definition),
             overlap=terms.overlap,
         )
     fail_points.reach("push.after_project")
@@ -183,9 +184,13 @@ def _record(workspace: Workspace, campaign_id: int, there: Sequence[RemoteTask])
 
 
 def _task(
-    uid: str, image_id: ImageId, image_url: Callable[[ImageId], str], suggestions: Mapping[ImageId, dict[str, Any]]
+    uid: str,
+    image_id: ImageId,
+    image_url: Callable[[ImageId], str],
+    suggestions: Mapping[ImageId, dict[str, Any]],
+    data_key: str,
 ) -> dict[str, Any]:
-    task: dict[str, Any] = {"data": {"uid": uid, "image": image_url(image_id)}}
+    task: dict[str, Any] = {"data": {"uid": uid, data_key: image_url(image_id)}}
     if image_id in suggestions:
         task["predictions"] = [suggestions[image_id]]
     return task
@@ -193,9 +198,12 @@ def _task(
 
 def _suggestions(workspace: Workspace, terms: Terms, model: str) -> dict[ImageId, dict[str, Any]]:
     """The most probable class, the first of equals, as the model's newest run saw each image."""
+    asked = terms.taxonomy.definition
+    if asked.kind != "classification":
+        raise InvalidInputError(f"Predictions are shown where one class is asked for, not for {asked.kind}.")
     with workspace.database.read() as session:
         run = predictions.newest_run(session, model)
-        unknown = set(run.classes) - {each.name for each in terms.taxonomy.classes}
+        unknown = set(run.classes) - set(asked.class_names)
         if unknown:
             raise InvalidInputError(f"{model!r} predicts {len(unknown)} classes that {terms.taxonomy.name!r} lacks.")
         of_campaign = (
@@ -208,7 +216,7 @@ def _suggestions(workspace: Workspace, terms: Terms, model: str) -> dict[ImageId
         model_version = f"{model} {run.digest[:8]}"
         return {
             image_id: label_config.prediction(
-                run.classes[row.argmax()], score=float(row.max()), model_version=model_version
+                run.classes[row.argmax()], score=float(row.max()), model_version=model_version, tags=asked.tags
             )
             for image_id, row in zip(image_ids, probabilities, strict=True)
         }

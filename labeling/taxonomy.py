@@ -1,18 +1,15 @@
-"""Taxonomies: named classes with a guideline, in numbered revisions that never change."""
+"""Taxonomies: definitions under a name, in numbered revisions that never change."""
 
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from labeling import label_config
-from labeling.label_config import ClassDefinition
+from labeling import definitions
+from labeling.definitions import ClassDefinition, Definition
 from store.errors import InvalidInputError, NotFoundError
 from store.schema import Taxonomy
 from store.workspace import Workspace
-
-_TASK_KIND = "classification"
 
 
 @dataclass(frozen=True)
@@ -22,35 +19,49 @@ class TaxonomyRevision:
     id: int
     name: str
     revision: int
-    classes: list[ClassDefinition]
-    guideline: str
+    definition: Definition
+
+    @property
+    def classes(self) -> tuple[ClassDefinition, ...]:
+        """In display order."""
+        return self.definition.classes
 
 
-def create(
-    workspace: Workspace, name: str, classes: Sequence[ClassDefinition], *, guideline: str = ""
-) -> TaxonomyRevision:
+def create(workspace: Workspace, name: str, definition: Definition) -> TaxonomyRevision:
     """Save a taxonomy: a new revision when the content changed, the newest one as it is when not.
 
     Raises:
-        InvalidInputError: the name is empty, or the classes cannot be used.
+        InvalidInputError: the name is empty, or the definition cannot be used.
     """
     if not name.strip():
         raise InvalidInputError("A taxonomy needs a name.")
-    label_config.check(classes)
+    definitions.check(definition)
     with workspace.database.write() as session:
         latest = _newest(session, name)
-        if latest is not None and (_revision(latest).classes, latest.guideline) == (list(classes), guideline):
+        if latest is not None and _revision(latest).definition == definition:
             return _revision(latest)
-        taxonomy = Taxonomy(
-            name=name,
-            revision=latest.revision + 1 if latest else 1,
-            task_kind=_TASK_KIND,
-            classes=[asdict(each) for each in classes],
-            guideline=guideline,
-        )
-        session.add(taxonomy)
-        session.flush()
-        return _revision(taxonomy)
+        return add(session, name, definition)
+
+
+def add(
+    session: Session, name: str, definition: Definition, *, migration: dict[str, object] | None = None
+) -> TaxonomyRevision:
+    """The next revision of a taxonomy, whatever the one before holds."""
+    latest = _newest(session, name)
+    document = definitions.document(definition)
+    taxonomy = Taxonomy(
+        name=name,
+        revision=latest.revision + 1 if latest else 1,
+        task_kind=definition.kind,
+        classes=document["classes"],
+        guideline=definition.guideline,
+        attributes=document["attributes"],
+        tags=document["tags"],
+        migration=migration,
+    )
+    session.add(taxonomy)
+    session.flush()
+    return _revision(taxonomy)
 
 
 def newest(session: Session, name: str) -> TaxonomyRevision:
@@ -81,5 +92,11 @@ def _newest(session: Session, name: str) -> Taxonomy | None:
 
 
 def _revision(row: Taxonomy) -> TaxonomyRevision:
-    classes = [ClassDefinition(**each) for each in row.classes]
-    return TaxonomyRevision(row.id, row.name, row.revision, classes, row.guideline)
+    document = {
+        "kind": row.task_kind,
+        "classes": row.classes,
+        "guideline": row.guideline,
+        "attributes": row.attributes,
+        "tags": row.tags,
+    }
+    return TaxonomyRevision(row.id, row.name, row.revision, definitions.parse(document))

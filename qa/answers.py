@@ -12,6 +12,8 @@ from store.arrays import Ints
 from store.errors import InvalidInputError
 from store.schema import Annotation, Annotator, Campaign, Label, Pick, Task, Taxonomy
 
+CLASSIFICATION = "classification"  # the kind of taxonomy whose answers can be weighed
+
 
 @dataclass(frozen=True)
 class Answer:
@@ -62,12 +64,15 @@ def labelling_campaign(session: Session, name: str) -> Campaign:
 
     Raises:
         NotFoundError: there is none.
-        InvalidInputError: it is an adjudication, which is decided with its parent.
+        InvalidInputError: it is an adjudication, which is decided with its parent, or asks for more than one class.
     """
     campaign = campaigns.get(session, name)
     if campaign.purpose == "adjudication":
         parent = session.scalar(select(Campaign.name).where(Campaign.id == campaign.parent_id))
         raise InvalidInputError(f"{name!r} is the adjudication of {parent!r}: name that campaign instead.")
+    kind = session.get_one(Taxonomy, campaign.taxonomy_id).task_kind
+    if kind != CLASSIFICATION:
+        raise InvalidInputError(f"{name!r} asks for {kind}; verdicts are made where one class is asked for.")
     return campaign
 
 

@@ -40,6 +40,7 @@ class QaReport:
     adjudicated: int  # those of them that an adjudicator settled
     in_adjudication: int
     waiting: int  # for another opinion
+    rejected: int  # since a migration of the taxonomy left their class uncertain
     unreviewed: int
     annotators: list[AnnotatorQuality]  # of this campaign, by name
 
@@ -78,6 +79,7 @@ def report(workspace: Workspace, campaign_name: str) -> QaReport:
         adjudicated=sum("adjudicator" in verdict.evidence for verdict in decided.values()),
         in_adjudication=outcomes["adjudication"],
         waiting=outcomes["another-opinion"],
+        rejected=outcomes["rejected"],
         unreviewed=len(task_ids) - len(decided),
         annotators=[
             quality for annotator_id, quality in _qualities(said, taxonomy, people).items() if annotator_id in present
@@ -89,7 +91,8 @@ def annotators(workspace: Workspace) -> list[AnnotatorQuality]:
     """Everybody who answered, by taxonomy, then by name."""
     with workspace.database.read() as session:
         used = select(Campaign.taxonomy_id)
-        taxonomies = session.scalars(select(Taxonomy).where(Taxonomy.id.in_(used)).order_by(Taxonomy.name, Taxonomy.id))
+        weighed = select(Taxonomy).where(Taxonomy.id.in_(used), Taxonomy.task_kind == answers.CLASSIFICATION)
+        taxonomies = session.scalars(weighed.order_by(Taxonomy.name, Taxonomy.id))
         said = [(taxonomy, answers.read(session, taxonomy)) for taxonomy in taxonomies]
         people = _people(session)
     return [quality for taxonomy, each in said for quality in _qualities(each, taxonomy, people).values()]

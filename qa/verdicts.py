@@ -3,6 +3,7 @@
 A verdict stands while the annotations it rests on do: accepted items are not argued again because
 people elsewhere turned out better or worse. A new, changed or deleted answer reopens an item,
 except that an adjudicator has the last word: only another answer of an adjudicator replaces theirs.
+What a migration of the taxonomy made of an accepted item stands as long.
 """
 
 from collections import Counter
@@ -13,7 +14,7 @@ from typing import Any
 from sqlalchemy import func, insert, select
 from sqlalchemy.orm import Session
 
-from qa import answers, consensus
+from qa import answers, consensus, migrations
 from qa.answers import Answer, Answers
 from qa.consensus import Consensus
 from store.arrays import Floats
@@ -71,6 +72,7 @@ def review(workspace: Workspace, campaign_name: str, *, accept_at: float = ACCEP
         standing = newest(session, campaign)
         fresh = [decision for decision in decisions if not _stands(standing.get(decision.task_id), decision)]
         new_labels = _write(session, campaign, image_of, fresh)
+        migrations.carry_over(session, session.get_one(Taxonomy, campaign.taxonomy_id).name)
         outcomes = Counter(verdict.outcome for verdict in newest(session, campaign).values())
     return QaSummary(
         campaign=campaign_name,
@@ -142,6 +144,8 @@ def _by_adjudicator(task_id: int, heard: list[dict[str, Any]], last_word: Answer
 
 
 def _stands(verdict: Verdict | None, decision: _Decision) -> bool:
+    if verdict is not None and migrations.KEY in verdict.evidence:
+        return bool(verdict.evidence["annotations"] == decision.evidence["annotations"])
     if verdict is None or any(verdict.evidence.get(key) != decision.evidence[key] for key in ("annotations", "policy")):
         return False
     return verdict.outcome in ("accepted", decision.outcome)

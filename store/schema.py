@@ -330,8 +330,11 @@ class Taxonomy(Base):
     name: Mapped[str]
     revision: Mapped[int]
     task_kind: Mapped[str] = mapped_column(String(32))
-    classes: Mapped[list[Any]]  # [{"name", "description"}], in display order
+    classes: Mapped[list[Any]]  # [{"name", "description", …}], in display order: see labeling.definitions
     guideline: Mapped[str]
+    attributes: Mapped[list[Any]] = mapped_column(default=list, server_default="[]")
+    tags: Mapped[dict[str, Any]] = mapped_column(default=dict, server_default="{}")  # names in Label Studio
+    migration: Mapped[dict[str, Any] | None]  # how labels of the revision before are carried over, if they are
     created_at: Mapped[datetime] = mapped_column(default=now)
 
 

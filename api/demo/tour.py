@@ -19,7 +19,7 @@ from curation import duplicates, embed, exports, failures, integrity, servers, v
 from curation import ingest as ingesting
 from curation.versions import VersionSummary
 from labeling import campaigns, pull, push, taxonomy, vendors
-from labeling.label_config import ClassDefinition
+from labeling.definitions import ClassDefinition, Definition
 from qa import adjudication, report, verdicts
 from qa.report import QaReport
 from sampling import batch, probe, recipes
@@ -72,7 +72,7 @@ def run(home: Path, *, count: int | None = None, budget: int, stay: bool) -> Non
             f"{score.wrong} different cells were thrown together"
         )
         classes = list(solar_cells.CLASSES.items())
-        taxonomy.create(workspace, _NAME, classes=_definitions(classes), guideline=solar_cells.GUIDELINE)
+        taxonomy.create(workspace, _NAME, _definition(classes, solar_cells.GUIDELINE))
         vendors.add(workspace, _VENDOR, url=running.label_studio.url, token=f"file:{running.label_studio.token_file}")
         rounds = [_round(running, collection, number, budget=budget) for number in range(1, _ROUNDS + 1)]
         difference = versions.diff(workspace, rounds[0].version.id, rounds[1].version.id)
@@ -113,12 +113,8 @@ def run_on_images(home: Path, images: Path, *, classes: Sequence[str], budget: i
     print(f"Winnow's demo in {home}: your images in {images}.")
     with services.running(workspace) as running:
         _take_in(workspace, [str(images)])
-        taxonomy.create(
-            workspace,
-            "classes",
-            classes=_definitions([(name, "") for name in classes]),
-            guideline="Choose what it shows.",
-        )
+        asked = _definition([(name, "") for name in classes], "Choose what it shows.")
+        taxonomy.create(workspace, "classes", asked)
         vendors.add(workspace, _VENDOR, url=running.label_studio.url, token=f"file:{running.label_studio.token_file}")
         if not _has_campaign(workspace, "round-1"):
             _step("batch", "images by coverage, because nothing is labelled yet")
@@ -319,8 +315,9 @@ def _plan_what_fits(workspace: Workspace, budget: int) -> int:
             budget //= 2
 
 
-def _definitions(classes: Sequence[tuple[str, str]]) -> list[ClassDefinition]:
-    return [ClassDefinition(name, description) for name, description in classes]
+def _definition(classes: Sequence[tuple[str, str]], guideline: str) -> Definition:
+    described = tuple(ClassDefinition(name, description) for name, description in classes)
+    return Definition("classification", described, guideline=guideline)
 
 
 def _has_campaign(workspace: Workspace, name: str) -> bool:

@@ -58,6 +58,17 @@ def test_every_command_and_target_named_exists(document: Path) -> None:
         assert target in targets
 
 
+def test_what_is_said_of_taxonomies_runs(tmp_path: Path) -> None:
+    document = ROOT / "docs" / "taxonomies.md"
+    [example] = re.findall(r"^```yaml\n(.*?)^```", document.read_text(), re.MULTILINE | re.DOTALL)
+    (tmp_path / "taxonomy.yaml").write_text(example)
+    for command in [*commands(document), "winnow taxonomy create all --from-file taxonomy.yaml"]:
+        done = subprocess.run(
+            [WINNOW, *shlex.split(command)[1:]], cwd=tmp_path, capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 0, f"{command}\n{done.stderr}"
+
+
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     """What the tutorial's reader has: photos, a manifest, a recipe."""

@@ -70,10 +70,10 @@ class Catalog:
         build.taxonomy()
         vendors.add(self.workspace, "acme", url=server.url, token=f"file:{server.token_file}")
 
-    def campaign(self, items: int) -> list[ImageId]:
+    def campaign(self, items: int, *, taxonomy: str = "animals") -> list[ImageId]:
         images = self.build.images(items)
         batch = self.build.batch(images)
-        campaigns.create(self.workspace, self.name, batch_id=batch, taxonomy_name="animals", vendor_name="acme")
+        campaigns.create(self.workspace, self.name, batch_id=batch, taxonomy_name=taxonomy, vendor_name="acme")
         return images
 
     def status(self) -> campaigns.Status:

@@ -10,7 +10,7 @@ from sqlalchemy import func, select
 
 from api.demo import label_studio_server
 from api.demo.label_studio_server import LabelStudioServer
-from labeling import campaigns, push, reconcile, vendors
+from labeling import campaigns, label_config, push, reconcile, taxonomy, vendors
 from store.errors import ConflictError, InvalidInputError, NotFoundError, RemoteError
 from store.schema import ImageId, Prediction, PredictionRun, Task
 from tests.conftest import Builder
@@ -108,6 +108,22 @@ def test_predictions_that_do_not_fit_are_refused_before_anything_is_made(catalog
     with pytest.raises(NotFoundError, match="nothing"):
         push.push(catalog.workspace, catalog.name, image_url=image_url, predictions_model="nothing")
     assert site.projects(catalog.name) == []
+
+
+def test_an_adopted_taxonomy_is_pushed_under_its_own_names(catalog: Catalog, site: Site) -> None:
+    config = (
+        '<View><PolygonLabels name="outline" toName="picture"><Label value="car"/></PolygonLabels>'
+        '<Image name="picture" value="$photo"/></View>'
+    )
+    taxonomy.create(catalog.workspace, "traffic", label_config.adopt(config).definition)
+    [image] = catalog.campaign(1, taxonomy="traffic")
+    with pytest.raises(InvalidInputError, match="not for polygons"):
+        push.push(catalog.workspace, catalog.name, image_url=image_url, predictions_model="any")
+    push.push(catalog.workspace, catalog.name, image_url=image_url)
+    [task] = site.tasks(catalog.name)
+    assert task["data"] == {"uid": task["data"]["uid"], "photo": image_url(image)}
+    [project] = site.projects(catalog.name)
+    assert label_config.adopt(project["label_config"]) == label_config.adopt(config)
 
 
 @pytest.mark.parametrize(

@@ -1,28 +1,47 @@
+from dataclasses import replace
+
 import pytest
 
 from labeling import taxonomy
-from labeling.label_config import ClassDefinition
+from labeling.definitions import AttributeDefinition, ClassDefinition, Definition, TagNames
+from store import schema
 from store.errors import InvalidInputError, NotFoundError
 from store.workspace import Workspace
 
 CAT, DOG = ClassDefinition("cat", "meows"), ClassDefinition("dog")
+ANIMALS = Definition("classification", (CAT, DOG), guideline="Look.")
+CARS = Definition(
+    "boxes",
+    (ClassDefinition("car", colour="#ff0000", hotkey="c", examples=(3, 5)),),
+    (AttributeDefinition("occluded", "choice", options=("no", "partly"), required=True),),
+    "Tight boxes.",
+    TagNames(image="photo", data="photo", classes="label", shapes=(("boxes", "box"),)),
+)
 
 
-def test_the_same_content_is_the_same_revision(workspace: Workspace) -> None:
-    first = taxonomy.create(workspace, "animals", [CAT, DOG], guideline="Look.")
-    assert taxonomy.create(workspace, "animals", [CAT, DOG], guideline="Look.") == first
-    assert (first.revision, first.classes, first.guideline) == (1, [CAT, DOG], "Look.")
+@pytest.mark.parametrize("definition", [ANIMALS, CARS])
+def test_the_same_content_is_the_same_revision(workspace: Workspace, definition: Definition) -> None:
+    first = taxonomy.create(workspace, "animals", definition)
+    assert taxonomy.create(workspace, "animals", definition) == first
+    assert (first.revision, first.definition) == (1, definition)
+    with workspace.database.read() as session:
+        assert taxonomy.get(session, first.id) == first
 
 
 @pytest.mark.parametrize(
-    ("classes", "guideline"),
-    [([DOG, CAT], "Look."), ([CAT, DOG], "Look twice."), ([ClassDefinition("cat"), DOG], "Look.")],
+    "changed",
+    [
+        replace(ANIMALS, classes=(DOG, CAT)),
+        replace(ANIMALS, guideline="Look twice."),
+        replace(ANIMALS, classes=(ClassDefinition("cat"), DOG)),
+        replace(ANIMALS, kind="multilabel"),
+        replace(ANIMALS, attributes=(AttributeDefinition("blurred", "rating", about="image"),)),
+        replace(ANIMALS, tags=TagNames(data="photo")),
+    ],
 )
-def test_changed_content_is_the_next_revision(
-    workspace: Workspace, classes: list[ClassDefinition], guideline: str
-) -> None:
-    first = taxonomy.create(workspace, "animals", [CAT, DOG], guideline="Look.")
-    second = taxonomy.create(workspace, "animals", classes, guideline=guideline)
+def test_changed_content_is_the_next_revision(workspace: Workspace, changed: Definition) -> None:
+    first = taxonomy.create(workspace, "animals", ANIMALS)
+    second = taxonomy.create(workspace, "animals", changed)
     assert second.revision == 2
     with workspace.database.read() as session:
         assert taxonomy.newest(session, "animals") == second
@@ -30,15 +49,24 @@ def test_changed_content_is_the_next_revision(
 
 
 def test_going_back_is_a_new_revision_too(workspace: Workspace) -> None:
-    for classes in ([CAT, DOG], [DOG, CAT], [CAT, DOG]):
-        revision = taxonomy.create(workspace, "animals", classes)
+    for classes in ((CAT, DOG), (DOG, CAT), (CAT, DOG)):
+        revision = taxonomy.create(workspace, "animals", replace(ANIMALS, classes=classes))
     assert revision.revision == 3
 
 
 def test_bad_taxonomies_are_refused_and_leave_nothing(workspace: Workspace) -> None:
     with pytest.raises(InvalidInputError):
-        taxonomy.create(workspace, "animals", [CAT])
+        taxonomy.create(workspace, "animals", replace(ANIMALS, classes=(CAT,)))
     with pytest.raises(InvalidInputError):
-        taxonomy.create(workspace, " ", [CAT, DOG])
+        taxonomy.create(workspace, " ", ANIMALS)
     with workspace.database.read() as session, pytest.raises(NotFoundError, match="animals"):
         taxonomy.newest(session, "animals")
+
+
+def test_a_revision_from_before_attributes_is_read(workspace: Workspace) -> None:
+    with workspace.database.write() as session:
+        classes = [{"name": "cat", "description": "meows"}, {"name": "dog", "description": ""}]
+        row = schema.Taxonomy(name="old", revision=1, task_kind="classification", classes=classes, guideline="Look.")
+        session.add(row)
+    with workspace.database.read() as session:
+        assert taxonomy.newest(session, "old").definition == ANIMALS

@@ -3,7 +3,7 @@ from typing import Any
 import pytest
 from sqlalchemy import func, select
 
-from qa import verdicts
+from qa import report, verdicts
 from store import schema
 from store.errors import InvalidInputError, NotFoundError
 from store.schema import Annotation, Campaign, Label, Task, Verdict
@@ -229,6 +229,15 @@ def test_a_campaign_nobody_answered_waits(bench: Bench) -> None:
     assert bench.review().new_verdicts == 0
     with bench.workspace.database.read() as session:
         assert session.scalar(select(func.count(Label.id))) == 0
+
+
+def test_only_choices_of_one_class_are_weighed(bench: Bench) -> None:
+    bench.answer(["cat", "cat"], ["cat", "cat"])
+    with bench.workspace.database.write() as session:
+        session.get_one(schema.Taxonomy, bench.taxonomy).task_kind = "boxes"
+    with pytest.raises(InvalidInputError, match="asks for boxes"):
+        bench.review()
+    assert report.annotators(bench.workspace) == []
 
 
 def test_wrong_requests_are_sentences(bench: Bench) -> None:

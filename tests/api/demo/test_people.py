@@ -7,7 +7,7 @@ from api.demo import people
 from api.demo.label_studio_server import LabelStudioServer
 from api.demo.people import ANNOTATORS, EXPERT, Person
 from labeling import label_config
-from labeling.label_config import ClassDefinition
+from labeling.definitions import ClassDefinition, Definition
 
 UIDS = [hashlib.sha256(str(i).encode()).hexdigest()[:32] for i in range(2000)]
 
@@ -48,7 +48,7 @@ def test_three_people_answer_as_themselves_and_only_once(label_studio: LabelStud
 
     admin = (label_studio.email, label_studio.password)
     headers = {"Authorization": f"Token {label_studio.token_file.read_text()}"}
-    config = label_config.render([ClassDefinition("good"), ClassDefinition("bad")], "")
+    config = label_config.render(Definition("classification", (ClassDefinition("good"), ClassDefinition("bad"))))
     with httpx.Client(base_url=label_studio.url, headers=headers, timeout=60) as http:
         created = http.post("/api/projects/", json={"title": "people", "label_config": config})
         project = created.json()["id"]

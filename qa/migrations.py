@@ -1,0 +1,131 @@
+"""Labels carried over to the next revision of their taxonomy: each through a verdict that names what it replaces.
+
+A label whose class is certain in the new words gets a verdict that accepts it anew; one whose class was split or
+retired gets a verdict that rejects it, so that its image counts as unlabelled and is planned again. What a class of
+the same name says already stays as it is. A campaign keeps the revision it began with; what is accepted in it
+later is carried over by the same rules.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from sqlalchemy import insert, select
+from sqlalchemy.orm import Session
+
+from curation import labels
+from labeling import definitions, evolution, taxonomy
+from labeling.evolution import Migration, NeedsRelabelling
+from labeling.taxonomy import TaxonomyRevision
+from store.schema import ImageId, Label, Taxonomy, Verdict
+from store.workspace import Workspace
+
+KEY = "migration"  # of the evidence of such a verdict
+
+
+@dataclass(frozen=True)
+class CarriedOver:
+    """What became of the labels of a taxonomy."""
+
+    carried: int  # to another class
+    unchanged: int
+    rejected: list[ImageId]  # whose images need another label
+
+
+@dataclass(frozen=True)
+class _Old:
+    """A label of an earlier revision that is in force."""
+
+    label_id: int
+    image_id: ImageId
+    value: str
+    revision: int
+    verdict: Verdict
+
+
+def migrate(workspace: Workspace, name: str, migration: Migration) -> tuple[TaxonomyRevision, CarriedOver]:
+    """Make the next revision of a taxonomy and carry the labels over, all or nothing.
+
+    Raises:
+        NotFoundError: there is no taxonomy of this name.
+        InvalidInputError: the migration does not fit it, or what it leads to cannot be used.
+    """
+    with workspace.database.write() as session:
+        definition = evolution.evolve(taxonomy.newest(session, name).definition, migration)
+        definitions.check(definition)
+        revision = taxonomy.add(session, name, definition, migration=evolution.document(migration))
+        return revision, carry_over(session, name)
+
+
+def carry_over(session: Session, name: str) -> CarriedOver:
+    """Bring the labels in force under a taxonomy's name up to its newest revision; again, nothing changes."""
+    rows = session.scalars(select(Taxonomy).where(Taxonomy.name == name).order_by(Taxonomy.revision)).all()
+    migrations = {row.revision: evolution.parse(row.migration) for row in rows if row.migration}
+    if not migrations:
+        return CarriedOver(carried=0, unchanged=0, rejected=[])
+    old = _in_force(session, name)
+    verdicts: list[tuple[_Old, Verdict]] = []
+    for label in old:
+        now = value_now(label.value, label.revision, migrations)
+        if now != label.value:
+            verdicts.append((label, _verdict(label, now, to=rows[-1])))
+    session.add_all(verdict for _, verdict in verdicts)
+    session.flush()  # gives them their ids
+    accepted = [
+        {
+            "image_id": label.image_id,
+            "taxonomy_id": rows[-1].id,
+            "verdict_id": verdict.id,
+            "value": verdict.answer,
+        }
+        for label, verdict in verdicts
+        if verdict.outcome == "accepted"
+    ]
+    if accepted:
+        session.execute(insert(Label), accepted)
+    return CarriedOver(
+        carried=len(accepted),
+        unchanged=len(old) - len(verdicts),
+        rejected=[label.image_id for label, verdict in verdicts if verdict.outcome == "rejected"],
+    )
+
+
+def value_now(value: str, revision: int, migrations: Mapping[int, Migration]) -> str | NeedsRelabelling:
+    """What a class of one revision is after all later migrations, given by the revision each led to."""
+    for number in sorted(migrations):
+        if number > revision:
+            after = evolution.class_after(migrations[number], value)
+            if isinstance(after, NeedsRelabelling):
+                return replace(after, why=f"{after.why[:-1]} in revision {number}.")
+            value = after
+    return value
+
+
+def _in_force(session: Session, name: str) -> Sequence[_Old]:
+    rows = session.execute(
+        select(Label.id, Label.image_id, Label.value, Taxonomy.revision, Verdict)
+        .join(Taxonomy, Taxonomy.id == Label.taxonomy_id)
+        .join(Verdict, Verdict.id == Label.verdict_id)
+        .where(Label.id.in_(labels.newest_ids(name)))
+        .order_by(Label.id)
+    )
+    return [_Old(row[0], ImageId(row[1]), *row[2:]) for row in rows]
+
+
+def _verdict(label: _Old, now: str | NeedsRelabelling, *, to: Taxonomy) -> Verdict:
+    """A verdict on the same item that rests on the same annotations."""
+    source: dict[str, Any] = {
+        "label": label.label_id,
+        "verdict": label.verdict.id,
+        "from": label.revision,
+        "to": to.revision,
+    }
+    if isinstance(now, NeedsRelabelling):
+        source["why"] = now.why
+    return Verdict(
+        task_id=label.verdict.task_id,
+        outcome="rejected" if isinstance(now, NeedsRelabelling) else "accepted",
+        answer=None if isinstance(now, NeedsRelabelling) else now,
+        posterior=label.verdict.posterior,
+        evidence={**label.verdict.evidence, KEY: source},
+    )
