@@ -41,8 +41,8 @@ _CLASSES = 12  # rows, the last of which may stand for several
 _NEIGHBOURS = 4  # batches on each side
 
 _SCORES = {
-    "uncertain": "0: the model is sure; 1: it is torn between two classes",
-    "slice": "0: the model is sure; 1: it is torn between two classes",
+    "uncertain": "the higher, the less sure is the model",
+    "slice": "the higher, the less sure is the model",
     "diverse": "the share of the pool that a pick stands for",
     "random": "drawn, not scored",
     "gold": "drawn, not scored",

@@ -13,12 +13,12 @@ def describe(recipe: Recipe, *, arms: Collection[str]) -> list[str]:
     if isinstance(recipe.strategy, recipes.Random):
         sentences = ["Everything is drawn at random, from every split."]
     else:
-        sentences = [f"{recipe.random_share:.0%} are drawn at random from the val and test reserve."]
+        sentences = [f"{_percent(recipe.random_share)} are drawn at random from the val and test reserve."]
         if recipe.slice_share:
-            sentences.append(f"Up to {recipe.slice_share:.0%} come from the newest failure clusters.")
+            sentences.append(f"Up to {_percent(recipe.slice_share)} come from the newest failure clusters.")
         sentences.append(_strategy(recipe.strategy, arms))
     if recipe.gold_share:
-        sentences.append(f"{recipe.gold_share:.0%} are gold: their labels are known, and show how people answer.")
+        sentences.append(f"{_percent(recipe.gold_share)} are gold: their labels are known, and show how people answer.")
     if recipe.money is not None:
         sentences.append(f"All of it may cost {recipe.money:g} at most.")
     if recipe.where is not None:
@@ -51,6 +51,10 @@ def bounds(quota: Quota) -> str:
     if quota.most_share < 1:
         parts.append(f"at most {quota.most_share:.0%}")
     return ", ".join(parts) or "any number"
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:g}%"
 
 
 def _strategy(strategy: recipes.Strategy, arms: Collection[str]) -> str:

@@ -1,10 +1,11 @@
 """How many labels each strategy needs: `auto` beside random and other recipes, scikit-activeml's and modAL's.
 
 CIFAR photos (where ../shared/data is), solar cells and scikit-learn's digits, by the default encoder. The same probe,
-budgets, pools and test images for every strategy; what needs a model begins with random images, as these libraries
-leave it to their users. `needed` is after how many labels a strategy has, for good, the accuracy that random has after
-the most; `area` the mean accuracy, weighted by the labels between budgets; `below` the largest shortfall against random
-at any budget, in standard errors of the difference over seeds.
+budgets, pools and test images for every strategy; what needs a model begins with random images in these libraries, as
+they leave it to their users, and with typical ones in ours, as a plan does. `needed` is after how many labels a
+strategy has, for good, the accuracy that random has after the most; `area` the mean accuracy, weighted by the labels
+between budgets; `below` the largest shortfall against random at any budget, in standard errors of the difference over
+seeds.
 """
 
 import tarfile

@@ -20,8 +20,6 @@ from store.errors import NotFoundError
 from store.schema import Batch, ImageId, Pick
 from store.workspace import Workspace
 
-_LEARNT_FROM = ("uncertain", "diverse", "slice")  # arms; what is random or gold trains nothing
-
 
 @dataclass(frozen=True)
 class PlanSummary:
@@ -33,6 +31,7 @@ class PlanSummary:
     arms: dict[str, int]
     cost: float | None  # of all of it, where the recipe says what an image costs
     calibration: str | None  # what was done to the probabilities, in a sentence
+    unpredicted: int  # images for training that could not be picked, as the model's run says nothing of them
     outlook: Outlook
 
 
@@ -63,14 +62,16 @@ def plan(workspace: Workspace, recipe: Recipe) -> PlanSummary:
         pool = state.load(workspace, session, look.state, look.roles, recipe)
         ranked = rank(choose(pool, recipe))
         cost = None if pool.costs is None else float(pool.costs[[choice.position for choice in ranked]].sum())
-        labels = sum(choice.arm in _LEARNT_FROM for choice in ranked)
-        expected = outlook.read(session, labels=labels, cost=cost, stop_below=recipe.stop_below)
+        image_ids = [ImageId(pool.image_ids[choice.position]) for choice in ranked]
+        trains = [look.split_of[i] == "train" and one.arm != "gold" for i, one in zip(image_ids, ranked, strict=True)]
+        expected = outlook.read(session, recipe.model, labels=sum(trains), cost=cost, stop_below=recipe.stop_below)
     digest = _digest(recipe, pool, ranked)
     arms = {arm: sum(choice.arm == arm for choice in ranked) for arm in sorted({choice.arm for choice in ranked})}
     calibration = None if look.calibration is None else look.calibration.sentence
     report = {
         "arms": arms,
         **_counted(pool, ranked),
+        "unpredicted": look.unpredicted,
         "cost": cost,
         "calibration": calibration,
         "accuracy": expected.accuracy,
@@ -83,13 +84,12 @@ def plan(workspace: Workspace, recipe: Recipe) -> PlanSummary:
         pool=look.roles.pack(),
         report=report,
     )
-    image_ids = [ImageId(pool.image_ids[choice.position]) for choice in ranked]
     picks = [
         Pick(rank=i, image_id=image_id, arm=one.arm, score=one.score, split=look.split_of[image_id], why=one.why)
         for i, (image_id, one) in enumerate(zip(image_ids, ranked, strict=True))
     ]
     batch_id = _record(workspace, batch, picks)
-    return PlanSummary(batch_id, digest, len(ranked), arms, cost, calibration, expected)
+    return PlanSummary(batch_id, digest, len(ranked), arms, cost, calibration, look.unpredicted, expected)
 
 
 def replay(workspace: Workspace, batch_id: int) -> ReplaySummary:
@@ -147,10 +147,11 @@ def _counted(pool: Pool, choices: Sequence[Choice]) -> dict[str, Any]:
     }
     if pool.probabilities is not None:
         likeliest = pool.probabilities.argmax(axis=1)
+        everything = everything[pool.probabilities[everything].any(axis=1)]
         report["predicted"] = {
             "classes": pool.classes,
             "pool": np.bincount(likeliest[everything], minlength=len(pool.classes)).tolist(),
-            "picks": np.bincount(likeliest[chosen], minlength=len(pool.classes)).tolist(),
+            "picks": np.bincount(likeliest[np.intersect1d(chosen, everything)], minlength=len(pool.classes)).tolist(),
         }
     return report
 

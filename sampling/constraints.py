@@ -15,8 +15,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from curation.joins import Take
 from sampling.allocation import Kinds, Program, Row, compact, find_kinds
-from store.arrays import Bools, Floats, Ints, Vectors
+from store.arrays import Bools, Floats, Ints
 from store.errors import InvalidInputError
 
 _MOST_PRICES = 100  # each may double the kinds of candidates
@@ -52,18 +53,18 @@ class Constraints:
     taken: Ints | None = None  # positions chosen already
 
 
-def choose(order: Ints, constraints: Constraints, *, vectors: Vectors | None = None) -> Ints:
+def choose(order: Ints, constraints: Constraints, *, take: Take | None = None) -> Ints:
     """The first choice in `order` that meets all constraints: positions, best first, without those taken.
 
     Args:
         order: Distinct positions `(M,)`, the best first.
         constraints: Over `N` positions.
-        vectors: Unit vectors `(N, D)`, for a minimum distance.
+        take: Gives the unit vectors at positions `(n,)` as `(n, D)`, for a minimum distance.
 
     Raises:
         InvalidInputError: a bound makes no sense, or the constraints cannot be met; it says which and by how many.
     """
-    _check(constraints, vectors)
+    _check(constraints, take)
     taken = np.zeros(0, dtype=np.int64) if constraints.taken is None else constraints.taken
     candidates = order[~np.isin(order, taken)]
     groups = np.full(len(candidates), -1) if constraints.groups is None else constraints.groups[candidates]
@@ -77,7 +78,9 @@ def choose(order: Ints, constraints: Constraints, *, vectors: Vectors | None = N
         candidates = candidates[np.sort(best)]
         kinds = find_kinds(_cells(candidates, constraints), np.full(len(candidates), -1))
     rows = _rows(candidates[kinds.examples], taken, constraints)
-    distance = _Distance(vectors, constraints.min_distance) if vectors is not None else None
+    distance = None
+    if take is not None and constraints.min_distance:
+        distance = _Distance(take, constraints.min_distance)
     program = Program(kinds, rows)
     if program.solve(np.zeros(len(kinds.examples), dtype=np.int64)) is None:
         raise InvalidInputError(f"The constraints cannot be met: {program.explain()}. Relax one of them.")
@@ -107,8 +110,8 @@ def choose(order: Ints, constraints: Constraints, *, vectors: Vectors | None = N
 class _Distance:
     """Who is too near whom."""
 
-    def __init__(self, vectors: Vectors, least: float) -> None:
-        self._vectors, self._limit = vectors, 1 - least
+    def __init__(self, take: Take, least: float) -> None:
+        self._take, self._limit = take, 1 - least
 
     def near(self, positions: Ints, chosen: Ints) -> Bools:
         """Which of the positions `(B,)` are too near one of the chosen."""
@@ -119,7 +122,7 @@ class _Distance:
 
     def pairs(self, a: Ints, b: Ints) -> Bools:
         """Which pairs `(A, B)` are too near."""
-        left, right = self._vectors[a], self._vectors[b]
+        left, right = self._take(a), self._take(b)
         cosines = left @ right.T
         result: Bools = cosines > self._limit
         rows, columns = np.nonzero(np.abs(cosines - self._limit) < _UNSURE)
@@ -145,13 +148,8 @@ class _Walk:
         self.program = Program(kinds, rows)
         self.counts = np.zeros(len(kinds.examples), dtype=np.int64)  # chosen of each kind
         self.chosen: list[int] = []
-        self._candidates, self._kinds, self._taken, self._distance, self._room = (
-            candidates,
-            kinds,
-            taken,
-            distance,
-            room,
-        )
+        self._candidates, self._kinds, self._taken = candidates, kinds, taken
+        self._distance, self._room = distance, room
         self._possible: Ints | None = None  # counts known to meet the rows
         self._open = np.ones(len(kinds.examples), dtype=np.bool_)
         self._usable = np.ones(len(candidates), dtype=np.bool_)
@@ -249,12 +247,12 @@ class _Walk:
         self._stuck = not self._usable.all() and self.program.solve(self.counts) is None
 
 
-def _check(constraints: Constraints, vectors: Vectors | None) -> None:
+def _check(constraints: Constraints, take: Take | None) -> None:
     if constraints.items is None and constraints.money is None:
         raise InvalidInputError("A choice needs a budget: a number of images, or a sum of money.")
     if constraints.items is not None and constraints.items < 0:
         raise InvalidInputError(f"A budget of {constraints.items} images is less than nothing.")
-    if constraints.min_distance and vectors is None:
+    if constraints.min_distance and take is None:
         raise InvalidInputError("A minimum distance needs vectors. Run: winnow embed.")
     if constraints.money is not None:
         costs = constraints.costs

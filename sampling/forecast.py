@@ -10,8 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from curation.evaluation import wilson
-from store.arrays import Bools, Floats
+from store.arrays import Floats
 from store.errors import InvalidInputError
 
 _FEWEST_ROUNDS = 3  # a curve has three parameters
@@ -46,18 +45,6 @@ class Advice:
     stop: bool | None
     sentence: str
     gain: Estimate | None
-
-
-def accuracy(right: Bools) -> Estimate:
-    """The share of right answers among labelled random picks `(N,)`, with Wilson's interval.
-
-    Raises:
-        InvalidInputError: there are none.
-    """
-    if len(right) == 0:
-        raise InvalidInputError("No random pick is labelled and predicted yet, so accuracy is unknown.")
-    correct = int(right.sum())
-    return Estimate(correct / len(right), *wilson(correct, len(right)))
 
 
 def forecast(rounds: Sequence[Round], more_labels: int) -> Estimate:
@@ -133,9 +120,9 @@ def advice(
     )
     stop = gain.high < threshold
     verdict = (
-        f"; that is below your threshold of {100 * threshold:g}: it is time to stop."
+        f"; that is below your threshold of {100 * threshold:g} points: it is time to stop."
         if stop
-        else f"; a gain of {100 * threshold:g} is not ruled out: go on."
+        else f"; a gain of {100 * threshold:g} points is not ruled out: go on."
     )
     return Advice(stop, expected + verdict, gain)
 

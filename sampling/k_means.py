@@ -7,7 +7,8 @@ import numpy as np
 
 from store.arrays import Floats, Ints, Vectors
 
-_MOST_FOR_SKLEARN = 20_000  # vectors
+_MOST_FOR_SKLEARN = 20_000  # vectors, of as many clusters as
+_WORK_FOR_SKLEARN = 5_000_000  # vectors times clusters allow
 _SPLIT_FROM = 256  # centres beyond which a large collection is divided before its parts are
 _TRAINING = 64  # vectors per centre that FAISS sees, in so many rounds:
 _ROUNDS = 10
@@ -63,7 +64,7 @@ def best_of_each(clusters: Clusters, scores: Floats, k: int, *, order: Floats | 
 def _flat(vectors: Vectors, k: int, weights: Floats, seed: int) -> Ints:
     if k <= 1:
         return np.zeros(len(vectors), dtype=np.int64)
-    if len(vectors) <= _MOST_FOR_SKLEARN:
+    if len(vectors) <= _MOST_FOR_SKLEARN and len(vectors) * k <= _WORK_FOR_SKLEARN:
         from sklearn.cluster import KMeans
 
         wide, heavy = vectors.astype(np.float64), weights > 0

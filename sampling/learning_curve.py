@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from sqlalchemy import func, select
+from sqlalchemy import func, select, true
 from sqlalchemy.orm import Session
 
 from curation import predictions
@@ -32,8 +32,8 @@ class Point:
         return wilson(self.correct, self.total)
 
 
-def read(session: Session) -> list[Point]:
-    """The points of the newest version's name, by version number.
+def read(session: Session, model: str | None = None) -> list[Point]:
+    """The points of the newest version's name, by version number; of one model, or of the newest of each version.
 
     Each is the newest prediction run of its version, scored on the test split of the newest
     version. An image keeps its split for good, so no version has trained on any of them.
@@ -44,7 +44,7 @@ def read(session: Session) -> list[Point]:
     runs = session.execute(
         select(Version, PredictionRun)
         .join(PredictionRun, PredictionRun.version_id == Version.id)
-        .where(Version.name == newest.name)
+        .where(Version.name == newest.name, true() if model is None else PredictionRun.model == model)
         .order_by(Version.number, PredictionRun.id)
     )
     newest_runs = {version.number: (version, run) for version, run in runs}

@@ -18,13 +18,13 @@ class Outlook:
     stop: bool | None = None
 
 
-def read(session: Session, *, labels: int, cost: float | None, stop_below: float) -> Outlook:
-    """What a batch of so many labels to learn from, at this cost in all, is expected to bring.
+def read(session: Session, model: str, *, labels: int, cost: float | None, stop_below: float) -> Outlook:
+    """What a batch of so many labels to learn from, at this cost in all, is expected to bring a model.
 
     Accuracy is measured on the newest version's test images, which the random arm drew. Its rounds share them, so
     their errors go together and the interval of a gain is rather too wide than too narrow.
     """
-    points = learning_curve.read(session)
+    points = learning_curve.read(session, model)
     if not points or labels < 1:
         return Outlook()
     newest = points[-1]

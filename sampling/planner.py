@@ -7,19 +7,17 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from sampling import constraints, geometry, recipes
-from sampling.pool import Pool
+from sampling.pool import Kind, Pool
 from sampling.recipes import Recipe
 from sampling.situation import Situation, Strategy
 from sampling.strategies import regime, strategy_of
-from store.arrays import Bools, Floats, Ints, Vectors
+from store.arrays import Floats, Ints, Vectors
 from store.errors import InvalidInputError
 
 _SAMPLE = 20_000  # candidates that are asked which pick is nearest
 _ROWS = 1024
 _DEPTH = 4  # times as many picks are asked of a strategy where constraints may refuse some
 _ROUNDING = 1e-9  # 5 × 0.12 is 0.6, not more
-_HONEST = "Drawn at random from {} images, so that accuracy measured on it is honest."
-_GOLD = "Drawn at random from {} labelled images, to see whether the answers agree with what is known."
 
 
 @dataclass(frozen=True)
@@ -40,27 +38,33 @@ def choose(pool: Pool, recipe: Recipe) -> list[Choice]:
             predictions.
     """
     purse = _Purse.of(pool, recipe)
-    gold = []
+    gold: list[int] = []
     if recipe.gold_share:
-        gold = _draw(pool.gold, purse.part(recipe.gold_share), "of those labelled", recipe.seed + 1)
+        part = purse.part(recipe.gold_share)
+        if part.images is not None and purse.images is not None:
+            part = replace(part, images=min(part.images, purse.images - 1))
+            if part.images == 0:
+                raise InvalidInputError("One image is either gold or drawn at random. Ask for more, or for no gold.")
+        gold = _draw(pool.gold, part, "for gold, of those labelled", recipe.seed + 1)
     if isinstance(recipe.strategy, recipes.Random):
         if recipe.quotas or recipe.min_distance:
             raise InvalidInputError(
                 "The strategy random keeps no quotas and no distance. Choose another strategy, or leave them out."
             )
         everything = np.sort(np.concatenate([pool.eligible, pool.reserve]))
-        drawn = _draw(everything, purse.without(gold), "at random", recipe.seed)
-        return _arm(drawn, "random", _HONEST.format(len(everything))) + _arm(gold, "gold", _GOLD.format(len(pool.gold)))
+        left = purse.without(gold)
+        drawn = _draw(everything, left, "at random", recipe.seed)
+        left.without(drawn)  # refuses what costs more than there is
+        return _arms(pool, recipe, drawn, gold, among=len(everything))
     part = purse.part(recipe.random_share)
+    if part.images is not None and purse.images is not None:
+        part = replace(part, images=min(part.images, purse.images - len(gold)))
     drawn = _draw(pool.reserve, part, "at random from the val and test reserve", recipe.seed)
     left = purse.without([*gold, *drawn])
     if left.images is not None:
         _check(len(pool.eligible), left.images, "for training")
-    choices = _grow_slices(pool, left, purse.part(recipe.slice_share)) if pool.is_predicted else []
-    taken = np.array([choice.position for choice in choices], dtype=np.int64)
-    choices += _inform(pool, recipe, taken, left.without(taken.tolist()))
-    choices += _arm(drawn, "random", _HONEST.format(len(pool.reserve)))
-    return choices + _arm(gold, "gold", _GOLD.format(len(pool.gold)))
+    grown = _grow_slices(pool, left, purse.part(recipe.slice_share)) if pool.is_predicted else []
+    return _inform(pool, recipe, grown, left) + _arms(pool, recipe, drawn, gold, among=len(pool.reserve))
 
 
 def rank(choices: Sequence[Choice]) -> list[Choice]:
@@ -89,7 +93,7 @@ def _draw(candidates: Ints, purse: "_Purse", what: str, seed: int) -> list[int]:
         _check(len(candidates), purse.images, what)
         return [int(position) for position in order[: purse.images]]
     bought = purse.buys(order)
-    if bought in (0, len(candidates)):
+    if bought == 0 or (bought == len(candidates) and purse.has_left(order)):
         raise InvalidInputError(
             f"{purse.money:g} of money should buy images {what}, and of {len(candidates)} it buys "
             f"{'all, and some is left' if bought else 'none'}. Change the share or the sum."
@@ -97,8 +101,16 @@ def _draw(candidates: Ints, purse: "_Purse", what: str, seed: int) -> list[int]:
     return [int(position) for position in order[:bought]]
 
 
-def _arm(positions: Sequence[int], arm: str, why: str) -> list[Choice]:
-    return [Choice(position, arm, 0.0, why) for position in positions]
+def _arms(pool: Pool, recipe: Recipe, drawn: Sequence[int], gold: Sequence[int], *, among: int) -> list[Choice]:
+    """What was drawn at random, and what of that is gold."""
+    bounds = " for which the recipe's conditions hold" if recipe.where or recipe.exclude else ""
+    honest = f"Drawn at random from {among} images{bounds}, so that accuracy measured on it is honest."
+    known = (
+        f"Drawn at random from {len(pool.gold)} labelled images, to see whether the answers agree with what is known."
+    )
+    return [Choice(position, "random", 0.0, honest) for position in drawn] + [
+        Choice(position, "gold", 0.0, known) for position in gold
+    ]
 
 
 @dataclass(frozen=True)
@@ -144,6 +156,12 @@ class _Purse:
             )
         return replace(self, images=images, money=self.money - spent)
 
+    def has_left(self, positions: Ints) -> bool:
+        """Whether these images leave money over."""
+        return (
+            self.money is not None and self.costs is not None and self.costs[positions].sum() < self.money - _ROUNDING
+        )
+
     def buys(self, order: Ints) -> int:
         """How many of these, the first ones, it buys."""
         bought = len(order) if self.images is None else min(self.images, len(order))
@@ -158,18 +176,24 @@ class _Purse:
         return self.buys(candidates[np.argsort(self.costs[candidates], kind="stable")])
 
 
-def _inform(pool: Pool, recipe: Recipe, taken: Ints, purse: _Purse) -> list[Choice]:
-    """What the strategy chooses beside what is taken, with what each pick stands for."""
-    candidates = np.setdiff1d(pool.eligible, taken)
-    k = purse.most(candidates)
-    if k == 0:
-        return []
+def _inform(pool: Pool, recipe: Recipe, grown: Sequence[Choice], purse: _Purse) -> list[Choice]:
+    """What grows the slices, then what the strategy chooses beside that, with what each pick stands for."""
+    front = np.array([choice.position for choice in grown], dtype=np.int64)
+    candidates = np.setdiff1d(pool.eligible, front)
     situation = pool.situation(candidates)
     strategy = regime(situation) if isinstance(recipe.strategy, recipes.Auto) else recipe.strategy
-    positions = _within(pool, recipe, situation, strategy_of(strategy), k=k, taken=taken, purse=purse)
+    if recipe.quotas or recipe.min_distance or purse.money is not None:
+        found = _within(pool, recipe, situation, strategy_of(strategy), front=front, purse=purse)
+        positions = found[~np.isin(found, front)]
+        grown = [choice for choice in grown if choice.position in set(found.tolist())]
+    else:
+        k = purse.without(front.tolist()).most(candidates)
+        positions = strategy_of(strategy)(situation, k, recipe.seed) if k else front[:0]
+    if len(positions) == 0:
+        return list(grown)
     stood_for = _stood_for(situation.seen, positions, candidates)
     nearest = _nearest(pool, positions)
-    choices = []
+    choices = list(grown)
     for position, count, beside in zip(positions.tolist(), stood_for.tolist(), nearest, strict=True):
         if strategy.arm == "uncertain":
             score, doubt = _doubt(pool, recipe, position)
@@ -182,39 +206,35 @@ def _inform(pool: Pool, recipe: Recipe, taken: Ints, purse: _Purse) -> list[Choi
 
 
 def _within(
-    pool: Pool, recipe: Recipe, situation: Situation, strategy: Strategy, *, k: int, taken: Ints, purse: _Purse
+    pool: Pool, recipe: Recipe, situation: Situation, strategy: Strategy, *, front: Ints, purse: _Purse
 ) -> Ints:
-    """What the strategy chooses or, where that breaks a constraint, the best in its order that breaks none."""
-    if not recipe.quotas and not recipe.min_distance and purse.money is None:
-        return strategy(situation, k, recipe.seed)
-    candidates = situation.candidates
-    order = strategy(situation, min(len(candidates), _DEPTH * k), recipe.seed)
-    bounds = [(kind, recipe.quotas[kind.quota]) for kind in pool.kinds]
-    quotas = [
-        constraints.Quota(
-            kind.name, _mask(kind.members, len(pool.image_ids)), one.least, one.most, one.least_share, one.most_share
-        )
-        for kind, one in bounds
-    ]
-    money = None if purse.money is None or purse.costs is None else purse.money + float(purse.costs[taken].sum())
-    return constraints.choose(
-        np.concatenate([order, np.setdiff1d(candidates, order)]),
-        constraints.Constraints(
-            items=None if purse.images is None else k + len(taken),
-            money=money,
-            costs=purse.costs,
-            quotas=quotas,
-            min_distance=recipe.min_distance,
-            taken=taken,
-        ),
-        vectors=pool.views.plain,
+    """What comes in front and what the strategy chooses or, where that breaks a bound, the best that breaks none.
+
+    A strategy is asked for more than is needed only where some of what it chose was refused.
+    """
+    limits = constraints.Constraints(
+        items=purse.images,
+        money=purse.money,
+        costs=purse.costs,
+        quotas=[_quota(kind, recipe.quotas[kind.quota], len(pool.image_ids)) for kind in pool.kinds],
+        min_distance=recipe.min_distance,
     )
+    candidates = situation.candidates
+    k = max(purse.most(np.concatenate([front, candidates])) - len(front), 0)
+    for depth in (1, _DEPTH):
+        asked = min(len(candidates), depth * k)
+        order = np.concatenate([front, strategy(situation, asked, recipe.seed) if asked else front[:0]])
+        rest = np.setdiff1d(candidates, order)
+        found = constraints.choose(np.concatenate([order, rest]), limits, take=pool.take)
+        if len(rest) == 0 or not np.isin(found, rest).any():
+            break
+    return found
 
 
-def _mask(positions: Ints, count: int) -> Bools:
-    mask = np.zeros(count, dtype=np.bool_)
-    mask[positions] = True
-    return mask
+def _quota(kind: Kind, bounds: recipes.Quota, count: int) -> constraints.Quota:
+    members = np.zeros(count, dtype=np.bool_)
+    members[kind.members] = True
+    return constraints.Quota(kind.name, members, bounds.least, bounds.most, bounds.least_share, bounds.most_share)
 
 
 def _stood_for(seen: Vectors, positions: Ints, candidates: Ints) -> Ints:
@@ -247,15 +267,23 @@ def _grow_slices(pool: Pool, left: "_Purse", part: "_Purse") -> list[Choice]:
     return [choices[position] for position in order[: min(part.buys(order), left.buys(order))].tolist()]
 
 
+_DOUBTS = {  # by the recipe's score; what says nothing of classes
+    "novelty": "At a cosine distance of {:.2f} from all that is labelled",
+    "outlierness": "Lonelier than {:.0%} of the images",
+    "energy": "The model knows less like it than {:.0%} of the images",
+    "bald": "The model's passes disagree ({:.2f} by bald)",
+    "votes": "The model's passes disagree ({:.2f} by votes)",
+    "kl": "The model's passes disagree ({:.2f} by kl)",
+}
+
+
 def _doubt(pool: Pool, recipe: Recipe, position: int) -> tuple[float, str]:
     """How unsure the model is of an image, and of what."""
     score = float(pool.situation(np.array([position])).unsure[0])
+    if recipe.score in _DOUBTS:
+        return score, _DOUBTS[recipe.score].format(score)
     if pool.probabilities is None:
         return score, f"The model is unsure of the boxes it found ({score:.2f} by {recipe.boxes.aggregate})"
-    if recipe.score == "energy":
-        return score, f"The model knows less like it than {score:.0%} of the images"
-    if recipe.score in ("bald", "votes", "kl"):
-        return score, f"The model's passes disagree ({score:.2f} by {recipe.score})"
     row = pool.probabilities[position]
     if len(row) == 1:
         return score, f"The model knows no class but {pool.classes[0]}"

@@ -20,6 +20,8 @@ from store.workspace import Workspace
 
 MODEL = "probe"
 
+_BLOCK = 4096  # images an insert
+
 
 @dataclass(frozen=True)
 class ProbeSummary:
@@ -77,15 +79,19 @@ def train(workspace: Workspace, version: str) -> ProbeSummary:
             "settings": asdict(settings),
         }
         with workspace.database.write() as session:
-            run = PredictionRun(model=MODEL, digest=digest, classes=classes, version_id=version, report=report)
-            session.add(run)
-            session.flush()
-            done = run.id
-            rows = [
-                {"run_id": done, "image_id": image_id, "probabilities": row.astype("<f4").tobytes()}
-                for image_id, row in zip(image_ids, probabilities, strict=True)
-            ]
-            session.execute(insert(Prediction), rows)
+            done = session.scalar(select(PredictionRun.id).where(PredictionRun.digest == digest))
+            if done is None:  # else another process has trained the same meanwhile
+                run = PredictionRun(model=MODEL, digest=digest, classes=classes, version_id=version, report=report)
+                session.add(run)
+                session.flush()
+                done = run.id
+                for start in range(0, len(image_ids), _BLOCK):
+                    block = zip(image_ids[start : start + _BLOCK], probabilities[start : start + _BLOCK], strict=True)
+                    rows = [
+                        {"run_id": done, "image_id": image_id, "probabilities": row.astype("<f4").tobytes()}
+                        for image_id, row in block
+                    ]
+                    session.execute(insert(Prediction), rows)
     return ProbeSummary(done, version, len(labelled), len(image_ids), classes)
 
 

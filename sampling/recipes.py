@@ -117,7 +117,7 @@ Strategy = Annotated[
 ]
 
 
-Score = Literal["margin", "entropy", "least-confidence", "bald", "votes", "kl", "energy"]
+Score = Literal["margin", "entropy", "least-confidence", "bald", "votes", "kl", "energy", "novelty", "outlierness"]
 
 
 class BoxScore(BaseModel):
@@ -200,8 +200,8 @@ class Recipe(BaseModel):
     strategy: Strategy = Field(default=Auto(), description="A name, or a mapping of `name` and settings.")
     score: Score = Field(
         default="margin",
-        description="How uncertain class probabilities are; bald, votes and kl compare several passes, and energy "
-        "needs logits.",
+        description="What is uncertain, by class probabilities; bald, votes and kl compare several passes, and energy "
+        "needs logits; novelty (unlike all that is labelled) and outlierness need no model.",
     )
     boxes: BoxScore = Field(default=BoxScore(), description="How uncertain boxes are.")
     random_share: float = Field(
@@ -223,7 +223,7 @@ class Recipe(BaseModel):
     stop_below: float = Field(
         default=0.005, ge=0, le=1, description="Gain in accuracy below which further labels are advised against."
     )
-    seed: int = Field(default=0, ge=0, description="Of everything drawn at random.")
+    seed: int = Field(default=0, ge=0, lt=2**31, description="Of everything drawn at random.")
 
     @field_validator("strategy", mode="before", json_schema_input_type=Strategy | str)
     @classmethod
@@ -233,7 +233,7 @@ class Recipe(BaseModel):
     @field_validator("cost", mode="before", json_schema_input_type=Cost | float | None)
     @classmethod
     def _by_price(cls, value: Any) -> Any:
-        return {"price": value} if isinstance(value, int | float) else value
+        return {"price": value} if type(value) in (int, float) else value
 
     @model_validator(mode="after")
     def _is_bounded(self) -> "Recipe":

@@ -30,10 +30,11 @@ class Report:
             "temperature": f"are softened by a temperature of {done.calibrator.temperature:.2f}",
             "isotonic": "are mapped by a curve for each class",
         }[done.calibrator.method]
-        return (
+        gained = (
             f"Probabilities {how}: their calibration error is {done.after.ece:.3f} instead of {done.before.ece:.3f} on "
-            f"{done.labels} labels they were not fitted on."
+            f"{done.labels} labels, each left out of the fit that it judges."
         )
+        return " ".join([gained, *self.remarks])
 
 
 def calibrated(session: Session, run: PredictionRun, *, taxonomy: str | None = None) -> tuple[Calibrator, Report]:

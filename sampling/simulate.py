@@ -107,7 +107,16 @@ def _parts(tied: Ints, seed: int) -> tuple[Ints, Ints]:
     order = np.random.default_rng(seed).permutation(component.max() + 1)
     sizes = np.bincount(component)[order]
     wanted = min(_MOST_TESTED, int(len(tied) * _TEST_SHARE))
-    tested = order[np.cumsum(sizes) <= wanted]
+    tested, room = [], wanted
+    for one, size in zip(order.tolist(), sizes.tolist(), strict=True):
+        if size <= room:
+            tested.append(one)
+            room -= size
+    if 2 * room > wanted:
+        raise InvalidInputError(
+            f"The {len(tied)} labelled images are duplicates or scenes of {len(sizes)} kinds, the largest of "
+            f"{sizes.max()}: a third cannot be kept for the test. Label images of more scenes."
+        )
     is_test = np.isin(component, tested)
     return np.flatnonzero(~is_test), np.flatnonzero(is_test)
 

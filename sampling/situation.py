@@ -11,6 +11,8 @@ from sampling.head import Settings, Views
 from store.arrays import Floats, Ints, Vectors
 from store.errors import InvalidInputError
 
+_ROWS = 1 << 16
+
 
 @dataclass(frozen=True)
 class Situation:
@@ -55,11 +57,15 @@ class Situation:
         """
         if self.uncertainty is not None:
             return np.asarray(self.uncertainty[self.candidates])
-        return scores.margin(self._predicted()[self.candidates])
+        p = self._predicted()
+        parts = [scores.margin(p[self.candidates[i : i + _ROWS]]) for i in range(0, len(self.candidates), _ROWS)]
+        return np.concatenate([np.empty(0), *parts])
 
     @property
     def doubts(self) -> Floats:
         """The uncertainty that was given, else Gini's 1 - Σ p², of everything `(N,)`; 0 where nothing is predicted.
+
+        What is labelled and was not predicted counts as doubted as the candidates are, on average: its label tells.
 
         Raises:
             InvalidInputError: nothing is predicted.
@@ -67,7 +73,12 @@ class Situation:
         if self.uncertainty is not None:
             return self.uncertainty
         p = self._predicted()
-        return np.asarray(p.sum(axis=1) - np.einsum("ij,ij->i", p, p), dtype=np.float64).clip(min=0)
+        said = p.sum(axis=1)
+        doubts = np.asarray(said - np.einsum("ij,ij->i", p, p), dtype=np.float64).clip(min=0)
+        untold = self.labelled[said[self.labelled] == 0]
+        if len(untold) and len(self.candidates):
+            doubts[untold] = doubts[self.candidates].mean()
+        return doubts
 
     def _predicted(self) -> Floats:
         if self.probabilities is None:

@@ -2,7 +2,7 @@
 
 import io
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -13,7 +13,7 @@ from curation import duplicates, labels, predictions, splits, where
 from curation.embed import find_encoder
 from curation.index import open_directions
 from curation.splits import Split
-from sampling import head, uncertainty
+from sampling import geometry, head, uncertainty
 from sampling.head import Settings
 from sampling.pool import Kind, Pool, Slice
 from sampling.recipes import Cost, Quota, Recipe
@@ -95,6 +95,7 @@ class Look:
     roles: Roles
     split_of: Mapping[ImageId, Split]
     calibration: Report | None  # of the run
+    unpredicted: int  # images that could train, of which the run says nothing: none of them is eligible
 
 
 def look(session: Session, recipe: Recipe) -> Look:
@@ -118,22 +119,24 @@ def look(session: Session, recipe: Recipe) -> Look:
     known = set(session.scalars(select(Label.image_id).where(Label.id.in_(labels.newest_ids()))))
     used = set(session.scalars(select(Label.image_id)))
     used |= set(session.scalars(select(Task.image_id).where(Task.campaign_id.in_(labelling))))
-    eligible = embedded - used - _spoken_for(session, used)
-    if run is not None:
-        eligible &= set(predictions.predicted(session, run))
+    present = embedded.intersection(_holding(session, "not missing"))
+    eligible = present - used
     if recipe.where is not None:
-        eligible &= set(where.image_ids(session, recipe.where).tolist())
+        eligible.intersection_update(_holding(session, recipe.where))
     if recipe.exclude is not None:
-        eligible -= set(where.image_ids(session, recipe.exclude).tolist())
+        eligible.difference_update(_holding(session, recipe.exclude))
+    eligible -= _spoken_for(session, used, eligible)
     split_of = splits.load(session)
     kinds = [kind for i, quota in enumerate(recipe.quotas) for kind in _kinds(session, i, quota, run, scan_id)]
     exceptions = () if recipe.cost is None else recipe.cost.exceptions
+    reserved = frozenset(image_id for image_id in eligible if split_of[ImageId(image_id)] != "train")
+    unpredicted = set() if run is None else eligible - reserved - set(predictions.predicted(session, run))
     roles = Roles(
         embedded=frozenset(embedded),
-        eligible=frozenset(eligible),
-        reserved=frozenset(image_id for image_id in eligible if split_of[ImageId(image_id)] != "train"),
+        eligible=frozenset(eligible - unpredicted),
+        reserved=reserved,
         used=frozenset(used & embedded),
-        gold=frozenset(known & embedded) if recipe.gold_share else frozenset(),
+        gold=frozenset(known & present) if recipe.gold_share else frozenset(),
         counted=tuple(frozenset(embedded.intersection(images)) for _, _, images in kinds),
         priced=tuple(frozenset(embedded.intersection(_holding(session, one.where))) for one in exceptions),
     )
@@ -146,7 +149,7 @@ def look(session: Session, recipe: Recipe) -> Look:
         price=None if recipe.cost is None else _price(session, recipe.cost),
         newest=newest(session),
     )
-    return Look(state, roles, split_of, report)
+    return Look(state, roles, split_of, report, len(unpredicted))
 
 
 def newest(session: Session) -> dict[str, int]:
@@ -170,6 +173,13 @@ def load(workspace: Workspace, session: Session, state: State, roles: Roles, rec
     doubts = Doubts(None, None, None)
     if run is not None:
         doubts = uncertainty.read(session, run, state.calibrator, directions.image_ids, recipe)
+    labelled = np.flatnonzero(np.isin(directions.image_ids, list(roles.used)))
+    if recipe.score in ("novelty", "outlierness"):
+        vectors = directions.take(np.arange(len(ids)))
+        found = (
+            geometry.novelty(vectors, vectors[labelled]) if recipe.score == "novelty" else geometry.outlierness(vectors)
+        )
+        doubts = replace(doubts, uncertainty=found.astype(np.float64))
 
     def positions(images: frozenset[int]) -> Ints:
         return np.flatnonzero(np.isin(directions.image_ids, list(images)))
@@ -180,7 +190,7 @@ def load(workspace: Workspace, session: Session, state: State, roles: Roles, rec
         take=directions.take,
         eligible=positions(roles.eligible - roles.reserved),
         reserve=positions(roles.reserved),
-        labelled=positions(roles.used),
+        labelled=labelled,
         probabilities=doubts.probabilities,
         classes=[] if run is None else run.classes,
         settings=head.DEFAULT if settings is None else Settings(**settings),
@@ -266,8 +276,8 @@ def _costs(count: int, price: float | None, cost: Cost | None, exceptions: Seque
     return costs
 
 
-def _spoken_for(session: Session, used: set[int]) -> set[int]:
-    """Images for which a duplicate speaks: a used one, else one representative of all that are tied together."""
+def _spoken_for(session: Session, used: set[int], eligible: set[int]) -> set[int]:
+    """Images for which a duplicate speaks: a used one, else one of the eligible of all that are tied together."""
     pairs = duplicates.pairs_in_force(session)
     if not pairs:
         return set()
@@ -280,7 +290,8 @@ def _spoken_for(session: Session, used: set[int]) -> set[int]:
         tied.setdefault(root, []).append(image_id)
     spoken_for: set[int] = set()
     for images in tied.values():
-        speaker = next((image_id for image_id in images if image_id in representatives), images[0])
+        left = [image_id for image_id in images if image_id in eligible]
+        speaker = next((image_id for image_id in left if image_id in representatives), next(iter(left), None))
         spoken_for |= set(images) if used.intersection(images) else set(images) - {speaker}
     return spoken_for
 

@@ -46,10 +46,13 @@ def plan(
         "seed": seed,
     }
     values |= {name: value for name, value in options.items() if value is not None}
-    done = batch.plan(console.workspace(context), recipes.parse(values))
+    parsed = recipes.parse(values)
+    done = batch.plan(console.workspace(context), parsed)
     arms = ", ".join(f"{count} {arm}" for arm, count in done.arms.items())
     cost = "" if done.cost is None else f", for {done.cost:,.2f}"
     lines = [f"Batch {done.batch_id} ({done.digest[:12]}): {done.picks} images, {arms}{cost}."]
+    if done.unpredicted:
+        lines.append(f"{done.unpredicted} images were left out, as {parsed.model} says nothing of them yet.")
     lines += [said for said in (done.calibration, done.outlook.accuracy, done.outlook.forecast) if said is not None]
     console.emit(asdict(done), [*lines, f"See: winnow batch show {done.batch_id}"], as_json=as_json)
 
@@ -150,6 +153,8 @@ def _curves(done: "Backtest") -> dict[str, Any]:
 
 
 def _told(done: "Backtest", plot: Path | None) -> list[str]:
+    from sampling.backtest import BASELINE
+
     budgets = done.curves[0].budgets
     rows = [
         (
@@ -164,7 +169,7 @@ def _told(done: "Backtest", plot: Path | None) -> list[str]:
         *console.table(("labels", *map(str, budgets)), rows),
     ]
     for name, needed in done.needed.items():
-        if name != "random":
+        if name != BASELINE:
             wanted = "more than that" if needed is None else f"about {needed:.0f}"
             lines.append(f"For what random reached with {budgets[-1]}, {name} needed {wanted}.")
     if done.unknown:

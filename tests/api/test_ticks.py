@@ -12,7 +12,7 @@ from api import schedules, ticks
 from api.demo.label_studio_server import LabelStudioServer
 from api.schedules import CampaignTerms
 from labeling import campaigns, taxonomy, vendors
-from labeling.label_config import ClassDefinition
+from labeling.definitions import ClassDefinition, Definition
 from store import schema
 from store.errors import NotFoundError, RemoteError
 from store.schema import ImageId
@@ -173,7 +173,7 @@ def test_a_tick_ends_in_label_studio(
     campaign = f"{name}-20261122-120000"
     done = {"batch": 1, "picks": 5, "campaign": campaign, "tasks": 5}
     assert ticks.run(workspace, name, NOON) == done
-    newer = [ClassDefinition("cat", ""), ClassDefinition("dog", ""), ClassDefinition("cow", "")]
+    newer = Definition("classification", tuple(ClassDefinition(name) for name in ("cat", "dog", "cow")))
     taxonomy.create(workspace, "animals", newer)
     assert ticks.run(workspace, name, NOON) == done  # under the revision it began with
     with administrator(label_studio) as http:

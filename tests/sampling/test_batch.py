@@ -155,14 +155,15 @@ def test_a_batch_remembers_what_the_model_said_of_pool_and_picks(workspace: Work
     with workspace.database.write() as session:
         session.add(schema.PredictionRun(id=1, model="probe", digest="p", classes=["cat", "dog"], report={}))
         session.flush()
-        for image_id in ids[:60]:  # the first twenty are dogs, the others are not in the pool
+        for image_id in ids[:60]:  # the first twenty are dogs; of the others only random picks are made
             chances = np.array([0.2, 0.8] if image_id <= ids[19] else [0.9, 0.1], dtype="<f4")
             session.add(schema.Prediction(run_id=1, image_id=image_id, probabilities=chances.tobytes()))
     planned = plan(workspace)
-    dogs = sum(pick.image_id <= ids[19] for pick in picks(workspace, planned.batch_id))
+    chosen = [pick.image_id for pick in picks(workspace, planned.batch_id)]
+    dogs, known = sum(image_id <= ids[19] for image_id in chosen), sum(image_id <= ids[59] for image_id in chosen)
     recorded = report(workspace, planned.batch_id)
-    assert recorded["pool"] == 60
-    assert recorded["predicted"] == {"classes": ["cat", "dog"], "pool": [40, 20], "picks": [10 - dogs, dogs]}
+    assert recorded["pool"] == 71
+    assert recorded["predicted"] == {"classes": ["cat", "dog"], "pool": [40, 20], "picks": [known - dogs, dogs]}
     assert "predicted" not in report(workspace, plan(workspace, model="another").batch_id)
 
 

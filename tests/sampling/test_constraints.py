@@ -73,21 +73,25 @@ def test_what_was_taken_counts() -> None:
 
 def test_picks_keep_their_distance() -> None:
     vectors = np.array([[1, 0], [0.8, 0.6], [0, 1], [-1, 0]], dtype=np.float32)
-    assert pick(4, Constraints(items=3, min_distance=0.5), vectors=vectors) == [0, 2, 3]
-    assert pick(4, Constraints(items=3, min_distance=1.0), vectors=vectors) == [0, 2, 3]  # a right angle is enough
-    assert pick(4, Constraints(items=2, min_distance=0.5, taken=np.array([0])), vectors=vectors) == [2]
+    assert pick(4, Constraints(items=3, min_distance=0.5), take=vectors.__getitem__) == [0, 2, 3]
+    assert pick(4, Constraints(items=3, min_distance=1.0), take=vectors.__getitem__) == [
+        0,
+        2,
+        3,
+    ]  # a right angle is enough
+    assert pick(4, Constraints(items=2, min_distance=0.5, taken=np.array([0])), take=vectors.__getitem__) == [2]
 
 
 def test_a_minimum_that_distance_leaves_short_goes_first() -> None:
     vectors = np.array([[1, 0], [0.8, 0.6], [0, 1], [-1, 0]], dtype=np.float32)
     quota = Quota("a", members(4, 1), least=1)
-    assert pick(4, Constraints(items=2, min_distance=0.5, quotas=[quota]), vectors=vectors) == [1, 3]
+    assert pick(4, Constraints(items=2, min_distance=0.5, quotas=[quota]), take=vectors.__getitem__) == [1, 3]
 
 
 def test_a_pick_that_blocks_the_only_image_for_two_minima_gives_way() -> None:
     vectors = np.array([[1, 0], [0.8, 0.6], [-1, 0], [0, -1]], dtype=np.float32)
     quotas = [Quota("a", members(4, 1, 2), least=1), Quota("b", members(4, 1, 3), least=1)]
-    assert pick(4, Constraints(items=2, min_distance=0.5, quotas=quotas), vectors=vectors) == [1, 2]
+    assert pick(4, Constraints(items=2, min_distance=0.5, quotas=quotas), take=vectors.__getitem__) == [1, 2]
 
 
 @pytest.mark.parametrize(
@@ -148,12 +152,12 @@ def test_what_is_impossible_is_named_with_its_number(constraints: Constraints, m
 def test_distance_that_leaves_too_few_says_how_many() -> None:
     vectors = np.eye(3, dtype=np.float32).repeat(4, axis=0)
     with pytest.raises(InvalidInputError, match=r"minimum distance of 0.5 .* a budget of 5: only 3"):
-        pick(12, Constraints(items=5, min_distance=0.5), vectors=vectors)
+        pick(12, Constraints(items=5, min_distance=0.5), take=vectors.__getitem__)
     half = Constraints(money=9, costs=np.ones(4), min_distance=0.5, quotas=[Quota("a", members(4, 0), most_share=0.5)])
-    assert pick(4, half, vectors=np.ones((4, 1), dtype=np.float32)) == [1]
+    assert pick(4, half, take=np.ones((4, 1), dtype=np.float32).__getitem__) == [1]
     quota = Quota("a", members(12, 0, 1, 2, 3), least=2)
     with pytest.raises(InvalidInputError, match="a at least 2: only 1"):
-        pick(12, Constraints(items=3, min_distance=0.5, quotas=[quota]), vectors=vectors)
+        pick(12, Constraints(items=3, min_distance=0.5, quotas=[quota]), take=vectors.__getitem__)
 
 
 @pytest.mark.parametrize(
@@ -250,7 +254,7 @@ def test_with_a_distance_everything_holds_or_it_says_what_does_not(
     vectors = (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float32)
     limited = Constraints(**{**constraints.__dict__, "min_distance": 0.4})
     try:
-        chosen = choose(order, limited, vectors=vectors).tolist()
+        chosen = choose(order, limited, take=vectors.__getitem__).tolist()
     except InvalidInputError as error:
         assert re.search(r"cannot be met: .+|best first: .+(only|short)", str(error))  # noqa: PT017
         return

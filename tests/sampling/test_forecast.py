@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from sampling.forecast import Round, accuracy, advice, forecast
+from sampling.forecast import Round, advice, forecast
 from store.errors import InvalidInputError
 
 LABELS = np.array([100, 200, 400, 800, 1600])
@@ -16,13 +16,6 @@ def simulate(seed: int, a: float, b: float, c: float, total: int) -> list[Round]
 
 def exact(a: float, b: float, c: float, total: int = 10**9) -> list[Round]:
     return [Round(int(n), round(total * (1 - a - b * float(n) ** -c)), total) for n in LABELS]
-
-
-def test_accuracy_by_hand() -> None:
-    found = accuracy(np.array([True] * 8 + [False] * 2))
-    assert (found.value, found.low, found.high) == pytest.approx((0.8, 0.4902, 0.9433), abs=1e-4)
-    with pytest.raises(InvalidInputError, match="No random pick"):
-        accuracy(np.zeros(0, dtype=np.bool_))
 
 
 def test_a_curve_without_noise_is_continued() -> None:
@@ -71,14 +64,14 @@ def test_advice_goes_on_while_a_gain_is_possible() -> None:
     found = advice(exact(0.05, 2.0, 0.5, total=1000), money=50, cost_per_label=0.1)
     assert found.stop is False
     assert found.sentence.startswith("The next 500 labels for 50.00 are expected to add 0.")
-    assert found.sentence.endswith("a gain of 0.5 is not ruled out: go on.")
+    assert found.sentence.endswith("a gain of 0.5 points is not ruled out: go on.")
 
 
 def test_advice_stops_where_even_the_best_case_is_below_the_threshold() -> None:
     flat = [Round(int(n), 90_000, 100_000) for n in LABELS]
     found = advice(flat, more_labels=500)
     assert found.stop is True
-    assert found.sentence.endswith("that is below your threshold of 0.5: it is time to stop.")
+    assert found.sentence.endswith("that is below your threshold of 0.5 points: it is time to stop.")
     assert advice(flat, more_labels=500, threshold=0.0).stop is False
 
 

@@ -14,7 +14,7 @@ from store.workspace import Workspace
 def test_without_a_measured_model_nothing_is_said(workspace: Workspace, build: Any) -> None:
     build.images(3)
     with workspace.database.read() as session:
-        assert outlook.read(session, labels=10, cost=None, stop_below=0.01) == Outlook()
+        assert outlook.read(session, "probe", labels=10, cost=None, stop_below=0.01) == Outlook()
 
 
 @pytest.fixture

@@ -33,8 +33,8 @@ STRATEGIES = ", ".join(kind().name for kind in get_args(get_args(recipes.Strateg
         ),
         (
             {"budget": 5, "score": "best"},
-            "score has to be one of 'margin', 'entropy', 'least-confidence', 'bald', 'votes', 'kl' or 'energy', "
-            "not 'best'",
+            "score has to be one of 'margin', 'entropy', 'least-confidence', 'bald', 'votes', 'kl', 'energy', "
+            "'novelty' or 'outlierness', not 'best'",
         ),
         ({"budget": 0}, "budget has to be more than 0, not 0"),
         ({"budget": "many"}, "budget has to be a whole number, not 'many'"),

@@ -153,3 +153,12 @@ def test_what_cannot_be_replayed_is_a_sentence(
     done = run(workspace, "--labels", str(labels), *arguments)
     assert done.exit_code != 0
     assert complaint in str(done.exception or "") + done.output
+
+
+def test_scenes_that_leave_no_test_are_refused() -> None:
+    views, targets = Views(*[np.eye(30, dtype=np.float32)] * 2), np.arange(30) % 2
+    with pytest.raises(InvalidInputError, match=r"scenes of 1 kinds, the largest of 30"):
+        simulate(views, targets, np.zeros(30, dtype=np.int64), strategies=strategies("random"), budgets=[4], seeds=1)
+    tied = np.where(np.arange(30) < 20, 0, np.arange(30))  # one large scene, whenever it is drawn, fits no test
+    (curve,) = simulate(views, targets, tied, strategies=strategies("random"), budgets=[4], seeds=10)
+    assert np.isfinite(curve.runs).all()

@@ -175,3 +175,43 @@ def test_roles_are_packed_as_they_are() -> None:
         priced=(frozenset({1, 900}),),
     )
     assert Roles.unpack(one.pack()) == one
+
+
+def test_novelty_and_loneliness_need_no_model(workspace: Workspace, build: Any) -> None:
+    ids = build.images(60)
+    heap = np.random.default_rng(0).normal(size=(60, 6)) * 0.01 + np.eye(6)[0]
+    far = list(range(0, 60, 4))
+    heap[far] = np.eye(6)[1:][np.arange(len(far)) % 5] + heap[far]
+    build.vectors(ids, heap)
+    build.labels({ids[i]: "cat" for i in range(60) if i % 4 == 1})
+    strange = {ids[i] for i in far}
+    for score, said in (("novelty", "from all that is labelled"), ("outlierness", "Lonelier than ")):
+        picks = uncertain(plan(workspace, strategy="uncertainty", score=score))
+        assert {ImageId(pick.image_id) for pick in picks} <= strange
+        assert said in picks[0].why
+
+
+def test_what_is_missing_is_not_picked_and_a_duplicate_that_may_be_speaks(
+    workspace: Workspace, train: list[ImageId], build: Any
+) -> None:
+    with workspace.database.write() as session:
+        for sighting in session.scalars(select(schema.Sighting).where(schema.Sighting.image_id.in_(train[:5]))):
+            sighting.missing = True
+    build.duplicates(*zip(train[:5], train[5:10], strict=True))
+    chosen = {pick.image_id for pick in plan(workspace, budget=30, strategy="k-center")}
+    assert chosen.isdisjoint(train[:5])
+    others = ", ".join(map(str, train[5:10]))
+    only = plan(workspace, budget=6, random_share=0.1, where=f"id in [{others}] or not (id in {list(train)})")
+    assert {pick.image_id for pick in only if pick.arm != "random"} == set(train[5:10])
+
+
+def test_images_without_a_prediction_are_counted_and_random_ones_come_from_all(
+    workspace: Workspace, train: list[ImageId], ids: list[ImageId], tmp_path: Path
+) -> None:
+    predict(workspace, tmp_path, [{"image": i, "probabilities": [0.4, 0.6]} for i in train[:12]])
+    planned = batch.plan(workspace, recipes.parse({"budget": 6, "model": "ours"}))
+    assert planned.unpredicted == len(train) - 12
+    with workspace.database.read() as session:
+        picks = session.scalars(select(schema.Pick).where(schema.Pick.batch_id == planned.batch_id)).all()
+    assert {pick.image_id for pick in picks if pick.arm != "random"} <= set(train[:12])
+    assert any(f"Drawn at random from {60 - len(train)} images" in pick.why for pick in picks)
