@@ -3,6 +3,7 @@
 Everything here is pure: text and plain structures in, text and plain structures out.
 """
 
+import html
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -78,9 +79,15 @@ def result(name: str) -> list[dict[str, Any]]:
     return [{"from_name": _CHOICES, "to_name": _IMAGE, "type": "choices", "value": {"choices": [name]}}]
 
 
-def prediction(name: str, *, score: float, model_version: str) -> dict[str, Any]:
-    """A pre-annotation; `score` is the probability of the class, 0–1."""
-    return {"model_version": model_version, "score": score, "result": result(name)}
+def prediction(name: str, *, score: float | None, model_version: str) -> dict[str, Any]:
+    """A pre-annotation; `score` is the probability of the class, 0–1, or none if nobody is to see it."""
+    shown = {} if score is None else {"score": score}
+    return {"model_version": model_version, **shown, "result": result(name)}
+
+
+def instruction(guideline: str) -> str:
+    """The guideline as Label Studio's instruction, which is HTML."""
+    return html.escape(guideline.strip(), quote=False).replace("\n", "<br>")
 
 
 def _text(text: str) -> str:

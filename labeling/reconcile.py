@@ -13,7 +13,6 @@ from sqlalchemy.orm import Session
 from labeling import campaigns, label_studio, pull, push, vendors
 from labeling.campaigns import Terms
 from labeling.label_studio import LabelStudio, RemoteAnnotation
-from store.errors import ConflictError
 from store.schema import Annotation, Annotator, ImageId, Task
 from store.workspace import Workspace
 
@@ -73,14 +72,13 @@ def reconcile(workspace: Workspace, campaign_name: str, *, image_url: Callable[[
     Raises:
         NotFoundError: there is no such campaign.
         InvalidInputError: it has not been pushed, or the token is not there.
-        ConflictError: it is closed.
+        ConflictError: it is paused or has ended.
         RemoteError: Label Studio failed or refused; the same continues.
     """
     drift = find(workspace, campaign_name)
     with workspace.database.read() as session:
         terms = campaigns.terms(session, campaign_name)
-    if terms.closed:
-        raise ConflictError(f"The campaign {campaign_name!r} is closed: nothing is pushed any more.")
+    campaigns.check_pushable(terms)
     with workspace.database.write() as session:
         lost = update(Task).where(Task.campaign_id == terms.id, Task.image_id.in_(drift.missing))
         session.execute(lost.values(state="planned", ls_task_id=None))
