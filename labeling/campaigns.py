@@ -149,6 +149,7 @@ def create_shared(
         InvalidInputError: the overlap is below 1, the shares are not 1 together, the expression cannot be
             understood, or a campaign would have no name or no image.
     """
+    _check_name(name)
     if overlap < 1:
         raise InvalidInputError(f"Every item needs one answer or more, not {overlap}.")
     with workspace.database.write() as session:
@@ -162,10 +163,10 @@ def create_shared(
         gold = [image_id for image_id, arm in arms.items() if arm == "gold"]
         others = [image_id for image_id, arm in arms.items() if arm != "gold"]
         dealt = shares.deal([arms[image_id] for image_id in others], vendor_shares)
+        if idle := [vendor_name for vendor_name, positions in dealt.items() if others and not positions]:
+            raise InvalidInputError(f"{idle[0]!r} would get none of {len(others)} images: give a larger share.")
         campaign_ids = {}
         for vendor_name, positions in dealt.items():
-            if others and not positions:
-                raise InvalidInputError(f"{vendor_name!r} would get none of {len(others)} images: give a larger share.")
             campaign = Campaign(
                 name=name if len(dealt) == 1 else f"{name}-{vendor_name}",
                 purpose="labelling",
@@ -177,7 +178,7 @@ def create_shared(
             )
             own = [others[position] for position in positions]
             order = shares.hide(own, gold, key=workspace.key, context=campaign.name)
-            campaign_ids[campaign.name] = _plan(session, workspace.key, campaign, order, named=bool(name.strip()))
+            campaign_ids[campaign.name] = _plan(session, workspace.key, campaign, order)
         return campaign_ids
 
 
@@ -212,6 +213,7 @@ def create_adjudication(workspace: Workspace, name: str, *, parent: str, image_i
         ConflictError: another campaign has this name.
         InvalidInputError: there is no image, or one that is not in the parent.
     """
+    _check_name(name)
     with workspace.database.write() as session:
         disputed = get(session, parent)
         campaign = Campaign(
@@ -228,7 +230,7 @@ def create_adjudication(workspace: Workspace, name: str, *, parent: str, image_i
         if len(chosen) != len(set(image_ids)):
             strangers = len(set(image_ids)) - len(chosen)
             raise InvalidInputError(f"{strangers} of {len(set(image_ids))} images are not in the campaign {parent!r}.")
-        return _plan(session, workspace.key, campaign, chosen, named=bool(name.strip()))
+        return _plan(session, workspace.key, campaign, chosen)
 
 
 def get(session: Session, name: str) -> Campaign:
@@ -457,9 +459,14 @@ def exclusive(workspace: Workspace, campaign_id: int) -> Iterator[None]:
         yield
 
 
-def _plan(session: Session, key: bytes, campaign: Campaign, image_ids: Sequence[int], *, named: bool) -> int:
-    if not named or not image_ids:
-        raise InvalidInputError("A campaign needs a name and at least one image.")
+def _check_name(name: str) -> None:
+    if not name.strip():
+        raise InvalidInputError("A campaign needs a name.")
+
+
+def _plan(session: Session, key: bytes, campaign: Campaign, image_ids: Sequence[int]) -> int:
+    if not image_ids:
+        raise InvalidInputError("A campaign needs at least one image.")
     if existing := session.scalar(select(Campaign).where(Campaign.name == campaign.name)):
         if _essence(existing) != _essence(campaign) or set(_image_ids(session, existing.id)) != set(image_ids):
             raise ConflictError(f"There is another campaign called {campaign.name!r}. Choose another name.")

@@ -36,12 +36,14 @@ def cancel(workspace: Workspace, campaign_name: str) -> Cancelled:
         RemoteError: Label Studio failed or refused; the same cancels on.
     """
     terms = _note(workspace, campaign_name)
+    fail_points.reach("cancel.noted")
     if terms.state == "cancelling":
         if terms.ls_project_id is not None:
             pull.pull(workspace, campaign_name)
             fail_points.reach("cancel.pulled")
             with campaigns.exclusive(workspace, terms.id):
                 _withdraw(workspace, terms)
+            fail_points.reach("cancel.withdrawn")
             pull.pull(workspace, campaign_name)  # what came in between
         with workspace.database.write() as session:
             untouched = update(Task).where(Task.campaign_id == terms.id, Task.state != "pushed")
