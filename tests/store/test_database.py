@@ -78,7 +78,9 @@ def test_a_campaign_of_the_sixth_revision_goes_on_with_its_tasks_and_answers(tmp
     engine = create_engine(f"sqlite:///{tmp_path / 'home' / 'winnow.db'}")
     moment, sha256 = "'2026-01-01 00:00:00'", "'" + "0" * 64 + "'"
     rows = {
-        "images (id, sha256, phash, width, height, format, bytes, created_at)": f"1, {sha256}, '', 8, 8, 'PNG', 1, {moment}",
+        "images (id, sha256, phash, width, height, format, bytes, created_at)": (
+            f"1, {sha256}, '', 8, 8, 'PNG', 1, {moment}"
+        ),
         "batches": f"1, {sha256}, '{{}}', '{{}}', x'', '{{}}', {moment}",
         "taxonomies": f"1, 'animals', 1, 'classification', '[]', '', {moment}",
         "vendors (id, name, ls_url, ls_token_reference)": "1, 'acme', 'http://x', 'env:T'",
