@@ -14,7 +14,6 @@ from sqlalchemy.orm import Session
 from api import pushing, schedules
 from api.schedules import CampaignTerms
 from labeling import campaigns
-from labeling.push import Manner
 from sampling import batch, drift, news, recipes
 from store import fail_points
 from store.schema import Batch, Campaign, Pick, Schedule
@@ -151,6 +150,8 @@ def _push(workspace: Workspace, name: str, batch_id: int, terms: CampaignTerms) 
             overlap=terms.overlap,
         )
     fail_points.reach("jobs.campaign_created")
-    pushed = pushing.start(workspace, name, Manner(terms.image_base_url, terms.predictions))
+    with workspace.database.read() as session:
+        manner = pushing.manner(session, name, image_base_url=terms.image_base_url, predictions=terms.predictions)
+    pushed = pushing.start(workspace, name, manner)
     waiting = {"waiting": pushed.waiting} if pushed.waiting else {}
     return {"campaign": name, "tasks": pushed.tasks, **waiting}

@@ -156,7 +156,13 @@ def reconcile(
     workspace = console.workspace(context)
     with workspace.database.read() as session:
         manner = pushing.manner(session, name, image_base_url=image_base_url)
-    done = reconcile.reconcile(workspace, name, image_url=image_urls.signer(workspace.key, manner.image_base_url))
+    done = reconcile.reconcile(
+        workspace,
+        name,
+        image_url=image_urls.signer(workspace.key, manner.image_base_url),
+        predictions_model=manner.predictions,
+        blind_share=manner.blind_share,
+    )
     restored = f", {done.put_back} answers put back after a restore" if done.restored else ""
     line = f"{name}: {done.recreated} tasks made again, {done.removed} copies removed{restored}"
     console.emit(asdict(done), [f"{line}; {done.strangers} tasks of others left alone"], as_json=as_json)

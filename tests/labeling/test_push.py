@@ -1,10 +1,14 @@
 import os
+import re
 import signal
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import closing
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
+import httpx
 import pytest
 from sqlalchemy import func, select
 
@@ -210,6 +214,65 @@ def test_what_a_task_shows_outlives_a_crash_a_newer_run_and_a_deletion(
         site.call("DELETE", f"/api/tasks/{task['id']}/")
     assert reconcile.reconcile(catalog.workspace, catalog.name, image_url=image_url).recreated == 5
     assert shown(site, catalog) == expected
+
+
+def test_reconciling_sends_what_waits_in_the_manner_of_the_push(catalog: Catalog, site: Site) -> None:
+    images = catalog.campaign(3)
+    catalog.predict(images, [0.9, 0.1])
+    catalog.set_capacity(1)
+    first = ("--image-base-url", "http://127.0.0.1:1", "--predictions", "probe", "--no-webhook")
+    assert catalog.run("push", catalog.name, *first)[0] == 0
+    catalog.set_capacity(3)
+    assert catalog.run("reconcile", catalog.name)[0] == 0
+    assert list(shown(site, catalog).values()) == [["cat"]] * 3
+
+
+@pytest.fixture
+def upgraded(label_studio: LabelStudioServer) -> Iterator[str]:
+    """The same Label Studio behind an address at which it says that its version is another."""
+
+    class Upgraded(BaseHTTPRequestHandler):
+        def handle_any(self) -> None:
+            body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+            headers = {name: self.headers[name] for name in ("Authorization", "Content-Type") if name in self.headers}
+            answer = httpx.request(
+                self.command, label_studio.url + self.path, content=body, headers=headers, timeout=60
+            )
+            content = re.sub(
+                rb'("(?:release|version|label-studio-os-version)": *")[^"]+', rb"\g<1>99.0.0", answer.content
+            )
+            self.send_response(answer.status_code)
+            self.send_header("Content-Type", answer.headers.get("Content-Type", "text/plain"))
+            self.send_header("Content-Length", str(len(content)))
+            self.end_headers()
+            self.wfile.write(content)
+
+        do_GET = do_POST = do_PATCH = do_DELETE = handle_any  # noqa: N815
+
+        def log_message(self, *_arguments: object) -> None:
+            """Nothing."""
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Upgraded) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+        thread.join()
+
+
+def test_nothing_happens_when_the_server_is_of_another_version(
+    catalog: Catalog, site: Site, label_studio: LabelStudioServer, upgraded: str
+) -> None:
+    assert "99.0.0" in httpx.get(f"{upgraded}/api/version").text
+    catalog.campaign(3)
+    catalog.set_capacity(2)
+    push.push(catalog.workspace, catalog.name, image_url=image_url)
+    site.answer(site.tasks(catalog.name)[0]["id"], "cat")
+    vendors.add(catalog.workspace, "acme", url=upgraded, token=f"file:{label_studio.token_file}", capacity=3)
+    assert push.push(catalog.workspace, catalog.name, image_url=image_url).created == 1
+    assert pull.pull(catalog.workspace, catalog.name).new == 1
+    assert reconcile.find(catalog.workspace, catalog.name) == reconcile.Drift([], 0, 0, restored=False)
+    assert_each_once(catalog, site)
 
 
 def test_shares_of_blind_tasks_that_are_none_are_refused(catalog: Catalog, site: Site) -> None:
