@@ -12,6 +12,7 @@ from sqlalchemy.orm import InstrumentedAttribute, Session
 
 from curation.embed import find_encoder
 from curation.evaluation import wilson
+from labeling.campaigns import status
 from sampling import learning_curve
 from sampling.learning_curve import Point
 from store.errors import NotFoundError
@@ -149,6 +150,12 @@ class CampaignRow:
     pushed: int
     answered: int
     closed: bool
+    state: str
+    waiting: int  # for room at the vendor
+    accepted: int
+    cost: float | None  # of the answers so far
+    forecast: float | None  # at the end
+    outlook: str
 
 
 @dataclass(frozen=True)
@@ -505,6 +512,7 @@ def campaigns(session: Session, *, limit: int | None = None) -> list[CampaignRow
         .order_by(Campaign.id.desc())
         .limit(limit)
     )
+    shown = [(*row, status(session, row[0].name)) for row in rows.all()]
     return [
         CampaignRow(
             name=campaign.name,
@@ -515,8 +523,14 @@ def campaigns(session: Session, *, limit: int | None = None) -> list[CampaignRow
             pushed=pushed,
             answered=answered,
             closed=campaign.closed_at is not None,
+            state=found.state,
+            waiting=found.waiting,
+            accepted=found.accepted,
+            cost=found.cost,
+            forecast=found.forecast,
+            outlook=found.outlook,
         )
-        for campaign, vendor, tasks, pushed, answered in rows
+        for campaign, vendor, tasks, pushed, answered, found in shown
     ]
 
 

@@ -20,20 +20,24 @@ _MAC_BYTES = hashlib.sha256().digest_size
 def sign(key: bytes, image_id: ImageId, *, expires: datetime) -> str:
     """A URL-safe token that shows one image until `expires`; the same arguments give the same token.
 
-    It holds the image's id and the moment, and an HMAC-SHA256 of both: no path, source or metadata.
+    It holds an HMAC-SHA256 of the image's id and the moment, and both of them masked by another HMAC of that: without
+    the key nobody reads the id, which would tell images that came long ago, such as gold, from new ones.
     """
     body = _BODY.pack(image_id, int(expires.timestamp()))
-    return base64.urlsafe_b64encode(body + _mac(key, body)).rstrip(b"=").decode()
+    mac = _mac(key, body)
+    return base64.urlsafe_b64encode(_masked(key, body, mac) + mac).rstrip(b"=").decode()
 
 
 def signer(key: bytes, base_url: str) -> Callable[[ImageId], str]:
     """Makes the address at which a `winnow serve` reached at `base_url` shows an image for the next 30 days.
 
     Raises:
-        InvalidInputError: `base_url` is not an HTTP address, or holds a login.
+        InvalidInputError: `base_url` is not an HTTP address, or holds a login or a query.
     """
-    if "@" in urlsplit(base_url).netloc:
-        raise InvalidInputError("The address at which images are shown holds a login, which everyone would see.")
+    if "@" in urlsplit(base_url).netloc or urlsplit(base_url).query:
+        raise InvalidInputError(
+            "The address at which images are shown holds a login or a query, which everyone would see."
+        )
     if urlsplit(base_url).scheme not in ("http", "https") or not urlsplit(base_url).hostname:
         raise InvalidInputError(f"{base_url!r} is not the address of a winnow serve, such as http://127.0.0.1:8765.")
     expires = datetime.now(UTC) + _LINKS_LAST
@@ -46,7 +50,8 @@ def verify(key: bytes, token: str, *, now: datetime) -> ImageId:
     Raises:
         InvalidInputError: the token was not signed with `key`, or `now` is not before its end.
     """
-    body, mac = _split(token)
+    masked, mac = _split(token)
+    body = _masked(key, masked, mac)
     if not hmac.compare_digest(mac, _mac(key, body)):
         raise InvalidInputError("This image link was not made by this workspace.")
     image_id, expires_s = _BODY.unpack(body)
@@ -62,8 +67,14 @@ def _mac(key: bytes, body: bytes) -> bytes:
     return hmac.digest(key, b"image\0" + body, hashlib.sha256)
 
 
+def _masked(key: bytes, body: bytes, mac: bytes) -> bytes:
+    """The body of this MAC hidden, or seen again."""
+    mask = hmac.digest(key, b"mask\0" + mac, hashlib.sha256)
+    return bytes(one ^ other for one, other in zip(body, mask[: len(body)], strict=True))
+
+
 def _split(token: str) -> tuple[bytes, bytes]:
-    """Body and MAC; zeros for what is no token, which no key has signed."""
+    """Masked body and MAC; zeros for what is no token, which no key has signed."""
     try:
         data = base64.b64decode(token + "=" * (-len(token) % 4), altchars=b"-_", validate=True)
     except (binascii.Error, ValueError):

@@ -1,6 +1,7 @@
 """Answers are pulled while `winnow serve` runs: at once where Label Studio tells of a change, and now and then anyway.
 
-Webhooks get lost and are never sent again, so they only say that it is time to look.
+Webhooks get lost and are never sent again, so they only say that it is time to look. Where answers made room at a
+vendor, what waits is pushed.
 """
 
 import logging
@@ -8,10 +9,12 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from api import pushing
 from labeling import pull
 from store.errors import WinnowError
 from store.schema import Campaign
@@ -51,7 +54,7 @@ class _Puller:
         self._wake = threading.Condition()
         self._hinted: set[int] = set()
         self._stopped = False
-        self._said: dict[int, str] = {}  # the last trouble of each campaign, which is not said again
+        self._said: dict[tuple[str, int], str] = {}  # the last trouble of each campaign, which is not said again
 
     def hint(self, campaign_id: int) -> None:
         with self._wake:
@@ -77,20 +80,23 @@ class _Puller:
                 campaigns = _open(session)
             for campaign_id, name in campaigns.items():
                 if everyone or campaign_id in hinted:
-                    self._pull(campaign_id, name)
+                    self._try("pulled", partial(pull.pull, self._workspace, name), campaign_id, name)
+            for campaign_id, name in campaigns.items():  # room at a vendor is for every campaign there
+                self._try("topped up", partial(pushing.top_up, self._workspace, name), campaign_id, name)
             if everyone:
                 due = time.monotonic() + self._every_s
 
-    def _pull(self, campaign_id: int, name: str) -> None:
+    def _try(self, what: str, act: Callable[[], object], campaign_id: int, name: str) -> None:
+        trouble = (what, campaign_id)
         try:
-            pull.pull(self._workspace, name)
-            self._said.pop(campaign_id, None)
+            act()
+            self._said.pop(trouble, None)
         except WinnowError as error:
-            if self._said.get(campaign_id) != str(error):
-                _log.warning("The campaign %s was not pulled: %s", name, error)
-            self._said[campaign_id] = str(error)
+            if self._said.get(trouble) != str(error):
+                _log.warning("The campaign %s was not %s: %s", name, what, error)
+            self._said[trouble] = str(error)
         except Exception:
-            _log.exception("The campaign %s was not pulled.", name)
+            _log.exception("The campaign %s was not %s.", name, what)
 
 
 def _open(session: Session) -> dict[int, str]:

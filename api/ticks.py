@@ -11,9 +11,9 @@ from typing import Any
 from sqlalchemy import func, or_, select, update
 from sqlalchemy.orm import Session
 
-from api import image_urls, schedules
+from api import pushing, schedules
 from api.schedules import CampaignTerms
-from labeling import campaigns, push, webhooks
+from labeling import campaigns
 from sampling import batch, drift, news, recipes
 from store import fail_points
 from store.schema import Batch, Campaign, Pick, Schedule
@@ -23,8 +23,8 @@ from store.workspace import Workspace
 def run(workspace: Workspace, name: str, tick: datetime) -> dict[str, Any]:
     """Plan the batch of one tick and push it as a campaign, if the schedule has terms for one.
 
-    Where the campaign of the newest batch is not wholly in Label Studio, because that failed, the tick pushes it and
-    plans nothing.
+    Where the campaign of the newest batch is not wholly in Label Studio, because that failed or its vendor had no room,
+    the tick pushes it and plans nothing.
 
     Returns:
         The job's summary: what was made, or under `skipped` a sentence that says why nothing was.
@@ -32,7 +32,7 @@ def run(workspace: Workspace, name: str, tick: datetime) -> dict[str, Any]:
     Raises:
         NotFoundError: there is no such schedule, or nothing is embedded.
         InvalidInputError: fewer images are left than the recipe asks for, or the vendor's token is not there.
-        ConflictError: the campaign's name is taken, or it was closed before all of it was pushed.
+        ConflictError: the campaign's name is taken, or it was closed or paused before all of it was pushed.
         RemoteError: Label Studio failed or refused; the next tick goes on.
     """
     schedule = schedules.find(workspace, name)
@@ -83,7 +83,7 @@ def _unfinished(session: Session, schedule: Schedule) -> tuple[datetime, int] | 
     campaign = _campaign(session, _campaign_name(schedule.name, schedule.planned_tick), batch_id)
     if campaign is not None:
         states = campaigns.count(session, campaign.id)
-        if campaign.closed_at is not None or states["pushed"] == states.total():
+        if campaigns.state(campaign) not in ("planned", "open") or states["pushed"] == states.total():
             return None
     return schedule.planned_tick, batch_id
 
@@ -140,9 +140,8 @@ def _note(workspace: Workspace, name: str, tick: datetime) -> None:
 def _push(workspace: Workspace, name: str, batch_id: int, terms: CampaignTerms) -> dict[str, Any]:
     with workspace.database.read() as session:
         campaign = _campaign(session, name, batch_id)
-        campaign_id = None if campaign is None else campaign.id
-    if campaign_id is None:  # else it stays under the revision of the taxonomy that was the newest then
-        campaign_id = campaigns.create(
+    if campaign is None:  # else it stays under the revision of the taxonomy that was the newest then
+        campaigns.create(
             workspace,
             name,
             batch_id=batch_id,
@@ -151,12 +150,8 @@ def _push(workspace: Workspace, name: str, batch_id: int, terms: CampaignTerms) 
             overlap=terms.overlap,
         )
     fail_points.reach("jobs.campaign_created")
-    image_url = image_urls.signer(workspace.key, terms.image_base_url)
-    pushed = push.push(
-        workspace,
-        name,
-        image_url=image_url,
-        predictions_model=terms.predictions,
-        webhook=webhooks.of_campaign(workspace.key, terms.image_base_url, campaign_id),
-    )
-    return {"campaign": name, "tasks": pushed.tasks}
+    with workspace.database.read() as session:
+        manner = pushing.manner(session, name, image_base_url=terms.image_base_url, predictions=terms.predictions)
+    pushed = pushing.start(workspace, name, manner)
+    waiting = {"waiting": pushed.waiting} if pushed.waiting else {}
+    return {"campaign": name, "tasks": pushed.tasks, **waiting}

@@ -5,22 +5,29 @@ import hashlib
 import hmac
 import re
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import UTC, date, datetime
+from fractions import Fraction
+from typing import Literal
 
 from sqlalchemy import Select, func, insert, select
 from sqlalchemy.orm import Session
 
-from labeling import taxonomy, vendors
-from labeling.label_studio import LabelStudio, RemoteProject
+from curation import where
+from labeling import progress, shares, taxonomy, vendors
+from labeling.label_studio import MOMENT, LabelStudio, RemoteProject
 from labeling.taxonomy import TaxonomyRevision
 from store.errors import ConflictError, InvalidInputError, NotFoundError, RemoteError
-from store.schema import Annotation, Batch, Campaign, Image, ImageId, Pick, Task, Vendor, now
+from store.schema import Annotation, Batch, Campaign, Image, ImageId, Pick, Task, Taxonomy, Vendor, Verdict, now
 from store.workspace import Workspace
 
 _UID_DIGITS = 32
 _PULLS = re.compile(r" \(pull (\d+)\)")
+
+
+State = Literal["planned", "open", "paused", "cancelling", "cancelled", "closed"]
 
 
 @dataclass(frozen=True)
@@ -34,13 +41,29 @@ class Status:
     taxonomy_revision: int
     vendor: str
     overlap: int
+    state: State
     closed: bool
     items: int
     planned: int
+    waiting: int  # of the planned: those that a push left, because the vendor had no room
     intended: int
     pushed: int
-    answers: int  # that stand now, skips among them
+    withdrawn: int  # by a cancellation
+    in_work: int  # items with some of the answers they want
     answered: int  # items that have all the answers they want
+    escalated: int  # items whose verdict is adjudication
+    accepted: int
+    answers: int  # that stand now, skips among them
+    skips: int
+    price: float | None  # of an answer; none where the vendor's is not known, and then no cost is
+    cost: float | None  # of the answers, skips among them
+    forecast: float | None  # the same at the end
+    rate_per_hour: float | None  # answers, see labeling.progress; none before the first
+    eta: datetime | None
+    deadline: date | None
+    outlook: str
+    capacity: int | None  # of the vendor
+    in_flight: int  # at the vendor, of all campaigns
     ls_url: str
     ls_project_id: int | None
 
@@ -52,7 +75,7 @@ class Terms:
     id: int
     name: str
     overlap: int
-    closed: bool
+    state: State
     vendor_id: int
     ls_url: str
     ls_token_reference: str
@@ -63,33 +86,120 @@ class Terms:
 
 
 def create(
-    workspace: Workspace, name: str, *, batch_id: int, taxonomy_name: str, vendor_name: str, overlap: int = 2
+    workspace: Workspace,
+    name: str,
+    *,
+    batch_id: int,
+    taxonomy_name: str,
+    vendor_name: str,
+    overlap: int = 2,
+    expression: str | None = None,
+    deadline: date | None = None,
 ) -> int:
-    """Plan a campaign over all images of a batch under the newest revision of a taxonomy.
+    """Plan a campaign over the images of a batch at one vendor; see `create_shared`.
 
     Returns:
-        Its id. The same request again changes nothing.
+        Its id.
+    """
+    campaign_ids = create_shared(
+        workspace,
+        name,
+        batch_id=batch_id,
+        taxonomy_name=taxonomy_name,
+        vendor_shares={vendor_name: Fraction(1)},
+        overlap=overlap,
+        expression=expression,
+        deadline=deadline,
+    )
+    return campaign_ids[name]
+
+
+def create_shared(
+    workspace: Workspace,
+    name: str,
+    *,
+    batch_id: int,
+    taxonomy_name: str,
+    vendor_shares: Mapping[str, Fraction],
+    overlap: int = 2,
+    expression: str | None = None,
+    deadline: date | None = None,
+) -> dict[str, int]:
+    """Plan a campaign for each vendor over their share of a batch, under the newest revision of a taxonomy.
+
+    Every image goes to one of them, and all get the same mix of arms; gold goes to every one, at places that only
+    the workspace's key tells.
+
+    Args:
+        workspace: holds the catalog.
+        name: of the campaign; of several, each is called after its vendor too: `NAME-VENDOR`.
+        batch_id: whose images.
+        taxonomy_name: what is asked.
+        vendor_shares: by the vendor's name; together 1.
+        overlap: answers wanted of each item.
+        expression: a `--where` expression; only images for which it holds are taken.
+        deadline: the last day; asking again with another one moves it.
+
+    Returns:
+        The ids of the campaigns, by their names. The same request again changes nothing.
 
     Raises:
         NotFoundError: there is no such batch, taxonomy or vendor.
-        ConflictError: another campaign has this name.
-        InvalidInputError: the overlap is below 1, the name or the batch is empty.
+        ConflictError: another campaign has such a name.
+        InvalidInputError: the overlap is below 1, the shares are not 1 together, the expression cannot be
+            understood, or a campaign would have no name or no image.
     """
+    _check_name(name)
     if overlap < 1:
         raise InvalidInputError(f"Every item needs one answer or more, not {overlap}.")
     with workspace.database.write() as session:
         if session.get(Batch, batch_id) is None:
             raise NotFoundError(f"There is no batch {batch_id}.")
-        campaign = Campaign(
-            name=name,
-            purpose="labelling",
-            batch_id=batch_id,
-            taxonomy_id=taxonomy.newest(session, taxonomy_name).id,
-            vendor_id=vendors.get(session, vendor_name).id,
-            overlap=overlap,
+        taxonomy_id = taxonomy.newest(session, taxonomy_name).id
+        picks = select(Pick.image_id, Pick.arm).where(Pick.batch_id == batch_id).order_by(Pick.rank)
+        if expression is not None:
+            picks = picks.join(Image, Image.id == Pick.image_id).where(where.clause(expression, session))
+        arms = dict(session.execute(picks).all())
+        gold = [image_id for image_id, arm in arms.items() if arm == "gold"]
+        others = [image_id for image_id, arm in arms.items() if arm != "gold"]
+        dealt = shares.deal([arms[image_id] for image_id in others], vendor_shares)
+        if idle := [vendor_name for vendor_name, positions in dealt.items() if others and not positions]:
+            raise InvalidInputError(f"{idle[0]!r} would get none of {len(others)} images: give a larger share.")
+        campaign_ids = {}
+        for vendor_name, positions in dealt.items():
+            campaign = Campaign(
+                name=name if len(dealt) == 1 else f"{name}-{vendor_name}",
+                purpose="labelling",
+                batch_id=batch_id,
+                taxonomy_id=taxonomy_id,
+                vendor_id=vendors.get(session, vendor_name).id,
+                overlap=overlap,
+                deadline=deadline,
+            )
+            own = [others[position] for position in positions]
+            order = shares.hide(own, gold, key=workspace.key, context=campaign.name)
+            campaign_ids[campaign.name] = _plan(session, workspace.key, campaign, order)
+        return campaign_ids
+
+
+def shared_items(session: Session, campaign_id: int) -> dict[str, int]:
+    """How many items of a campaign, gold aside, other labelling campaigns of its batch hold too, by their names."""
+    campaign = session.get_one(Campaign, campaign_id)
+    gold = select(Pick.image_id).where(Pick.batch_id == campaign.batch_id, Pick.arm == "gold")
+    own = select(Task.image_id).where(Task.campaign_id == campaign_id, Task.image_id.not_in(gold))
+    others = (
+        select(Campaign.name, func.count())
+        .join(Task, Task.campaign_id == Campaign.id)
+        .where(
+            Campaign.batch_id == campaign.batch_id,
+            Campaign.purpose == "labelling",
+            Campaign.id != campaign_id,
+            Task.image_id.in_(own),
         )
-        in_rank_order = select(Pick.image_id).where(Pick.batch_id == batch_id).order_by(Pick.rank)
-        return _plan(session, workspace.key, campaign, session.scalars(in_rank_order).all())
+        .group_by(Campaign.id)
+        .order_by(Campaign.id)
+    )
+    return dict(session.execute(others).all())
 
 
 def create_adjudication(
@@ -108,6 +218,7 @@ def create_adjudication(
         ConflictError: another campaign has this name.
         InvalidInputError: there is no image, or one that is not in the parent.
     """
+    _check_name(name)
     with workspace.database.write() as session:
         disputed = get(session, parent)
         campaign = Campaign(
@@ -151,31 +262,113 @@ def close(workspace: Workspace, name: str) -> None:
         campaign.closed_at = campaign.closed_at or now()
 
 
-def status(session: Session, name: str) -> Status:
-    """How far a campaign got; asks only the catalog."""
+def set_paused(workspace: Workspace, name: str, *, paused: bool) -> None:
+    """Let a campaign rest: nothing more is pushed, and its Label Studio project is left alone; or let it go on.
+
+    Raises:
+        NotFoundError: there is no such campaign.
+        ConflictError: it has ended.
+    """
+    with workspace.database.write() as session:
+        campaign = get(session, name)
+        if state(campaign) not in ("planned", "open", "paused"):
+            raise ConflictError(f"The campaign {name!r} is {state(campaign)}: it neither rests nor goes on.")
+        campaign.paused = paused
+
+
+def state(campaign: Campaign) -> State:
+    """What may happen to a campaign."""
+    if campaign.closed_at is not None:
+        return "closed" if campaign.cancelled_at is None else "cancelled"
+    if campaign.cancelled_at is not None:
+        return "cancelling"
+    if campaign.paused:
+        return "paused"
+    return "planned" if campaign.ls_project_id is None else "open"
+
+
+def check_pushable(terms: Terms) -> None:
+    """Refuse what would add tasks to a campaign that rests or has ended.
+
+    Raises:
+        ConflictError: it does.
+    """
+    if terms.state == "paused":
+        raise ConflictError(f"The campaign {terms.name!r} is paused. Run: winnow campaign resume {terms.name}.")
+    if terms.state not in ("planned", "open"):
+        raise ConflictError(
+            f"The campaign {terms.name!r} is {terms.state}: nothing is pushed any more. Plan a new one."
+        )
+
+
+def status(session: Session, name: str, *, at: datetime | None = None) -> Status:
+    """How far a campaign got; asks only the catalog. `at` is the moment to reckon from, by default now."""
+    at = at or now()
     campaign = get(session, name)
-    revision = taxonomy.get(session, campaign.taxonomy_id)
+    asked = session.get_one(Taxonomy, campaign.taxonomy_id)
     vendor = session.get_one(Vendor, campaign.vendor_id)
     states = count(session, campaign.id)
     answerers = _answerers(session, campaign.id)
+    answered = _answered(answerers, campaign.overlap)
+    answers, skips = _answers(session, campaign.id)
+    outcomes = _outcomes(session, campaign.id)
+    wanted = (states.total() - states["withdrawn"]) * campaign.overlap
+    given = sum(min(people, campaign.overlap) for people in answerers.values())
+    missing = 0 if campaign.closed_at is not None else wanted - given
+    rate = _rate_per_hour(session, campaign.id)
+    eta = progress.end(missing, rate, now=at) if missing else None
+    price = vendor.prices.get(asked.task_kind)
     return Status(
         name=campaign.name,
         purpose=campaign.purpose,
         batch=campaign.batch_id,
-        taxonomy=revision.name,
-        taxonomy_revision=revision.revision,
+        taxonomy=asked.name,
+        taxonomy_revision=asked.revision,
         vendor=vendor.name,
         overlap=campaign.overlap,
+        state=state(campaign),
         closed=campaign.closed_at is not None,
         items=states.total(),
         planned=states["planned"],
+        waiting=states["planned"] if state(campaign) == "open" else 0,
         intended=states["intended"],
         pushed=states["pushed"],
-        answers=sum(answerers.values()),
-        answered=_answered(answerers, campaign.overlap),
+        withdrawn=states["withdrawn"],
+        in_work=len(answerers) - answered,
+        answered=answered,
+        escalated=outcomes["adjudication"],
+        accepted=outcomes["accepted"],
+        answers=answers,
+        skips=skips,
+        price=price,
+        cost=None if price is None else answers * price,
+        forecast=None if price is None else (answers + missing) * price,
+        rate_per_hour=rate,
+        eta=eta,
+        deadline=campaign.deadline,
+        outlook=progress.outlook(answers_missing=missing, eta=eta, deadline=campaign.deadline, now=at),
+        capacity=vendor.capacity,
+        in_flight=in_flight(session, vendor.id),
         ls_url=vendor.ls_url,
         ls_project_id=campaign.ls_project_id,
     )
+
+
+def in_flight(session: Session, vendor_id: int) -> int:
+    """How many tasks a vendor has before them: sent, in a campaign that is not closed, and not wholly answered."""
+    open_ones = select(Campaign).where(Campaign.vendor_id == vendor_id, Campaign.closed_at.is_(None))
+    total = 0
+    for campaign in session.scalars(open_ones):
+        states = count(session, campaign.id)
+        sent = states["pushed"] + states["intended"]
+        total += sent - _answered(_answerers(session, campaign.id), campaign.overlap)
+    return total
+
+
+def room(session: Session, vendor_id: int) -> int | None:
+    """How many more tasks a vendor may get; none for no limit."""
+    capacity = session.get_one(Vendor, vendor_id).capacity
+    return None if capacity is None else max(0, capacity - in_flight(session, vendor_id))
 
 
 def open_items(session: Session, vendor_name: str) -> int:
@@ -206,7 +399,7 @@ def terms(session: Session, name: str) -> Terms:
         id=campaign.id,
         name=campaign.name,
         overlap=campaign.overlap,
-        closed=campaign.closed_at is not None,
+        state=state(campaign),
         vendor_id=vendor.id,
         ls_url=vendor.ls_url,
         ls_token_reference=vendor.ls_token_reference,
@@ -271,12 +464,18 @@ def exclusive(workspace: Workspace, campaign_id: int) -> Iterator[None]:
         yield
 
 
+def _check_name(name: str) -> None:
+    if not name.strip():
+        raise InvalidInputError("A campaign needs a name.")
+
+
 def _plan(session: Session, key: bytes, campaign: Campaign, image_ids: Sequence[int]) -> int:
-    if not campaign.name.strip() or not image_ids:
-        raise InvalidInputError("A campaign needs a name and at least one image.")
+    if not image_ids:
+        raise InvalidInputError("A campaign needs at least one image.")
     if existing := session.scalar(select(Campaign).where(Campaign.name == campaign.name)):
         if _essence(existing) != _essence(campaign) or set(_image_ids(session, existing.id)) != set(image_ids):
             raise ConflictError(f"There is another campaign called {campaign.name!r}. Choose another name.")
+        existing.deadline = campaign.deadline or existing.deadline
         return existing.id
     session.add(campaign)
     session.flush()
@@ -330,6 +529,38 @@ def _answerers(session: Session, campaign_id: int) -> dict[int, int]:
         .group_by(Annotation.task_id)
     )
     return dict(session.execute(counts).all())
+
+
+def _answers(session: Session, campaign_id: int) -> tuple[int, int]:
+    """How many annotations stand, and how many of them are skips."""
+    standing = select(func.count(), func.count().filter(Annotation.skipped))
+    answers, skips = session.execute(standing.where(Annotation.id.in_(standing_annotations(campaign_id)))).one()
+    return answers, skips
+
+
+def _outcomes(session: Session, campaign_id: int) -> Counter[str]:
+    """How many items have each outcome, by the verdict in force."""
+    newest = (
+        select(func.max(Verdict.id))
+        .join(Task, Task.id == Verdict.task_id)
+        .where(Task.campaign_id == campaign_id)
+        .group_by(Verdict.task_id)
+    )
+    outcomes = select(Verdict.outcome, func.count()).where(Verdict.id.in_(newest)).group_by(Verdict.outcome)
+    return Counter(dict(session.execute(outcomes).all()))
+
+
+def _rate_per_hour(session: Session, campaign_id: int) -> float | None:
+    first_ones = (Annotation.revision == 0, Task.campaign_id == campaign_id)
+    joined = select(func.min(Annotation.ls_updated_at), func.max(Annotation.ls_updated_at))
+    told = session.execute(joined.join(Task, Task.id == Annotation.task_id).where(*first_ones)).one()
+    if told[0] is None:
+        return None
+    first, last = (datetime.fromisoformat(moment) for moment in told)
+    since = (last - progress.WINDOW).astimezone(UTC).strftime(MOMENT)
+    recent = select(func.count(Annotation.id)).join(Task, Task.id == Annotation.task_id)
+    answers = session.scalar(recent.where(*first_ones, Annotation.ls_updated_at > since)) or 0
+    return progress.rate_per_hour(answers, first=first, last=last)
 
 
 def standing_annotations(campaign_id: int) -> Select[int]:

@@ -4,6 +4,7 @@ Everything here is pure: text and plain structures in, text and plain structures
 """
 
 import colorsys
+import html
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -137,9 +138,21 @@ def result(name: str, tags: TagNames = TagNames()) -> list[dict[str, Any]]:  # n
     return [{"from_name": tags.classes, "to_name": tags.image, "type": "choices", "value": {"choices": [name]}}]
 
 
-def prediction(name: str, *, score: float, model_version: str, tags: TagNames = TagNames()) -> dict[str, Any]:  # noqa: B008
-    """A pre-annotation; `score` is the probability of the class, 0–1."""
-    return {"model_version": model_version, "score": score, "result": result(name, tags)}
+def prediction(
+    name: str,
+    *,
+    score: float | None,
+    model_version: str,
+    tags: TagNames = TagNames(),  # noqa: B008 - it never changes
+) -> dict[str, Any]:
+    """A pre-annotation; `score` is the probability of the class, 0–1, or none if nobody is to see it."""
+    shown = {} if score is None else {"score": score}
+    return {"model_version": model_version, **shown, "result": result(name, tags)}
+
+
+def instruction(guideline: str) -> str:
+    """The guideline as Label Studio's instruction, which is HTML."""
+    return html.escape(guideline.strip(), quote=False).replace("\n", "<br>")
 
 
 def tool(shape: ShapeKind) -> str:

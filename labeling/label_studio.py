@@ -97,13 +97,18 @@ class LabelStudio:
         with self._errors():
             self._sdk.projects.update(ls_project_id, description=description)
 
-    def create_project(self, title: str, *, description: str, label_config: str, overlap: int) -> int:
-        """A new project that shows pre-annotations; asks once, even if the answer is lost."""
+    def create_project(self, title: str, *, description: str, label_config: str, instruction: str, overlap: int) -> int:
+        """A new project that shows pre-annotations; asks once, even if the answer is lost.
+
+        An `instruction`, HTML, is shown to people before their first task.
+        """
         with self._errors():
             project = self._sdk.projects.create(
                 title=title,
                 description=description,
                 label_config=label_config,
+                expert_instruction=instruction,
+                show_instruction=bool(instruction),
                 maximum_annotations=overlap,
                 show_collab_predictions=True,
                 request_options={"max_retries": _ONCE},
@@ -174,6 +179,18 @@ class LabelStudio:
         with self._errors():
             self._sdk.tasks.delete(str(ls_task_id))
 
+    def delete_unanswered(self, project: int, ls_task_ids: Sequence[int]) -> None:
+        """Remove those of `ls_task_ids` that nobody has answered or skipped by the time the server removes them."""
+        items = [_filter(f"{kind}_annotations", "Number", 0, operator="equal") for kind in ("total", "cancelled")]
+        for start in range(0, len(ls_task_ids), _PAGE):
+            with self._errors():
+                self._sdk.actions.create(
+                    id="delete_tasks",
+                    project=project,
+                    filters={"conjunction": "and", "items": items},
+                    selected_items={"all": False, "included": list(ls_task_ids[start : start + _PAGE])},
+                )
+
     def emails(self) -> dict[int, str]:
         """The e-mail of every user, by their id."""
         with self._errors():
@@ -227,8 +244,8 @@ def connect(url: str, token: str) -> Iterator[LabelStudio]:
         yield LabelStudio(url, sdk(base_url=url, api_key=token, httpx_client=transport))
 
 
-def _filter(column: str, kind: str, value: object) -> dict[str, Any]:
-    return {"filter": f"filter:tasks:{column}", "operator": "greater", "type": kind, "value": value}
+def _filter(column: str, kind: str, value: object, *, operator: str = "greater") -> dict[str, Any]:
+    return {"filter": f"filter:tasks:{column}", "operator": operator, "type": kind, "value": value}
 
 
 def _moment(told: datetime | str) -> str:

@@ -3,28 +3,34 @@
 Label Studio takes the same task twice without a word. So the catalog says which tasks are about
 to be sent, one request that is never repeated sends them, and the server is asked what arrived.
 After a crash or a lost answer it is asked again before anything else is sent.
+
+Of the tasks only as many are sent as the vendor has room for; the same write that announces them counts.
 """
 
+import hashlib
+import hmac
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from typing import Any
 
-from sqlalchemy import select, update
+from sqlalchemy import Select, func, select, update
+from sqlalchemy.orm import Session
 
 from curation import predictions
 from labeling import campaigns, label_config, label_studio, vendors
 from labeling.campaigns import Terms
 from labeling.label_studio import LabelStudio, RemoteTask
 from store import fail_points
-from store.errors import ConflictError, InvalidInputError
-from store.schema import Campaign, ImageId, Prediction, Task
+from store.errors import InvalidInputError
+from store.schema import Campaign, ImageId, Pick, Prediction, PredictionRun, Task
 from store.workspace import Workspace
 
 _TASKS_PER_REQUEST = 500
 _LATE_S = 10.0  # how long a request whose sender died may still take to arrive
 _POLL_S = 0.5
 _TITLE_LENGTH = 50  # Label Studio's limit
+_DRAWS = 2**64
 
 
 @dataclass(frozen=True)
@@ -36,6 +42,18 @@ class Pushed:
     found: int  # tasks an interrupted push had made
     removed: int  # unanswered copies that were one too many
     tasks: int  # the campaign's tasks in Label Studio, as recorded
+    waiting: int  # tasks for which the vendor has no room now
+    blind: int  # of the tasks sent so far: those that do not show the prediction there is
+
+
+@dataclass(frozen=True)
+class Manner:
+    """How a campaign is pushed; remembered with it, so that more can follow when the vendor has room."""
+
+    image_base_url: str  # of `winnow serve`, as annotators reach it
+    predictions: str | None = None  # the model whose newest predictions are shown
+    blind_share: float = 0.0  # of the tasks, to which they are not
+    webhook: bool = True
 
 
 @dataclass(frozen=True)
@@ -52,57 +70,84 @@ def push(
     *,
     image_url: Callable[[ImageId], str],
     predictions_model: str | None = None,
+    blind_share: float = 0.0,
     webhook: Webhook | None = None,
     restored: bool = False,
     on_progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Pushed:
-    """Create the campaign's project and the tasks it lacks; again, at once or after a crash, nothing twice.
+    """Create the campaign's project and the tasks it lacks, as far as its vendor has room for them, by rank.
+
+    Again, at once or after a crash, nothing twice: it goes on, and tops up what was answered meanwhile. What a task
+    shows is decided when it is first sent; sent again, it shows the same.
 
     Args:
         workspace: holds the catalog.
         campaign_name: which campaign.
         image_url: gives the address at which annotators see an image; it should name no file or person.
         predictions_model: its newest prediction run is shown as pre-annotations.
+        blind_share: of the tasks, 0–1, that show none, so that one can tell what the others owe to it; drawn by uid.
         webhook: where the server tells of changes.
         restored: the server may be a backup, of which `labeling.reconcile` takes care.
         on_progress: called with the tasks sent and those to send.
 
     Raises:
         NotFoundError: there is no such campaign, or no prediction of that model.
-        InvalidInputError: that model predicts classes the taxonomy lacks, or the token is not there.
-        ConflictError: the campaign is closed, or the server was restored from a backup.
+        InvalidInputError: that model predicts classes the taxonomy lacks or has no prediction of gold, the share is
+            none, or the token is not there.
+        ConflictError: the campaign is paused or has ended, or the server was restored from a backup.
         RemoteError: Label Studio failed or refused; the same push continues.
     """
+    if not 0 <= blind_share <= 1:
+        raise InvalidInputError(f"The share of blind tasks is between 0 and 1, not {blind_share:g}.")
+    if blind_share and predictions_model is None:
+        raise InvalidInputError("Without a model's predictions every task is blind: say whose are shown to the others.")
     with workspace.database.read() as session:
         campaign_id = campaigns.get(session, campaign_name).id
     with campaigns.exclusive(workspace, campaign_id):
         with workspace.database.read() as session:
             terms = campaigns.terms(session, campaign_name)
-        if terms.closed:
-            raise ConflictError(f"The campaign {campaign_name!r} is closed. Plan a new one.")
-        suggestions = _suggestions(workspace, terms, predictions_model) if predictions_model else {}
-        data_key = terms.taxonomy.definition.tags.data
+            campaigns.check_pushable(terms)
+            run = None if predictions_model is None else _run(session, terms, predictions_model)
+        draw = _Draw(workspace.key, blind_share, None if run is None else run.id)
+        tags = terms.taxonomy.definition.tags
         with label_studio.connect(terms.ls_url, vendors.token(terms.ls_token_reference)) as server:
             project = _project(workspace, server, terms, restored=restored)
             if webhook is not None:
                 server.ensure_webhook(project, webhook.url, webhook.headers)
-            there, found = _settle(workspace, server, project, terms.id)
+            there, found = settle(workspace, server, project, terms.id)
             removed = _remove_copies(server, there)
             last = max((task.ls_task_id for task in there), default=0)
-            to_send = _unpushed(workspace, terms.id)
-            created = 0
-            for start in range(0, len(to_send), _TASKS_PER_REQUEST):
-                chunk = to_send[start : start + _TASKS_PER_REQUEST]
-                _intend(workspace, chunk)
+            sent = created = 0
+            total = _sendable(workspace, terms)
+            for chunk in _announce(workspace, terms, draw):
                 fail_points.reach("push.after_intent")
-                server.import_tasks(project, [_task(*each, image_url, suggestions, data_key) for each in chunk])
+                suggestions = _suggestions(workspace, terms, chunk)
+                server.import_tasks(project, [_task(each, image_url, suggestions, tags.data) for each in chunk])
                 fail_points.reach("push.after_request")
                 arrived = server.tasks(project, after=last)
                 last = max((task.ls_task_id for task in arrived), default=last)
                 created += _record(workspace, terms.id, arrived)
                 fail_points.reach("push.after_commit")
-                on_progress(start + len(chunk), len(to_send))
-    return Pushed(project, created, found, removed, tasks=_pushed(workspace, terms.id))
+                sent += len(chunk)
+                on_progress(sent, max(sent, total))
+    with workspace.database.read() as session:
+        states = campaigns.count(session, terms.id)
+        blind = select(func.count(Task.id)).where(Task.campaign_id == terms.id, Task.blind.is_(True))
+        return Pushed(
+            project,
+            created,
+            found,
+            removed,
+            tasks=states["pushed"],
+            waiting=states["planned"],
+            blind=session.scalar(blind) or 0,
+        )
+
+
+def remember(workspace: Workspace, campaign_name: str, manner: Manner) -> None:
+    """Keep how a campaign was pushed."""
+    with workspace.database.write() as session:
+        campaigns.get(session, campaign_name).pushing = asdict(manner)
 
 
 def _project(workspace: Workspace, server: LabelStudio, terms: Terms, *, restored: bool) -> int:
@@ -115,6 +160,7 @@ def _project(workspace: Workspace, server: LabelStudio, terms: Terms, *, restore
             f"Winnow: {terms.name}"[:_TITLE_LENGTH],
             description=f"Made by Winnow for the campaign {terms.name}. Keep this mark: {terms.marker}",
             label_config=label_config.render(terms.taxonomy.definition),
+            instruction=label_config.instruction(terms.taxonomy.definition.guideline),
             overlap=terms.overlap,
         )
     fail_points.reach("push.after_project")
@@ -123,7 +169,7 @@ def _project(workspace: Workspace, server: LabelStudio, terms: Terms, *, restore
     return project
 
 
-def _settle(workspace: Workspace, server: LabelStudio, project: int, campaign_id: int) -> tuple[list[RemoteTask], int]:
+def settle(workspace: Workspace, server: LabelStudio, project: int, campaign_id: int) -> tuple[list[RemoteTask], int]:
     """Record what the server has; while the fate of a request is open, wait a little for it to arrive.
 
     Returns:
@@ -155,28 +201,78 @@ def _remove_copies(server: LabelStudio, there: Sequence[RemoteTask]) -> int:
     return removed
 
 
-def _unpushed(workspace: Workspace, campaign_id: int) -> list[tuple[str, ImageId]]:
-    unpushed = select(Task.uid, Task.image_id).where(Task.campaign_id == campaign_id, Task.state != "pushed")
+@dataclass(frozen=True)
+class _ToSend:
+    """A task about to be sent."""
+
+    uid: str
+    image_id: ImageId
+    shown_run_id: int | None  # whose prediction it shows
+
+
+@dataclass(frozen=True)
+class _Draw:
+    """What tasks show that are sent for the first time."""
+
+    key: bytes
+    blind_share: float
+    run_id: int | None
+
+    def is_blind(self, uid: str) -> bool:
+        """Drawn by the uid under the key: whoever sees the uid cannot tell."""
+        draw = hmac.digest(self.key, f"blind/{uid}".encode(), hashlib.sha256)
+        return int.from_bytes(draw[:8]) < self.blind_share * _DRAWS
+
+
+def _announce(workspace: Workspace, terms: Terms, draw: _Draw) -> Iterator[list[_ToSend]]:
+    """Tasks to send, a request at a time and each once: those of a request that failed, then what there is room for."""
+    announced = select(Task).where(Task.campaign_id == terms.id, Task.state == "intended").order_by(Task.rank)
     with workspace.database.read() as session:
-        return [(uid, ImageId(image_id)) for uid, image_id in session.execute(unpushed.order_by(Task.rank))]
+        lost = [_to_send(task) for task in session.scalars(announced)]
+    for start in range(0, len(lost), _TASKS_PER_REQUEST):
+        yield lost[start : start + _TASKS_PER_REQUEST]
+    while chunk := _intend(workspace, terms, draw):
+        yield chunk
 
 
-def _pushed(workspace: Workspace, campaign_id: int) -> int:
-    with workspace.database.read() as session:
-        return campaigns.count(session, campaign_id)["pushed"]
-
-
-def _intend(workspace: Workspace, chunk: Sequence[tuple[str, ImageId]]) -> None:
+def _intend(workspace: Workspace, terms: Terms, draw: _Draw) -> list[_ToSend]:
+    """Note what is sent next: none if the vendor is busy, or somebody ended the campaign or let it rest meanwhile."""
+    planned = select(Task).where(Task.campaign_id == terms.id, Task.state == "planned").order_by(Task.rank)
     with workspace.database.write() as session:
-        session.execute(update(Task).where(Task.uid.in_([uid for uid, _ in chunk])).values(state="intended"))
+        if campaigns.state(session.get_one(Campaign, terms.id)) != "open":
+            return []
+        room = campaigns.room(session, terms.vendor_id)
+        size = _TASKS_PER_REQUEST if room is None else min(room, _TASKS_PER_REQUEST)
+        tasks = session.scalars(planned.limit(size)).all()
+        predicted: set[int] = set()
+        if draw.run_id is not None:
+            of_run = select(Prediction.image_id).where(Prediction.run_id == draw.run_id)
+            predicted = set(session.scalars(of_run.where(Prediction.image_id.in_([task.image_id for task in tasks]))))
+        for task in tasks:
+            task.state = "intended"
+            if task.blind is None:
+                task.prediction_run_id = draw.run_id if task.image_id in predicted else None
+                task.blind = task.prediction_run_id is not None and draw.is_blind(task.uid)
+        return [_to_send(task) for task in tasks]
+
+
+def _to_send(task: Task) -> _ToSend:
+    return _ToSend(task.uid, ImageId(task.image_id), None if task.blind else task.prediction_run_id)
+
+
+def _sendable(workspace: Workspace, terms: Terms) -> int:
+    """How many tasks this push may send."""
+    with workspace.database.read() as session:
+        states, room = campaigns.count(session, terms.id), campaigns.room(session, terms.vendor_id)
+    return states["intended"] + (states["planned"] if room is None else min(states["planned"], room))
 
 
 def _record(workspace: Workspace, campaign_id: int, there: Sequence[RemoteTask]) -> int:
     """Note the Label Studio task of every uid that had none; of several, the oldest."""
     ls_task_ids = {task.uid: task.ls_task_id for task in reversed(there)}
     with workspace.database.write() as session:
-        waiting = session.scalars(select(Task).where(Task.campaign_id == campaign_id, Task.state != "pushed")).all()
-        arrived = [task for task in waiting if task.uid in ls_task_ids]
+        unsettled = select(Task).where(Task.campaign_id == campaign_id, Task.state.in_(("planned", "intended")))
+        arrived = [task for task in session.scalars(unsettled) if task.uid in ls_task_ids]
         for task in arrived:
             task.state = "pushed"
             task.ls_task_id = ls_task_ids[task.uid]
@@ -184,39 +280,65 @@ def _record(workspace: Workspace, campaign_id: int, there: Sequence[RemoteTask])
 
 
 def _task(
-    uid: str,
-    image_id: ImageId,
+    to_send: _ToSend,
     image_url: Callable[[ImageId], str],
     suggestions: Mapping[ImageId, dict[str, Any]],
     data_key: str,
 ) -> dict[str, Any]:
-    task: dict[str, Any] = {"data": {"uid": uid, data_key: image_url(image_id)}}
-    if image_id in suggestions:
-        task["predictions"] = [suggestions[image_id]]
+    """What is the same for gold and all others; only what is shown differs from task to task."""
+    task: dict[str, Any] = {"data": {"uid": to_send.uid, data_key: image_url(to_send.image_id)}}
+    if to_send.shown_run_id is not None:
+        task["predictions"] = [suggestions[to_send.image_id]]
     return task
 
 
-def _suggestions(workspace: Workspace, terms: Terms, model: str) -> dict[ImageId, dict[str, Any]]:
-    """The most probable class, the first of equals, as the model's newest run saw each image."""
+def _run(session: Session, terms: Terms, model: str) -> PredictionRun:
+    """The model's newest run, if what it says can be shown."""
     asked = terms.taxonomy.definition
     if asked.kind != "classification":
         raise InvalidInputError(f"Predictions are shown where one class is asked for, not for {asked.kind}.")
-    with workspace.database.read() as session:
-        run = predictions.newest_run(session, model)
-        unknown = set(run.classes) - set(asked.class_names)
-        if unknown:
-            raise InvalidInputError(f"{model!r} predicts {len(unknown)} classes that {terms.taxonomy.name!r} lacks.")
-        of_campaign = (
-            select(Prediction.image_id)
-            .join(Task, Task.image_id == Prediction.image_id)
-            .where(Prediction.run_id == run.id, Task.campaign_id == terms.id)
+    run = predictions.newest_run(session, model)
+    unknown = set(run.classes) - set(asked.class_names)
+    if unknown:
+        raise InvalidInputError(f"{model!r} predicts {len(unknown)} classes that {terms.taxonomy.name!r} lacks.")
+    gold = set(session.scalars(_gold(terms.id)))
+    of_gold = select(Prediction.image_id).where(Prediction.run_id == run.id, Prediction.image_id.in_(gold))
+    bare = len(gold - set(session.scalars(of_gold)))
+    if bare:
+        raise InvalidInputError(
+            f"{model!r} has no prediction of {bare} of {len(gold)} gold items, which would tell them from others: "
+            "predict them too, or push without predictions."
         )
-        image_ids = [ImageId(image_id) for image_id in session.scalars(of_campaign)]
-        probabilities = predictions.read(session, run, image_ids)
-        model_version = f"{model} {run.digest[:8]}"
-        return {
-            image_id: label_config.prediction(
-                run.classes[row.argmax()], score=float(row.max()), model_version=model_version, tags=asked.tags
-            )
-            for image_id, row in zip(image_ids, probabilities, strict=True)
-        }
+    return run
+
+
+def _gold(campaign_id: int) -> Select[int]:
+    """A query for the images of a campaign that are there to test people."""
+    return (
+        select(Task.image_id)
+        .join(Campaign, Campaign.id == Task.campaign_id)
+        .join(Pick, (Pick.batch_id == Campaign.batch_id) & (Pick.image_id == Task.image_id))
+        .where(Task.campaign_id == campaign_id, Pick.arm == "gold")
+    )
+
+
+def _suggestions(workspace: Workspace, terms: Terms, chunk: Sequence[_ToSend]) -> dict[ImageId, dict[str, Any]]:
+    """The most probable class, the first of equals, as the run that each task shows saw its image.
+
+    With gold among the items none has a score: a model that learnt from the gold is surer of it than of others.
+    """
+    with workspace.database.read() as session:
+        has_gold = session.scalars(_gold(terms.id).limit(1)).first() is not None
+        found = {}
+        for run_id in {each.shown_run_id for each in chunk} - {None}:
+            run = session.get_one(PredictionRun, run_id)
+            image_ids = [each.image_id for each in chunk if each.shown_run_id == run_id]
+            model_version = f"{run.model} {run.digest[:8]}"
+            for image_id, row in zip(image_ids, predictions.read(session, run, image_ids), strict=True):
+                found[image_id] = label_config.prediction(
+                    run.classes[row.argmax()],
+                    score=None if has_gold else float(row.max()),
+                    model_version=model_version,
+                    tags=terms.taxonomy.definition.tags,
+                )
+        return found

@@ -13,7 +13,6 @@ from sqlalchemy.orm import Session
 from labeling import campaigns, label_studio, pull, push, vendors
 from labeling.campaigns import Terms
 from labeling.label_studio import LabelStudio, RemoteAnnotation
-from store.errors import ConflictError
 from store.schema import Annotation, Annotator, ImageId, Task
 from store.workspace import Workspace
 
@@ -64,27 +63,41 @@ def find(workspace: Workspace, campaign_name: str) -> Drift:
     )
 
 
-def reconcile(workspace: Workspace, campaign_name: str, *, image_url: Callable[[ImageId], str]) -> Reconciled:
+def reconcile(
+    workspace: Workspace,
+    campaign_name: str,
+    *,
+    image_url: Callable[[ImageId], str],
+    predictions_model: str | None = None,
+    blind_share: float = 0.0,
+) -> Reconciled:
     """Make the project hold every item once, and what a restored server forgot; again, nothing twice.
 
-    Tasks that people deleted are made again. Answers are put back only where the server was restored: an answer
-    that is gone from a server that was not was deleted by somebody.
+    Tasks that people deleted are made again and show what they showed; what else is sent, and what that shows, says
+    `push.push`. Answers are put back only where the server was restored: an answer that is gone from a server that was
+    not was deleted by somebody.
 
     Raises:
         NotFoundError: there is no such campaign.
         InvalidInputError: it has not been pushed, or the token is not there.
-        ConflictError: it is closed.
+        ConflictError: it is paused or has ended.
         RemoteError: Label Studio failed or refused; the same continues.
     """
     drift = find(workspace, campaign_name)
     with workspace.database.read() as session:
         terms = campaigns.terms(session, campaign_name)
-    if terms.closed:
-        raise ConflictError(f"The campaign {campaign_name!r} is closed: nothing is pushed any more.")
+    campaigns.check_pushable(terms)
     with workspace.database.write() as session:
         lost = update(Task).where(Task.campaign_id == terms.id, Task.image_id.in_(drift.missing))
         session.execute(lost.values(state="planned", ls_task_id=None))
-    pushed = push.push(workspace, campaign_name, image_url=image_url, restored=drift.restored)
+    pushed = push.push(
+        workspace,
+        campaign_name,
+        image_url=image_url,
+        predictions_model=predictions_model,
+        blind_share=blind_share,
+        restored=drift.restored,
+    )
     put_back = 0
     if drift.restored:
         with label_studio.connect(terms.ls_url, vendors.token(terms.ls_token_reference)) as server:

@@ -14,23 +14,36 @@ from store.schema import Vendor
 from store.workspace import Workspace
 
 
-def add(workspace: Workspace, name: str, *, url: str, token: str, prices: Mapping[str, float] | None = None) -> None:
+def add(
+    workspace: Workspace,
+    name: str,
+    *,
+    url: str,
+    token: str,
+    prices: Mapping[str, float] | None = None,
+    capacity: int | None = None,
+) -> None:
     """Add a vendor, or note that the one of this name moved to another address or token.
 
     Args:
         url: of their Label Studio.
         token: a reference, `env:NAME` or `file:PATH`; the token itself is read when it is needed.
         prices: of one answer, by kind of task; without, those known stay.
+        capacity: tasks they may have in flight; without, the one known stays, and 0 takes it away.
 
     Raises:
-        InvalidInputError: the name, address or reference cannot be used.
+        InvalidInputError: the name, address, reference, a price or the capacity cannot be used.
     """
     if not name.strip():
         raise InvalidInputError("A vendor needs a name.")
     if urlsplit(url).scheme not in ("http", "https") or not urlsplit(url).hostname:
         raise InvalidInputError(f"{url!r} is not the address of a Label Studio, such as http://127.0.0.1:8080.")
-    if "@" in urlsplit(url).netloc:
-        raise InvalidInputError("The address holds a login. Give it without, and say with --token where the token is.")
+    if "@" in urlsplit(url).netloc or urlsplit(url).query:
+        raise InvalidInputError(
+            "The address holds a login or a query. Give it without, and say with --token where the token is."
+        )
+    if capacity is not None and capacity < 0:
+        raise InvalidInputError(f"A vendor can have 1 task in flight or more, or 0 for no limit, not {capacity}.")
     kind, _, place = token.partition(":")
     if kind not in ("env", "file") or not place:
         raise InvalidInputError("Say where the token is kept, not the token: env:NAME or file:PATH.")
@@ -46,6 +59,8 @@ def add(workspace: Workspace, name: str, *, url: str, token: str, prices: Mappin
         vendor.ls_url = url.rstrip("/")
         vendor.ls_token_reference = reference
         vendor.prices = {**(vendor.prices or {}), **(prices or {})}
+        if capacity is not None:
+            vendor.capacity = capacity or None
 
 
 def get(session: Session, name: str) -> Vendor:

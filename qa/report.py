@@ -56,8 +56,11 @@ def report(workspace: Workspace, campaign_name: str) -> QaReport:
         campaign = answers.labelling_campaign(session, campaign_name)
         taxonomy = session.get_one(Taxonomy, campaign.taxonomy_id)
         said = answers.read(session, taxonomy)
-        task_ids = set(session.scalars(select(Task.id).where(Task.campaign_id == campaign.id)))
-        decided = verdicts.newest(session, campaign)
+        standing = select(Task.id).where(Task.campaign_id == campaign.id, Task.state != "withdrawn")
+        task_ids = set(session.scalars(standing))
+        decided = {
+            task_id: verdict for task_id, verdict in verdicts.newest(session, campaign).items() if task_id in task_ids
+        }
         people = _people(session)
     given = [answer for answer in said.given if answer.task_id in task_ids]
     classed = sum(answer.value is not None for answer in given)
@@ -80,7 +83,7 @@ def report(workspace: Workspace, campaign_name: str) -> QaReport:
         in_adjudication=outcomes["adjudication"],
         waiting=outcomes["another-opinion"],
         rejected=outcomes["rejected"],
-        unreviewed=len(task_ids) - len(decided),
+        unreviewed=len(task_ids - decided.keys()),
         annotators=[
             quality for annotator_id, quality in _qualities(said, taxonomy, people).items() if annotator_id in present
         ],

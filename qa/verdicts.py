@@ -63,8 +63,9 @@ def review(workspace: Workspace, campaign_name: str, *, accept_at: float = ACCEP
     with workspace.database.read() as session:
         campaign = answers.labelling_campaign(session, campaign_name)
         said = answers.read(session, session.get_one(Taxonomy, campaign.taxonomy_id))
-        tasks = select(Task.id, Task.image_id).where(Task.campaign_id == campaign.id).order_by(Task.rank)
-        image_of = {task_id: image_id for task_id, image_id in session.execute(tasks) if task_id not in said.gold}
+        asked = select(Task.id, Task.image_id).where(Task.campaign_id == campaign.id, Task.state != "withdrawn")
+        tasks = session.execute(asked.order_by(Task.rank))
+        image_of = {task_id: image_id for task_id, image_id in tasks if task_id not in said.gold}
     belief = consensus.fit(said.table, said.known, annotators=len(said.annotator_ids), classes=len(said.classes))
     policy = {"method": "one-coin Dawid-Skene", "overlap": campaign.overlap, "accept_at": accept_at}
     decisions = _decide(said, belief, policy, list(image_of))

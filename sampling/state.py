@@ -118,7 +118,8 @@ def look(session: Session, recipe: Recipe) -> Look:
     labelling = select(Campaign.id).where(Campaign.purpose == "labelling")
     known = set(session.scalars(select(Label.image_id).where(Label.id.in_(labels.newest_ids()))))
     used = set(session.scalars(select(Label.image_id)))
-    used |= set(session.scalars(select(Task.image_id).where(Task.campaign_id.in_(labelling))))
+    asked = select(Task.image_id).where(Task.campaign_id.in_(labelling), Task.state != "withdrawn")
+    used |= set(session.scalars(asked))
     present = embedded.intersection(_holding(session, "not missing"))
     eligible = present - used
     if recipe.where is not None:

@@ -4,7 +4,7 @@ Rows are appended; what a person or an annotator said is never overwritten. JSON
 what is only ever read whole (a recipe, a report), never what a query filters on.
 """
 
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from typing import Any, ClassVar, NewType
 
 from sqlalchemy import JSON, BigInteger, DateTime, ForeignKey, LargeBinary, String, TypeDecorator, UniqueConstraint
@@ -348,6 +348,7 @@ class Vendor(Base):
     ls_url: Mapped[str]
     ls_token_reference: Mapped[str]  # "env:NAME" or "file:PATH"
     prices: Mapped[dict[str, Any]] = mapped_column(default=dict, server_default="{}")  # of an answer, by kind of task
+    capacity: Mapped[int | None]  # tasks they may have in flight: pushed, and not wholly answered
 
 
 class Campaign(Base):
@@ -365,6 +366,10 @@ class Campaign(Base):
     overlap: Mapped[int]  # answers wanted per item
     ls_project_id: Mapped[int | None]
     ls_sync: Mapped[dict[str, Any] | None]  # how far it was pulled, see labeling.pull
+    pushing: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))  # see labeling.push.Manner
+    deadline: Mapped[date | None]
+    paused: Mapped[bool] = mapped_column(default=False, server_default="0")
+    cancelled_at: Mapped[datetime | None]  # from then on nothing is pushed; closed once Label Studio is cleared
     closed_at: Mapped[datetime | None]
     created_at: Mapped[datetime] = mapped_column(default=now)
 
@@ -380,8 +385,12 @@ class Task(Base):
     campaign_id: Mapped[int] = mapped_column(ForeignKey("campaigns.id"), index=True)
     image_id: Mapped[int] = mapped_column(ForeignKey("images.id"), index=True)
     rank: Mapped[int]
-    state: Mapped[str] = mapped_column(String(16))  # planned, intended (a request may be out), pushed
+    state: Mapped[str] = mapped_column(String(16))  # planned, intended (a request may be out), pushed, withdrawn
     ls_task_id: Mapped[int | None]
+    prediction_run_id: Mapped[int | None] = mapped_column(
+        ForeignKey("prediction_runs.id")
+    )  # that predicts it for people
+    blind: Mapped[bool | None]  # whether they are not shown that; decided when the task is first sent
 
 
 class Annotator(Base):

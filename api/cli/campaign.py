@@ -1,6 +1,9 @@
 """`winnow campaign`: batches on their way through Label Studio."""
 
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict
+from datetime import datetime
+from fractions import Fraction
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -10,8 +13,16 @@ from api.cli.console import AsJson
 
 if TYPE_CHECKING:
     from labeling.campaigns import Status
+    from labeling.reconcile import Drift
+    from store.workspace import Workspace
 
 app = typer.Typer(no_args_is_help=True, help="Batches being labelled, one Label Studio project each.")
+
+
+ImageBaseUrl = Annotated[
+    str | None,
+    typer.Option(help="Of the running `winnow serve`, as annotators reach it; by default that of the last push."),
+]
 
 
 @app.command()
@@ -21,18 +32,44 @@ def create(
     *,
     batch: Annotated[int, typer.Option(help="Whose images are labelled.")],
     taxonomy: Annotated[str, typer.Option(help="What is asked about them; its newest revision.")],
-    vendor: Annotated[str, typer.Option(help="Who answers.")],
+    vendor: Annotated[
+        list[str],
+        typer.Option(
+            metavar="VENDOR[=SHARE]",
+            help="Who answers; several share the batch, as in a=0.6 and b=0.4, each in a campaign NAME-VENDOR.",
+        ),
+    ],
     overlap: Annotated[int, typer.Option(help="Answers wanted per image, from different people.")] = 2,
+    where: Annotated[
+        str | None, typer.Option(metavar="EXPRESSION", help="Only the batch's images for which it holds.")
+    ] = None,
+    deadline: Annotated[
+        datetime | None, typer.Option(formats=["%Y-%m-%d"], help="The last day; again with another one moves it.")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Plan the tasks of a batch."""
+    """Plan the tasks of a batch; several vendors get the same mix of arms, and gold goes to each."""
     from labeling import campaigns
 
     workspace = console.workspace(context)
-    campaigns.create(workspace, name, batch_id=batch, taxonomy_name=taxonomy, vendor_name=vendor, overlap=overlap)
+    campaign_ids = campaigns.create_shared(
+        workspace,
+        name,
+        batch_id=batch,
+        taxonomy_name=taxonomy,
+        vendor_shares=_shares(vendor),
+        overlap=overlap,
+        expression=where,
+        deadline=None if deadline is None else deadline.date(),
+    )
+    documents, lines = [], []
     with workspace.database.read() as session:
-        status = campaigns.status(session, name)
-    console.emit(asdict(status), [f"{name}: {status.items} tasks planned for {vendor}"], as_json=as_json)
+        for campaign_name, campaign_id in campaign_ids.items():
+            found = campaigns.status(session, campaign_name)
+            shared = campaigns.shared_items(session, campaign_id)
+            documents.append(asdict(found) | {"shared_items": shared})
+            lines.append(f"{campaign_name}: {found.items} tasks planned for {found.vendor}{_shared(shared)}")
+    console.emit(documents[0] if len(documents) == 1 else {"campaigns": documents}, lines, as_json=as_json)
 
 
 @app.command()
@@ -40,33 +77,39 @@ def push(
     context: typer.Context,
     name: str,
     *,
-    image_base_url: Annotated[str, typer.Option(help="Of the running `winnow serve`, as annotators reach it.")],
+    image_base_url: ImageBaseUrl = None,
     predictions: Annotated[
-        str | None, typer.Option(metavar="MODEL", help="Show this model's newest predictions as pre-annotations.")
+        str | None,
+        typer.Option(metavar="MODEL", help="Show this model's newest predictions as pre-annotations; '' for none."),
     ] = None,
-    webhook: Annotated[bool, typer.Option(help="Let Label Studio tell `winnow serve` of answers.")] = True,
+    blind_share: Annotated[
+        float | None,
+        typer.Option(help="Of the tasks, drawn in secret, that show no prediction: what do people owe it?"),
+    ] = None,
+    webhook: Annotated[
+        bool | None, typer.Option("--webhook/--no-webhook", help="Let Label Studio tell `winnow serve` of answers.")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Create the campaign's tasks in Label Studio; again, nothing twice."""
-    from api import image_urls
-    from labeling import campaigns, push, webhooks
+    """Create the campaign's tasks in Label Studio, as many as its vendor has room for; again, nothing twice."""
+    from api import pushing
 
     workspace = console.workspace(context)
     with workspace.database.read() as session:
-        campaign_id = campaigns.get(session, name).id
-    image_url = image_urls.signer(workspace.key, image_base_url)
-    with console.progress_bar("push") as on_progress:
-        pushed = push.push(
-            workspace,
+        manner = pushing.manner(
+            session,
             name,
-            image_url=image_url,
-            predictions_model=predictions,
-            webhook=webhooks.of_campaign(workspace.key, image_base_url, campaign_id) if webhook else None,
-            on_progress=on_progress,
+            image_base_url=image_base_url,
+            predictions=predictions,
+            blind_share=blind_share,
+            webhook=webhook,
         )
+    with console.progress_bar("push") as on_progress:
+        pushed = pushing.start(workspace, name, manner, on_progress=on_progress)
     found = f", {pushed.found} found from an interrupted push" if pushed.found else ""
     removed = f", {pushed.removed} copies removed" if pushed.removed else ""
-    line = f"{name}: {pushed.created} tasks created{found}{removed}; {pushed.tasks} in Label Studio"
+    waiting = f"; {pushed.waiting} wait until the vendor has room" if pushed.waiting else ""
+    line = f"{name}: {pushed.created} tasks created{found}{removed}; {pushed.tasks} in Label Studio{waiting}"
     console.emit(asdict(pushed), [line], as_json=as_json)
 
 
@@ -88,40 +131,63 @@ def pull(
 
 @app.command()
 def status(context: typer.Context, name: str, as_json: AsJson = False) -> None:
-    """How far a campaign got, and where Label Studio differs from what was pushed."""
-    from labeling import campaigns, reconcile
+    """How far a campaign got, what it costs, when it ends, and where Label Studio differs from what was pushed."""
+    from labeling import campaigns
 
     workspace = console.workspace(context)
     with workspace.database.read() as session:
         found = campaigns.status(session, name)
-    lines = console.table(_HEADINGS, [_row(found)])
-    if found.ls_project_id is None:
-        console.emit(asdict(found) | {"drift": None}, lines, as_json=as_json)
-        return
-    difference = reconcile.find(workspace, name)
-    lines.append(
-        f"In Label Studio: {len(difference.missing)} tasks missing, {difference.copies} copied, "
-        f"{difference.strangers} not ours{', restored from a backup' * difference.restored}"
-    )
-    console.emit(asdict(found) | {"drift": asdict(difference)}, lines, as_json=as_json)
+    drift, trouble = (None, None) if found.ls_project_id is None else _drift(workspace, name)
+    document = asdict(found) | {"drift": None if drift is None else asdict(drift), "trouble": trouble}
+    console.emit(document, _screen(found, drift, trouble), as_json=as_json)
 
 
 @app.command()
 def reconcile(
     context: typer.Context,
     name: str,
-    image_base_url: Annotated[str, typer.Option(help="Of the running `winnow serve`, as annotators reach it.")],
+    image_base_url: ImageBaseUrl = None,
     as_json: AsJson = False,
 ) -> None:
     """Make Label Studio hold every task once, and what a server restored from a backup forgot."""
-    from api import image_urls
+    from api import image_urls, pushing
     from labeling import reconcile
 
     workspace = console.workspace(context)
-    done = reconcile.reconcile(workspace, name, image_url=image_urls.signer(workspace.key, image_base_url))
+    with workspace.database.read() as session:
+        manner = pushing.manner(session, name, image_base_url=image_base_url)
+    done = reconcile.reconcile(
+        workspace,
+        name,
+        image_url=image_urls.signer(workspace.key, manner.image_base_url),
+        predictions_model=manner.predictions,
+        blind_share=manner.blind_share,
+    )
     restored = f", {done.put_back} answers put back after a restore" if done.restored else ""
     line = f"{name}: {done.recreated} tasks made again, {done.removed} copies removed{restored}"
     console.emit(asdict(done), [f"{line}; {done.strangers} tasks of others left alone"], as_json=as_json)
+
+
+@app.command()
+def pause(context: typer.Context, name: str, as_json: AsJson = False) -> None:
+    """Push nothing more until it is resumed; what is in Label Studio stays as it is."""
+    _set_paused(context, name, paused=True, as_json=as_json)
+
+
+@app.command()
+def resume(context: typer.Context, name: str, as_json: AsJson = False) -> None:
+    """Let a paused campaign go on."""
+    _set_paused(context, name, paused=False, as_json=as_json)
+
+
+@app.command()
+def cancel(context: typer.Context, name: str, as_json: AsJson = False) -> None:
+    """Pull once more, remove what nobody answered from Label Studio, and close; answers stay."""
+    from labeling import cancel
+
+    done = cancel.cancel(console.workspace(context), name)
+    line = f"{name} is cancelled: {done.withdrawn} unanswered tasks withdrawn, {done.kept} with answers kept"
+    console.emit(asdict(done), [line], as_json=as_json)
 
 
 @app.command()
@@ -143,13 +209,93 @@ def list_all(context: typer.Context, as_json: AsJson = False) -> None:
 
     with console.workspace(context).database.read() as session:
         found = [campaigns.status(session, name) for name in campaigns.list_names(session)]
-    document = {"campaigns": [asdict(each) for each in found]}
-    console.emit(document, console.table(_HEADINGS, map(_row, found)), as_json=as_json)
+    headings = ["campaign", "purpose", "vendor", "state", "items", "waiting", "pushed", "in work", "answered"]
+    headings += ["accepted", "cost", "forecast", "outlook"]
+    rows = [
+        (
+            *(each.name, each.purpose, each.vendor, each.state, each.items, each.waiting, each.pushed, each.in_work),
+            *(each.answered, each.accepted, _money(each.cost), _money(each.forecast), each.outlook),
+        )
+        for each in found
+    ]
+    console.emit({"campaigns": [asdict(each) for each in found]}, console.table(headings, rows), as_json=as_json)
 
 
-_HEADINGS = ["campaign", "purpose", "vendor", "items", "planned", "intended", "pushed", "answers", "answered", "closed"]
+def _shares(said: list[str]) -> dict[str, Fraction]:
+    """Who gets which share: `a=0.6`, or a name alone for all of it."""
+    from store.errors import InvalidInputError
+
+    shares: dict[str, Fraction] = {}
+    for each in said:
+        name, is_shared, share = each.rpartition("=")
+        if not is_shared:
+            name, share = each, "1"
+        try:
+            found = Fraction(share)
+        except (ValueError, ZeroDivisionError) as error:
+            raise InvalidInputError(f"--vendor {each} is not of the form VENDOR=SHARE: a=0.6.") from error
+        if name in shares:
+            raise InvalidInputError(f"--vendor names {name!r} twice.")
+        shares[name] = found
+    return shares
 
 
-def _row(status: "Status") -> list[object]:
-    counts = [status.items, status.planned, status.intended, status.pushed, status.answers, status.answered]
-    return [status.name, status.purpose, status.vendor, *counts, "yes" if status.closed else "no"]
+def _shared(items: Mapping[str, int]) -> str:
+    return "".join(f"; {count} of its items are in {name} too" for name, count in items.items())
+
+
+def _set_paused(context: typer.Context, name: str, *, paused: bool, as_json: bool) -> None:
+    from labeling import campaigns
+
+    workspace = console.workspace(context)
+    campaigns.set_paused(workspace, name, paused=paused)
+    with workspace.database.read() as session:
+        found = campaigns.status(session, name)
+    console.emit(asdict(found), [f"{name} is {found.state}"], as_json=as_json)
+
+
+def _drift(workspace: "Workspace", name: str) -> "tuple[Drift | None, str | None]":
+    """Where Label Studio differs, or a sentence that says why it cannot be asked."""
+    from labeling import reconcile
+    from store.errors import InvalidInputError, RemoteError
+
+    try:
+        return reconcile.find(workspace, name), None
+    except (RemoteError, InvalidInputError) as error:
+        return None, str(error)
+
+
+def _screen(status: "Status", drift: "Drift | None", trouble: str | None) -> Iterator[str]:
+    yield (
+        f"{status.name}: {status.purpose} of batch {status.batch} by {status.vendor}, {status.taxonomy} revision "
+        f"{status.taxonomy_revision}, overlap {status.overlap}; {status.state}"
+    )
+    room = f", {status.waiting} waiting for room" if status.waiting else ""
+    withdrawn = f", {status.withdrawn} withdrawn" if status.withdrawn else ""
+    on_their_way = f", {status.intended} on their way" if status.intended else ""
+    yield f"  items     {status.items}: {status.planned} planned{room}{on_their_way}, {status.pushed} pushed{withdrawn}"
+    yield (
+        f"  work      {status.in_work} in work, {status.answered} answered; "
+        f"{status.escalated} escalated, {status.accepted} accepted"
+    )
+    rate = "" if status.rate_per_hour is None else f"; {status.rate_per_hour:.1f} an hour over the last day of activity"
+    yield f"  answers   {status.answers}, {status.skips} of them skips{rate}"
+    if status.price is None:
+        yield f"  cost      {status.vendor} has no price: winnow vendor add"
+    else:
+        cost, forecast = _money(status.cost), _money(status.forecast)
+        yield f"  cost      {cost} so far, {forecast} at the end; {status.price:g} an answer"
+    yield f"  end       {status.outlook}" + ("" if status.deadline is None else f"; deadline {status.deadline}")
+    limit = "" if status.capacity is None else f" of {status.capacity}"
+    yield f"  vendor    {status.in_flight}{limit} tasks in flight"
+    if trouble is not None:
+        yield f"  In Label Studio: {trouble}"
+    if drift is not None:
+        yield (
+            f"  In Label Studio: {len(drift.missing)} tasks missing, {drift.copies} copied, "
+            f"{drift.strangers} not ours{', restored from a backup' * drift.restored}"
+        )
+
+
+def _money(sum_of_money: float | None) -> str | None:
+    return None if sum_of_money is None else f"{sum_of_money:.2f}"

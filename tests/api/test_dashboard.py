@@ -138,6 +138,7 @@ def test_a_campaign_links_to_its_project_when_that_is_on_the_web(workspace: Work
         4,
         4,
     )
+    assert (campaign.state, campaign.waiting, campaign.accepted, campaign.cost) == ("open", 0, 2, None)
     with workspace.database.write() as session:
         session.scalars(select(schema.Vendor)).one().ls_url = "javascript:alert(1)"
     assert read(workspace).campaigns[0].url is None
@@ -264,7 +265,7 @@ def _rows(count: int) -> Iterator[tuple[type[schema.Base], list[dict[str, Any]]]
     )
     yield schema.Annotation, [
         {"task_id": i, "annotator_id": k, "ls_annotation_id": 2 * i + k, "revision": 0, "answer": "cat", "result": [],
-         "skipped": False, "deleted": False, "lead_time_s": float(i), "ls_updated_at": ""}
+         "skipped": False, "deleted": False, "lead_time_s": float(i), "ls_updated_at": "2026-01-01T00:00:00Z"}
         for i in labelled for k in (1, 2)
     ]  # fmt: skip
     yield (

@@ -1,3 +1,4 @@
+import base64
 import string
 from datetime import UTC, datetime, timedelta
 
@@ -49,6 +50,25 @@ def test_a_token_is_safe_in_a_url_and_always_the_same() -> None:
     tokens = {image_urls.sign(KEY, ImageId(7), expires=NOON) for _ in range(3)}
     (token,) = tokens
     assert set(token) <= set(string.ascii_letters + string.digits + "-_")
+
+
+@given(ids, ids)
+def test_without_the_key_nobody_reads_the_image_or_its_age(one: ImageId, other: ImageId) -> None:
+    tokens = [base64.urlsafe_b64decode(image_urls.sign(KEY, each, expires=NOON) + "==") for each in (one, other)]
+    for image_id, token in zip((one, other), tokens, strict=True):
+        assert len(token) == 48
+        assert int(NOON.timestamp()).to_bytes(8) not in token
+        assert image_id.to_bytes(8) != token[:8]
+    if one != other:
+        same = sum(a == b for a, b in zip(*tokens, strict=True))
+        assert same < 16  # of 48 bytes; chance makes it 0.2
+
+
+@pytest.mark.parametrize("base_url", ["http://me:secret@x", "http://x?token=secret"])
+def test_an_address_with_a_secret_is_refused_and_not_repeated(base_url: str) -> None:
+    with pytest.raises(InvalidInputError, match="a login or a query") as caught:
+        image_urls.signer(KEY, base_url)
+    assert "secret" not in str(caught.value)
 
 
 @pytest.mark.parametrize("base_url", ["nonsense", "ftp://x", "http://"])

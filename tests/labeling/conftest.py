@@ -4,16 +4,18 @@ import os
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import httpx
+import numpy as np
 import pytest
+from sqlalchemy import select
 
 from api.demo.label_studio_server import LabelStudioServer
 from labeling import campaigns, label_config, vendors
-from store.schema import ImageId
+from store.schema import ImageId, Prediction, PredictionRun, Task
 from store.workspace import Workspace
 from tests.conftest import Builder
 
@@ -70,11 +72,35 @@ class Catalog:
         build.taxonomy()
         vendors.add(self.workspace, "acme", url=server.url, token=f"file:{server.token_file}")
 
-    def campaign(self, items: int, *, taxonomy: str = "animals") -> list[ImageId]:
+    def campaign(
+        self, items: int, *, arms: Sequence[str] | None = None, overlap: int = 2, taxonomy: str = "animals"
+    ) -> list[ImageId]:
         images = self.build.images(items)
-        batch = self.build.batch(images)
-        campaigns.create(self.workspace, self.name, batch_id=batch, taxonomy_name=taxonomy, vendor_name="acme")
+        batch = self.build.batch(images, arms=arms)
+        campaigns.create(
+            self.workspace, self.name, batch_id=batch, taxonomy_name=taxonomy, vendor_name="acme", overlap=overlap
+        )
         return images
+
+    def set_capacity(self, capacity: int) -> None:
+        with self.workspace.database.write() as session:
+            vendors.get(session, "acme").capacity = capacity
+
+    def predict(self, images: Sequence[ImageId], probabilities: Sequence[float], *, model: str = "probe") -> None:
+        """A run of a model that gives these images these probabilities of cat and dog."""
+        with self.workspace.database.write() as session:
+            number = len(session.scalars(select(PredictionRun.id)).all())
+            run = PredictionRun(model=model, digest=f"{number}" * 64, classes=["cat", "dog"], report={})
+            session.add(run)
+            session.flush()
+            raw = np.array(probabilities, dtype="<f4").tobytes()
+            session.add_all(Prediction(run_id=run.id, image_id=image_id, probabilities=raw) for image_id in images)
+
+    def tasks(self, name: str | None = None) -> list[Task]:
+        """The catalog's tasks of a campaign, by rank."""
+        with self.workspace.database.read() as session:
+            campaign = campaigns.get(session, name or self.name)
+            return list(session.scalars(select(Task).where(Task.campaign_id == campaign.id).order_by(Task.rank)))
 
     def status(self) -> campaigns.Status:
         with self.workspace.database.read() as session:

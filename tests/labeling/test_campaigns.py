@@ -1,9 +1,13 @@
+from collections import Counter
+from datetime import date, datetime, timedelta
+from fractions import Fraction
+
 import pytest
 from sqlalchemy import select
 
 from labeling import campaigns, vendors
 from store.errors import ConflictError, InvalidInputError, NotFoundError
-from store.schema import Campaign, ImageId, Task
+from store.schema import Annotation, Campaign, ImageId, Task, Vendor, Verdict
 from store.workspace import Workspace, open_workspace
 from tests.conftest import Builder
 
@@ -119,3 +123,145 @@ def test_closing_twice_keeps_the_first_moment(workspace: Workspace, images: list
     campaigns.close(workspace, "one")
     with workspace.database.read() as session:
         assert campaigns.get(session, "one").closed_at == closed_at is not None
+
+
+@pytest.fixture
+def mixed(build: Builder) -> list[ImageId]:
+    """A batch of twelve images: every other one random, the third and the last but one gold; vendors a and b."""
+    build.taxonomy()
+    for name in "ab":
+        vendors.add(build.workspace, name, url="http://127.0.0.1:1", token="env:TOKEN")
+    images = build.images(12)
+    arms = ["random", "diverse"] * 6
+    arms[2] = arms[10] = "gold"
+    build.batch(images, arms=arms)
+    return images
+
+
+def share(workspace: Workspace, *, expression: str | None = None, **shares: str) -> dict[str, int]:
+    return campaigns.create_shared(
+        workspace,
+        "one",
+        batch_id=1,
+        taxonomy_name="animals",
+        vendor_shares={name: Fraction(each) for name, each in shares.items()},
+        expression=expression,
+    )
+
+
+def test_vendors_share_a_batch_with_the_same_mix_and_gold_for_each(workspace: Workspace, mixed: list[ImageId]) -> None:
+    made = share(workspace, a="0.6", b="0.4")
+    assert list(made) == ["one-a", "one-b"]
+    assert share(workspace, a="0.6", b="0.4") == made
+    gold = {mixed[2], mixed[10]}
+    a, b = ([task.image_id for task in tasks(workspace, name)] for name in made)
+    assert (len(a), len(b)) == (8, 6)
+    assert set(a) & set(b) == gold
+    assert set(a) | set(b) == set(mixed)
+    for images in (a, b):
+        others = [image for image in images if image not in gold]
+        assert others == sorted(others)  # the batch's order
+        is_random = Counter(mixed.index(ImageId(image)) % 2 == 0 for image in others)
+        assert abs(is_random[True] - len(others) * 4 / 10) <= 1
+    with workspace.database.read() as session:
+        assert campaigns.shared_items(session, made["one-a"]) == {}
+    with pytest.raises(ConflictError, match="one-a"):
+        share(workspace, a="0.5", b="0.5")
+    with pytest.raises(InvalidInputError, match="'b' would get none of 10"):
+        share(workspace, a="0.999", b="0.001")
+
+
+def test_one_share_is_the_whole_batch_under_its_own_name(workspace: Workspace, mixed: list[ImageId]) -> None:
+    assert list(share(workspace, a="1")) == ["one"]
+    assert {task.image_id for task in tasks(workspace, "one")} == set(mixed)
+
+
+def test_a_condition_restricts_a_campaign_and_its_gold_and_overlap_is_counted(
+    workspace: Workspace, mixed: list[ImageId]
+) -> None:
+    share(workspace, expression=f"id <= {mixed[5]}", a="1")
+    assert sorted(task.image_id for task in tasks(workspace, "one")) == mixed[:6]
+    second = campaigns.create(
+        workspace, "two", batch_id=1, taxonomy_name="animals", vendor_name="b", expression=f"id >= {mixed[4]}"
+    )
+    with workspace.database.read() as session:
+        assert campaigns.shared_items(session, second) == {"one": 2}
+    with pytest.raises(InvalidInputError, match="at least one image"):
+        campaigns.create(
+            workspace, "none", batch_id=1, taxonomy_name="animals", vendor_name="b", expression="width > 100"
+        )
+    with pytest.raises(InvalidInputError, match="--where"):
+        campaigns.create(workspace, "bad", batch_id=1, taxonomy_name="animals", vendor_name="b", expression="width =")
+
+
+def test_a_deadline_can_be_moved_and_is_not_forgotten(workspace: Workspace, images: list[ImageId]) -> None:
+    def deadline(day: date | None) -> date | None:
+        campaigns.create(workspace, "one", batch_id=1, taxonomy_name="animals", vendor_name="acme", deadline=day)
+        with workspace.database.read() as session:
+            return campaigns.status(session, "one").deadline
+
+    assert deadline(date(2026, 12, 24)) == date(2026, 12, 24)
+    assert deadline(None) == date(2026, 12, 24)
+    assert deadline(date(2026, 12, 31)) == date(2026, 12, 31)
+
+
+def test_a_pause_ends_and_an_end_is_no_pause(workspace: Workspace, images: list[ImageId]) -> None:
+    def state() -> str:
+        with workspace.database.read() as session:
+            return campaigns.status(session, "one").state
+
+    create(workspace)
+    assert state() == "planned"
+    campaigns.set_paused(workspace, "one", paused=True)
+    assert state() == "paused"
+    campaigns.set_paused(workspace, "one", paused=False)
+    assert state() == "planned"
+    campaigns.close(workspace, "one")
+    assert state() == "closed"
+    with pytest.raises(ConflictError, match="is closed"):
+        campaigns.set_paused(workspace, "one", paused=True)
+
+
+def test_status_says_what_it_costs_and_when_it_ends(
+    workspace: Workspace, build: Builder, images: list[ImageId]
+) -> None:
+    """Three items want two answers each: five come, one of them a skip, over four hours."""
+    campaign_id = build.campaign(1, 1)
+    build.answers(campaign_id, {"ada": ["cat", "cat", "cat"], "ben": ["cat", "dog", None]})
+    first = datetime.fromisoformat("2026-12-01T08:00:00+00:00")
+    with workspace.database.write() as session:
+        vendor = session.scalars(select(Vendor)).one()
+        vendor.prices, vendor.capacity = {"classification": 0.05}, 10
+        for number, annotation in enumerate(session.scalars(select(Annotation).order_by(Annotation.id))):
+            annotation.ls_updated_at = (first + number * timedelta(hours=1)).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+            annotation.skipped = number == 4
+        rows = session.scalars(select(Task).order_by(Task.rank)).all()
+        outcomes = ["adjudication", "accepted", "adjudication"]  # the last one replaces the first
+        session.add_all(
+            Verdict(task_id=task.id, outcome=outcome, evidence={})
+            for task, outcome in zip([rows[0], rows[0], rows[1]], outcomes, strict=True)
+        )
+        campaigns.get(session, "campaign-1").deadline = date(2026, 11, 28)
+    with workspace.database.read() as session:
+        status = campaigns.status(session, "campaign-1", at=first + timedelta(hours=16))
+    assert (status.in_work, status.answered, status.escalated, status.accepted) == (1, 2, 1, 1)
+    assert (status.answers, status.skips, status.rate_per_hour) == (5, 1, 1.25)
+    assert (status.cost, status.forecast) == (pytest.approx(0.25), pytest.approx(0.30))
+    assert status.eta == first + timedelta(hours=16.8)
+    assert status.outlook == "late by 4 days; at this rate done on 2026-12-02, 4 days after the deadline"
+    assert (status.in_flight, status.capacity, status.state) == (1, 10, "open")
+
+
+def test_only_the_last_day_of_activity_makes_the_rate(
+    workspace: Workspace, build: Builder, images: list[ImageId]
+) -> None:
+    campaign_id = build.campaign(1, 1)
+    build.answers(campaign_id, {"ada": ["cat", "cat", "cat"]})
+    moments = ["2026-12-01T08:00:00.000000Z", "2026-12-04T08:00:00.000000Z", "2026-12-04T20:00:00Z"]
+    with workspace.database.write() as session:
+        for annotation, moment in zip(session.scalars(select(Annotation)), moments, strict=True):
+            annotation.ls_updated_at = moment
+    with workspace.database.read() as session:
+        status = campaigns.status(session, "campaign-1")
+    assert status.rate_per_hour == 2 / 24
+    assert (status.price, status.cost, status.forecast) == (None, None, None)

@@ -1,18 +1,22 @@
 import os
+import re
 import signal
+import threading
 import time
 from collections.abc import Iterator
+from contextlib import closing
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
-import numpy as np
+import httpx
 import pytest
 from sqlalchemy import func, select
 
-from api.demo import label_studio_server
+from api.demo import label_studio_server, people
 from api.demo.label_studio_server import LabelStudioServer
-from labeling import campaigns, label_config, push, reconcile, taxonomy, vendors
+from labeling import campaigns, label_config, pull, push, reconcile, taxonomy, vendors
 from store.errors import ConflictError, InvalidInputError, NotFoundError, RemoteError
-from store.schema import ImageId, Prediction, PredictionRun, Task
+from store.schema import ImageId, PredictionRun, Task, Taxonomy
 from tests.conftest import Builder
 from tests.labeling.conftest import Catalog, Site, administrator
 
@@ -78,23 +82,12 @@ def test_many_tasks_go_in_several_requests(catalog: Catalog, site: Site, monkeyp
 
 def test_predictions_of_the_newest_run_are_shown(catalog: Catalog, site: Site) -> None:
     images = catalog.campaign(3)
-    with catalog.workspace.database.write() as session:
-        for number, values in enumerate(([0.9, 0.1], [0.25, 0.75])):
-            digest = str(number) * 64
-            run = PredictionRun(model="probe", digest=digest, classes=["cat", "dog"], version_id=None, report={})
-            session.add(run)
-            session.flush()
-            raw = np.array(values, dtype="<f4").tobytes()
-            for image_id in images[:2]:
-                session.add(Prediction(run_id=run.id, image_id=image_id, probabilities=raw))
+    catalog.predict(images[:2], [0.9, 0.1])
+    catalog.predict(images[:2], [0.25, 0.75])
     push.push(catalog.workspace, catalog.name, image_url=image_url, predictions_model="probe")
-    shown = [task["predictions"] for task in site.tasks(catalog.name)]
-    assert [[each["result"][0]["value"]["choices"] for each in predictions] for predictions in shown] == [
-        [["dog"]],
-        [["dog"]],
-        [],
-    ]
-    assert (shown[0][0]["score"], shown[0][0]["model_version"]) == (0.75, "probe 11111111")
+    assert list(shown(site, catalog).values()) == [["dog"], ["dog"], []]
+    [first] = site.tasks(catalog.name)[0]["predictions"]
+    assert (first["score"], first["model_version"]) == (0.75, "probe 11111111")
     [project] = site.projects(catalog.name)
     assert project["show_collab_predictions"]
 
@@ -124,6 +117,242 @@ def test_an_adopted_taxonomy_is_pushed_under_its_own_names(catalog: Catalog, sit
     assert task["data"] == {"uid": task["data"]["uid"], "photo": image_url(image)}
     [project] = site.projects(catalog.name)
     assert label_config.adopt(project["label_config"]) == label_config.adopt(config)
+
+
+def test_a_vendor_gets_by_rank_what_there_is_room_for_and_more_once_that_is_answered(
+    catalog: Catalog, site: Site
+) -> None:
+    catalog.campaign(5, overlap=1)
+    catalog.set_capacity(2)
+    first = push.push(catalog.workspace, catalog.name, image_url=image_url)
+    assert (first.created, first.tasks, first.waiting) == (2, 2, 3)
+    assert [task.state for task in catalog.tasks()] == ["pushed"] * 2 + ["planned"] * 3
+    again = push.push(catalog.workspace, catalog.name, image_url=image_url)
+    assert (again.created, again.waiting) == (0, 3)
+    site.answer(site.tasks(catalog.name)[0]["id"], "cat")
+    pull.pull(catalog.workspace, catalog.name)
+    assert catalog.status().in_flight == 1
+    assert push.push(catalog.workspace, catalog.name, image_url=image_url).created == 1
+    assert [task.state for task in catalog.tasks()] == ["pushed"] * 3 + ["planned"] * 2
+    status = catalog.status()
+    assert (status.in_flight, status.capacity, status.waiting, status.planned) == (2, 2, 2, 2)
+    catalog.set_capacity(100)
+    assert push.push(catalog.workspace, catalog.name, image_url=image_url).created == 2
+    assert_each_once(catalog, site)
+
+
+def test_campaigns_of_a_vendor_share_its_room(catalog: Catalog, site: Site) -> None:
+    images = catalog.campaign(3)
+    catalog.set_capacity(4)
+    other = f"{catalog.name}-other"
+    campaigns.create(
+        catalog.workspace, other, batch_id=catalog.build.batch(images), taxonomy_name="animals", vendor_name="acme"
+    )
+    assert push.push(catalog.workspace, catalog.name, image_url=image_url).created == 3
+    assert push.push(catalog.workspace, other, image_url=image_url).created == 1
+    campaigns.close(catalog.workspace, catalog.name)  # what is closed is waited for no more
+    assert push.push(catalog.workspace, other, image_url=image_url).created == 2
+
+
+@pytest.mark.parametrize("where", ["push.after_intent", "push.after_request", "push.after_commit"])
+def test_a_killed_push_fills_a_vendor_no_further(catalog: Catalog, site: Site, where: str, impatience: None) -> None:
+    catalog.campaign(5)
+    catalog.set_capacity(3)
+    assert catalog.push(fail_point=where)[0] == -signal.SIGKILL
+    assert push.push(catalog.workspace, catalog.name, image_url=image_url).tasks == 3
+    assert len(site.tasks(catalog.name)) == 3
+
+
+def test_a_paused_campaign_is_left_alone(catalog: Catalog, site: Site) -> None:
+    catalog.campaign(3)
+    catalog.set_capacity(1)
+    push.push(catalog.workspace, catalog.name, image_url=image_url)
+    campaigns.set_paused(catalog.workspace, catalog.name, paused=True)
+    catalog.set_capacity(3)
+    for refuses in (push.push, reconcile.reconcile):
+        with pytest.raises(ConflictError, match=r"is paused\. Run: winnow campaign resume"):
+            refuses(catalog.workspace, catalog.name, image_url=image_url)
+    assert len(site.tasks(catalog.name)) == 1
+    campaigns.set_paused(catalog.workspace, catalog.name, paused=False)
+    assert push.push(catalog.workspace, catalog.name, image_url=image_url).created == 2
+
+
+def test_a_pause_stops_a_push_that_runs(catalog: Catalog, site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(push, "_TASKS_PER_REQUEST", 2)
+    catalog.campaign(5)
+
+    def pause(_done: int, _total: int) -> None:
+        campaigns.set_paused(catalog.workspace, catalog.name, paused=True)
+
+    pushed = push.push(catalog.workspace, catalog.name, image_url=image_url, on_progress=pause)
+    assert (pushed.created, pushed.waiting) == (2, 3)
+    assert len(site.tasks(catalog.name)) == 2
+
+
+def shown(site: Site, catalog: Catalog) -> dict[str, list[str]]:
+    """The classes that people are shown, by uid."""
+    return {
+        task["data"]["uid"]: [name for each in task["predictions"] for name in each["result"][0]["value"]["choices"]]
+        for task in site.tasks(catalog.name)
+    }
+
+
+def test_a_share_of_tasks_drawn_by_the_key_is_blind(catalog: Catalog, site: Site) -> None:
+    images = catalog.campaign(60)
+    catalog.predict(images[:50], [0.9, 0.1])
+    pushed = push.push(catalog.workspace, catalog.name, image_url=image_url, predictions_model="probe", blind_share=0.4)
+    tasks = catalog.tasks()
+    assert pushed.blind == sum(task.blind for task in tasks)
+    assert 5 < pushed.blind < 35  # of 50; outside once in a million workspaces
+    assert [task.prediction_run_id for task in tasks] == [1] * 50 + [None] * 10
+    assert not any(task.blind for task in tasks[50:])
+    assert shown(site, catalog) == {
+        task.uid: ["cat"] if task.prediction_run_id and not task.blind else [] for task in tasks
+    }
+
+
+@pytest.mark.parametrize("where", ["push.after_intent", "push.after_request"])
+def test_what_a_task_shows_outlives_a_crash_a_newer_run_and_a_deletion(
+    catalog: Catalog, site: Site, where: str, impatience: None
+) -> None:
+    images = catalog.campaign(20)
+    catalog.predict(images, [0.9, 0.1])
+    options = ("--predictions", "probe", "--blind-share", "0.5", "--no-webhook")
+    code, _, _ = catalog.run("push", catalog.name, "--image-base-url", "http://127.0.0.1:1", *options, fail_point=where)
+    assert code == -signal.SIGKILL
+    before = {task.uid: (task.blind, task.prediction_run_id) for task in catalog.tasks()}
+    catalog.predict(images, [0.1, 0.9])
+    push.push(catalog.workspace, catalog.name, image_url=image_url, predictions_model="probe")
+    assert {task.uid: (task.blind, task.prediction_run_id) for task in catalog.tasks()} == before
+    expected = {uid: [] if blind else ["cat"] for uid, (blind, _) in before.items()}
+    assert shown(site, catalog) == expected
+    for task in site.tasks(catalog.name)[:5]:
+        site.call("DELETE", f"/api/tasks/{task['id']}/")
+    assert reconcile.reconcile(catalog.workspace, catalog.name, image_url=image_url).recreated == 5
+    assert shown(site, catalog) == expected
+
+
+def test_reconciling_sends_what_waits_in_the_manner_of_the_push(catalog: Catalog, site: Site) -> None:
+    images = catalog.campaign(3)
+    catalog.predict(images, [0.9, 0.1])
+    catalog.set_capacity(1)
+    first = ("--image-base-url", "http://127.0.0.1:1", "--predictions", "probe", "--no-webhook")
+    assert catalog.run("push", catalog.name, *first)[0] == 0
+    catalog.set_capacity(3)
+    assert catalog.run("reconcile", catalog.name)[0] == 0
+    assert list(shown(site, catalog).values()) == [["cat"]] * 3
+
+
+@pytest.fixture
+def upgraded(label_studio: LabelStudioServer) -> Iterator[str]:
+    """The same Label Studio behind an address at which it says that its version is another."""
+
+    class Upgraded(BaseHTTPRequestHandler):
+        def handle_any(self) -> None:
+            body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+            headers = {name: self.headers[name] for name in ("Authorization", "Content-Type") if name in self.headers}
+            answer = httpx.request(
+                self.command, label_studio.url + self.path, content=body, headers=headers, timeout=60
+            )
+            content = re.sub(
+                rb'("(?:release|version|label-studio-os-version)": *")[^"]+', rb"\g<1>99.0.0", answer.content
+            )
+            self.send_response(answer.status_code)
+            self.send_header("Content-Type", answer.headers.get("Content-Type", "text/plain"))
+            self.send_header("Content-Length", str(len(content)))
+            self.end_headers()
+            self.wfile.write(content)
+
+        do_GET = do_POST = do_PATCH = do_DELETE = handle_any  # noqa: N815
+
+        def log_message(self, *_arguments: object) -> None:
+            """Nothing."""
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Upgraded) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+        thread.join()
+
+
+def test_nothing_happens_when_the_server_is_of_another_version(
+    catalog: Catalog, site: Site, label_studio: LabelStudioServer, upgraded: str
+) -> None:
+    assert "99.0.0" in httpx.get(f"{upgraded}/api/version").text
+    catalog.campaign(3)
+    catalog.set_capacity(2)
+    push.push(catalog.workspace, catalog.name, image_url=image_url)
+    site.answer(site.tasks(catalog.name)[0]["id"], "cat")
+    vendors.add(catalog.workspace, "acme", url=upgraded, token=f"file:{label_studio.token_file}", capacity=3)
+    assert push.push(catalog.workspace, catalog.name, image_url=image_url).created == 1
+    assert pull.pull(catalog.workspace, catalog.name).new == 1
+    assert reconcile.find(catalog.workspace, catalog.name) == reconcile.Drift([], 0, 0, restored=False)
+    assert_each_once(catalog, site)
+
+
+def test_shares_of_blind_tasks_that_are_none_are_refused(catalog: Catalog, site: Site) -> None:
+    catalog.campaign(1)
+    with pytest.raises(InvalidInputError, match=r"between 0 and 1, not 1\.5"):
+        push.push(catalog.workspace, catalog.name, image_url=image_url, predictions_model="probe", blind_share=1.5)
+    with pytest.raises(InvalidInputError, match="Without a model's predictions"):
+        push.push(catalog.workspace, catalog.name, image_url=image_url, blind_share=0.2)
+    assert site.projects(catalog.name) == []
+
+
+def test_a_push_goes_on_in_the_manner_of_the_last_one(catalog: Catalog, site: Site) -> None:
+    images = catalog.campaign(4)
+    catalog.predict(images, [0.9, 0.1])
+    catalog.set_capacity(1)
+    code, _, stderr = catalog.run("push", catalog.name)
+    assert (code, "--image-base-url" in stderr) == (2, True)
+    first = ("--image-base-url", "http://127.0.0.1:1", "--predictions", "probe", "--no-webhook")
+    assert catalog.run("push", catalog.name, *first)[0] == 0
+    catalog.set_capacity(2)
+    code, stdout, _ = catalog.run("push", catalog.name)
+    assert (code, stdout) == (
+        0,
+        f"{catalog.name}: 1 tasks created; 2 in Label Studio; 2 wait until the vendor has room\n",
+    )
+    catalog.set_capacity(4)
+    assert catalog.run("push", catalog.name, "--predictions", "")[0] == 0
+    assert list(shown(site, catalog).values()) == [["cat"], ["cat"], [], []]
+    assert [task["data"]["image"][:26] for task in site.tasks(catalog.name)] == ["http://127.0.0.1:1/images/"] * 4
+
+
+def test_the_guideline_is_an_instruction_too(catalog: Catalog, site: Site) -> None:
+    with catalog.workspace.database.write() as session:
+        session.scalars(select(Taxonomy)).one().guideline = "Cats & dogs;\n<b>no</b> foxes."
+    catalog.campaign(1)
+    push.push(catalog.workspace, catalog.name, image_url=image_url)
+    [project] = site.projects(catalog.name)
+    assert project["expert_instruction"] == "Cats &amp; dogs;<br>&lt;b&gt;no&lt;/b&gt; foxes."
+    assert project["show_instruction"]
+    assert project["title"] == f"Winnow: {catalog.name}"[:50]
+
+
+def test_a_token_revoked_in_the_middle_is_a_sentence_and_a_new_one_goes_on(
+    catalog: Catalog, site: Site, label_studio: LabelStudioServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(push, "_TASKS_PER_REQUEST", 2)
+    catalog.campaign(6)
+    admin = (label_studio.email, label_studio.password)
+    with closing(people.join(label_studio.url, people.Person("revoked", 1.0), admin=admin)) as own:
+        kept = tmp_path / "token"
+        kept.write_text(own.headers["Authorization"].removeprefix("Token "))
+        vendors.add(catalog.workspace, "acme", url=label_studio.url, token=f"file:{kept}")
+
+        def revoke(_done: int, _total: int) -> None:
+            own.post("/api/current-user/reset-token").raise_for_status()
+
+        with pytest.raises(RemoteError, match=r"refused the token\. Give the vendor a valid one: winnow vendor add"):
+            push.push(catalog.workspace, catalog.name, image_url=image_url, on_progress=revoke)
+    assert catalog.status().pushed == 2
+    with pytest.raises(RemoteError, match="refused the token"):
+        pull.pull(catalog.workspace, catalog.name)
+    vendors.add(catalog.workspace, "acme", url=label_studio.url, token=f"file:{label_studio.token_file}")
+    push.push(catalog.workspace, catalog.name, image_url=image_url)
+    assert_each_once(catalog, site)
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ def test_a_vendor_that_moves_keeps_its_row(workspace: Workspace) -> None:
     assert (vendor.ls_url, vendor.ls_token_reference) == ("http://two:8080", "env:TWO")
 
 
-@pytest.mark.parametrize("url", ["", "localhost:8080", "ftp://x", "http://"])
+@pytest.mark.parametrize("url", ["", "localhost:8080", "ftp://x", "http://", "http://x?token=y"])
 def test_an_address_that_is_none_is_refused(workspace: Workspace, url: str) -> None:
     with pytest.raises(InvalidInputError):
         vendors.add(workspace, "acme", url=url, token="env:TOKEN")
@@ -49,3 +49,14 @@ def test_missing_tokens_and_vendors_are_named(workspace: Workspace) -> None:
         vendors.token("file:/no/such/token")
     with workspace.database.read() as session, pytest.raises(NotFoundError, match="nobody"):
         vendors.get(session, "nobody")
+
+
+def test_a_capacity_stays_until_it_is_changed_or_taken_away(workspace: Workspace) -> None:
+    def capacity(said: int | None) -> int | None:
+        vendors.add(workspace, "acme", url="http://x", token="env:TOKEN", capacity=said)
+        with workspace.database.read() as session:
+            return vendors.get(session, "acme").capacity
+
+    assert [capacity(said) for said in (None, 10, None, 5, 0)] == [None, 10, 10, 5, None]
+    with pytest.raises(InvalidInputError, match="not -1"):
+        capacity(-1)

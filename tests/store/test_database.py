@@ -70,6 +70,43 @@ def test_a_schedule_of_the_third_revision_only_plans(tmp_path: Path) -> None:
     engine.dispose()
 
 
+def test_a_campaign_of_the_sixth_revision_goes_on_with_its_tasks_and_answers(tmp_path: Path) -> None:
+    """A catalog of 0006 in the middle of a campaign is migrated when it is opened."""
+    config = Config()
+    config.set_main_option("script_location", str(Path(schema.__file__).parent / "migrations"))
+    (tmp_path / "home").mkdir()
+    engine = create_engine(f"sqlite:///{tmp_path / 'home' / 'winnow.db'}")
+    moment, sha256 = "'2026-01-01 00:00:00'", "'" + "0" * 64 + "'"
+    rows = {
+        "images (id, sha256, phash, width, height, format, bytes, created_at)": (
+            f"1, {sha256}, '', 8, 8, 'PNG', 1, {moment}"
+        ),
+        "batches": f"1, {sha256}, '{{}}', '{{}}', x'', '{{}}', {moment}",
+        "taxonomies": f"1, 'animals', 1, 'classification', '[]', '', {moment}",
+        "vendors (id, name, ls_url, ls_token_reference)": "1, 'acme', 'http://x', 'env:T'",
+        "campaigns (id, name, purpose, batch_id, taxonomy_id, vendor_id, overlap, ls_project_id, created_at)": (
+            f"1, 'one', 'labelling', 1, 1, 1, 2, 7, {moment}"
+        ),
+        "tasks (id, uid, campaign_id, image_id, rank, state, ls_task_id)": "1, 'u', 1, 1, 0, 'pushed', 9",
+        "annotators": "1, 1, 1, 'ada'",
+        "annotations (id, task_id, annotator_id, ls_annotation_id, revision, answer, result, skipped, deleted, "
+        "ls_updated_at, seen_at)": f"1, 1, 1, 1, 0, 'cat', '[]', 0, 0, '2026-01-01T00:00:00Z', {moment}",
+    }
+    with engine.begin() as connection:
+        config.attributes["connection"] = connection
+        command.upgrade(config, "0006")
+        for table, values in rows.items():
+            connection.execute(text(f"INSERT INTO {table} VALUES ({values})"))
+    engine.dispose()
+    with open_workspace(tmp_path / "home").database.read() as session:
+        task = session.scalars(select(schema.Task)).one()
+        assert (task.state, task.ls_task_id, task.blind, task.prediction_run_id) == ("pushed", 9, None, None)
+        campaign = session.scalars(select(schema.Campaign)).one()
+        assert (campaign.ls_project_id, campaign.paused, campaign.pushing) == (7, False, None)
+        assert session.scalars(select(schema.Annotation)).one().answer == "cat"
+        assert session.scalars(select(schema.Vendor)).one().capacity is None
+
+
 def test_the_catalog_is_in_wal_mode(workspace: Workspace) -> None:
     connection = sqlite3.connect(workspace.home / "winnow.db")
     assert connection.execute("PRAGMA journal_mode").fetchone() == ("wal",)

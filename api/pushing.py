@@ -1,0 +1,115 @@
+"""Pushing as commands, ticks and `winnow serve` do it: with signed links to images, and a webhook to `winnow serve`."""
+
+import math
+from collections.abc import Callable
+
+from sqlalchemy.orm import Session
+
+from api import image_urls
+from labeling import campaigns, push, webhooks
+from labeling.push import Manner, Pushed
+from store.errors import InvalidInputError
+from store.schema import Vendor
+from store.workspace import Workspace
+
+_WORTHWHILE = 0.1  # of a vendor's capacity: a push lists the whole project, so not one for every answer
+
+
+def manner(
+    session: Session,
+    campaign_name: str,
+    *,
+    image_base_url: str | None = None,
+    predictions: str | None = None,
+    blind_share: float | None = None,
+    webhook: bool | None = None,
+) -> Manner:
+    """How a campaign is to be pushed: as said, and where nothing is said as it was pushed last.
+
+    Args:
+        session: reads the catalog.
+        campaign_name: which campaign.
+        image_base_url: of `winnow serve`.
+        predictions: a model's name; an empty one for no predictions, and no share of blind tasks either.
+        blind_share: of the tasks.
+        webhook: whether Label Studio tells `winnow serve` of changes.
+
+    Raises:
+        NotFoundError: there is no such campaign.
+        InvalidInputError: it was never pushed, and `image_base_url` is not said.
+    """
+    last = campaigns.get(session, campaign_name).pushing or {}
+    said = {
+        "image_base_url": image_base_url,
+        "predictions": predictions,
+        "blind_share": 0.0 if predictions == "" else blind_share,
+        "webhook": webhook,
+    }
+    merged = last | {name: value for name, value in said.items() if value is not None}
+    if "image_base_url" not in merged:
+        raise InvalidInputError(
+            f"{campaign_name!r} was not pushed before: say with --image-base-url where annotators reach `winnow serve`."
+        )
+    return Manner(**merged | {"predictions": merged.get("predictions") or None})
+
+
+def start(
+    workspace: Workspace,
+    campaign_name: str,
+    manner: Manner,
+    *,
+    on_progress: Callable[[int, int], None] = lambda done, total: None,
+) -> Pushed:
+    """Push a campaign, and remember how, so that `winnow serve` goes on when its vendor has room again.
+
+    Raises:
+        NotFoundError, InvalidInputError, ConflictError, RemoteError: as `labeling.push` says; then the campaign is
+            remembered as it was.
+    """
+    with workspace.database.read() as session:
+        campaign_id = campaigns.get(session, campaign_name).id
+    hook = webhooks.of_campaign(workspace.key, manner.image_base_url, campaign_id) if manner.webhook else None
+    pushed = push.push(
+        workspace,
+        campaign_name,
+        image_url=image_urls.signer(workspace.key, manner.image_base_url),
+        predictions_model=manner.predictions,
+        blind_share=manner.blind_share,
+        webhook=hook,
+        on_progress=on_progress,
+    )
+    push.remember(workspace, campaign_name, manner)
+    return pushed
+
+
+def top_up(workspace: Workspace, campaign_name: str) -> int:
+    """Push what waits in the manner of the last push, if the campaign is open and its vendor has room for all of it,
+    or for a tenth of their capacity.
+
+    Returns:
+        How many tasks were created.
+
+    Raises:
+        NotFoundError, InvalidInputError, ConflictError, RemoteError: as `labeling.push` says.
+    """
+    with workspace.database.read() as session:
+        manner = _manner_of_what_waits(session, campaign_name)
+    return 0 if manner is None else start(workspace, campaign_name, manner).created
+
+
+def _manner_of_what_waits(session: Session, campaign_name: str) -> Manner | None:
+    campaign = campaigns.get(session, campaign_name)
+    if campaign.pushing is None or campaigns.state(campaign) != "open":
+        return None
+    states = campaigns.count(session, campaign.id)
+    capacity = session.get_one(Vendor, campaign.vendor_id).capacity
+    room = campaigns.room(session, campaign.vendor_id)
+    is_worthwhile = states["intended"] > 0 or (
+        states["planned"] > 0
+        and (
+            capacity is None
+            or room is None
+            or room >= min(states["planned"], max(1, math.ceil(capacity * _WORTHWHILE)))
+        )
+    )
+    return Manner(**campaign.pushing) if is_worthwhile else None

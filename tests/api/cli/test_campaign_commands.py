@@ -1,0 +1,103 @@
+"""`campaign` and `vendor`: what they print for programs and for people."""
+
+import json
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner
+
+from api.cli.main import app
+from labeling import vendors
+from store.errors import InvalidInputError
+from store.workspace import Workspace
+
+
+@pytest.fixture
+def winnow(workspace: Workspace, build: Any) -> Any:
+    """Runs a command in a catalog with a batch of ten images; gives what people see, and the document."""
+    build.taxonomy()
+    images = build.images(10)
+    build.batch(images, arms=["gold", *["random", "diverse"] * 4, "diverse"])
+    for name in ("a", "b"):
+        prices, capacity = {"classification": 0.5}, 3
+        vendors.add(workspace, name, url="http://127.0.0.1:1", token="env:NO_TOKEN", prices=prices, capacity=capacity)
+
+    def run(*arguments: str) -> tuple[str, Any]:
+        printed = []
+        for command in (arguments, (*arguments, "--json")):
+            result = CliRunner().invoke(app, ["--home", str(workspace.home), *command], catch_exceptions=False)
+            assert result.exit_code == 0, result.output
+            printed.append(result.stdout)
+        return printed[0], json.loads(printed[1])
+
+    return run
+
+
+CREATE = ("campaign", "create", "one", "--batch", "1", "--taxonomy", "animals")
+
+
+def test_shares_of_a_batch(winnow: Any) -> None:
+    text, document = winnow(*CREATE, "--vendor", "a=2/3", "--vendor", "b=1/3")
+    assert text == "one-a: 7 tasks planned for a\none-b: 4 tasks planned for b\n"
+    assert [each["name"] for each in document["campaigns"]] == ["one-a", "one-b"]
+    text, document = winnow(*CREATE[:2], "two", *CREATE[3:], "--vendor", "a", "--where", "id <= 4")
+    [first, second] = text.splitlines()[0].split("; ")[1:]
+    assert (first.endswith("in one-a too"), second.endswith("in one-b too")) == (True, True)
+    assert (document["items"], sum(document["shared_items"].values())) == (4, 3)
+
+
+@pytest.mark.parametrize(
+    ("said", "sentence"),
+    [
+        (("a=x",), "not of the form VENDOR=SHARE"),
+        (("a=1/0",), "not of the form VENDOR=SHARE"),
+        (("a=0.5", "b=0.6"), r"The shares 0\.5 \+ 0\.6 make 1\.1"),
+        (("a", "a=0.5"), "names 'a' twice"),
+    ],
+)
+def test_shares_that_are_none(workspace: Workspace, winnow: Any, said: tuple[str, ...], sentence: str) -> None:
+    options = [word for each in said for word in ("--vendor", each)]
+    with pytest.raises(InvalidInputError, match=sentence):
+        CliRunner().invoke(app, ["--home", str(workspace.home), *CREATE, *options], catch_exceptions=False)
+
+
+def test_a_campaigns_status_is_one_screen_whatever_the_server_does(
+    workspace: Workspace, build: Any, winnow: Any
+) -> None:
+    campaign = build.campaign(1, 1)
+    build.answers(campaign, {"ada": ["cat"] * 5 + [None] * 5, "ben": ["cat"] * 2 + [None] * 8})
+    text, document = winnow("campaign", "status", "campaign-1")
+    assert text.splitlines() == [
+        "campaign-1: labelling of batch 1 by a, animals revision 1, overlap 2; open",
+        "  items     10: 0 planned, 10 pushed",
+        "  work      3 in work, 2 answered; 0 escalated, 0 accepted",
+        "  answers   7, 0 of them skips; 7.0 an hour over the last day of activity",
+        "  cost      3.50 so far, 10.00 at the end; 0.5 an answer",
+        f"  end       {document['outlook']}",
+        "  vendor    8 of 3 tasks in flight",
+        "  In Label Studio: The Label Studio token should be in the environment variable NO_TOKEN: set it.",
+    ]
+    assert (document["drift"], document["trouble"][:23]) == (None, "The Label Studio token ")
+    assert document["outlook"].startswith("at this rate done on 20")
+    listed, documents = winnow("campaign", "list")
+    assert "at this rate done on" in listed
+    assert documents["campaigns"][0]["in_work"] == 3
+
+
+def test_pauses_and_ends_are_said(winnow: Any) -> None:
+    winnow(*CREATE, "--vendor", "a", "--deadline", "2020-12-24")
+    assert winnow("campaign", "pause", "one")[0] == "one is paused\n"
+    text, document = winnow("campaign", "status", "one")
+    assert "late by " in text
+    assert (document["state"], document["deadline"]) == ("paused", "2020-12-24")
+    assert winnow("campaign", "resume", "one")[0] == "one is planned\n"
+    text, document = winnow("campaign", "cancel", "one")
+    assert text == "one is cancelled: 10 unanswered tasks withdrawn, 0 with answers kept\n"
+    assert document == {"withdrawn": 10, "kept": 0}
+
+
+def test_vendors_show_what_they_have_in_flight(build: Any, winnow: Any) -> None:
+    build.campaign(1, 1)
+    text, document = winnow("vendor", "list")
+    assert [line.split()[-2:] for line in text.splitlines()[1:]] == [["3", "10"], ["3", "0"]]
+    assert [(each["capacity"], each["in_flight"]) for each in document["vendors"]] == [(3, 10), (3, 0)]

@@ -1,0 +1,75 @@
+"""What `winnow serve` does in the background: pulls, and tops up whoever has room again."""
+
+import time
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from api import pulling, pushing
+from api.demo.label_studio_server import LabelStudioServer
+from labeling import campaigns, pull
+from labeling.push import Manner
+from tests.conftest import Builder
+from tests.labeling.conftest import Catalog, Site, administrator
+
+pytestmark = pytest.mark.label_studio
+
+_PATIENCE_S = 60
+MANNER = Manner("http://127.0.0.1:1", webhook=False)
+
+
+def wait_for(done: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + _PATIENCE_S
+    while not done():
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+
+
+@pytest.fixture
+def catalog(build: Builder, label_studio: LabelStudioServer) -> Catalog:
+    return Catalog(build, label_studio)
+
+
+@pytest.fixture
+def site(label_studio: LabelStudioServer) -> Iterator[Site]:
+    with administrator(label_studio) as http:
+        yield Site(http)
+
+
+def test_answers_make_room_for_what_waits(catalog: Catalog, site: Site) -> None:
+    catalog.campaign(5, overlap=1)
+    catalog.set_capacity(2)
+    assert pushing.start(catalog.workspace, catalog.name, MANNER).waiting == 3
+    with pulling.puller(catalog.workspace, every_s=0.2):
+        for answered in range(5):
+            wait_for(lambda answered=answered: len(site.tasks(catalog.name)) >= min(5, answered + 2))  # type: ignore[misc]
+            site.answer(site.tasks(catalog.name)[answered]["id"], "cat")
+        wait_for(lambda: catalog.status().answered == 5)
+    assert len(site.tasks(catalog.name)) == 5
+
+
+def test_a_vendor_is_topped_up_a_tenth_at_a_time(catalog: Catalog, site: Site) -> None:
+    catalog.campaign(23, overlap=1)
+    catalog.set_capacity(20)
+    pushing.start(catalog.workspace, catalog.name, MANNER)
+    tasks = [task["id"] for task in site.tasks(catalog.name)]
+
+    def answered(task: int) -> int:
+        site.answer(task, "cat")
+        pull.pull(catalog.workspace, catalog.name)
+        return pushing.top_up(catalog.workspace, catalog.name)
+
+    assert [answered(task) for task in tasks[:3]] == [0, 2, 1]  # the last one is all that waits
+
+
+def test_only_open_campaigns_that_were_pushed_are_topped_up(catalog: Catalog, site: Site) -> None:
+    catalog.campaign(3)
+    assert pushing.top_up(catalog.workspace, catalog.name) == 0
+    catalog.set_capacity(1)
+    pushing.start(catalog.workspace, catalog.name, MANNER)
+    catalog.set_capacity(3)
+    campaigns.set_paused(catalog.workspace, catalog.name, paused=True)
+    assert pushing.top_up(catalog.workspace, catalog.name) == 0
+    campaigns.set_paused(catalog.workspace, catalog.name, paused=False)
+    assert pushing.top_up(catalog.workspace, catalog.name) == 2
+    assert pushing.top_up(catalog.workspace, catalog.name) == 0
