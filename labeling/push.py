@@ -1,12 +1,13 @@
 """Tasks to Label Studio: exactly one per item, whatever crashes, times out or is asked twice.
 
 Label Studio takes the same task twice without a word. So the catalog says which tasks are about
-to be sent, one request that is never repeated sends them, and the server is asked what arrived.
-After a crash or a lost answer it is asked again before anything else is sent.
+to be sent, one request that is never repeated sends them, and its answer names them. After a crash
+or a lost answer the server is asked what arrived before anything else is sent.
 """
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,7 +19,7 @@ from labeling.campaigns import Terms
 from labeling.label_studio import LabelStudio, RemoteTask
 from store import fail_points
 from store.errors import ConflictError, InvalidInputError
-from store.schema import Campaign, ImageId, Prediction, Task
+from store.schema import Campaign, ImageId, Prediction, PredictionRun, Task
 from store.workspace import Workspace
 
 _TASKS_PER_REQUEST = 500
@@ -80,28 +81,28 @@ def push(
             terms = campaigns.terms(session, campaign_name)
         if terms.closed:
             raise ConflictError(f"The campaign {campaign_name!r} is closed. Plan a new one.")
-        suggestions = _suggestions(workspace, terms, predictions_model) if predictions_model else {}
+        run = _fitting_run(workspace, terms, predictions_model) if predictions_model else None
         with label_studio.connect(terms.ls_url, vendors.token(terms.ls_token_reference)) as server:
             project = _project(workspace, server, terms, restored=restored)
             if webhook is not None:
                 server.ensure_webhook(project, webhook.url, webhook.headers)
-            there, found = _settle(workspace, server, project, terms.id)
-            removed = _remove_copies(server, there)
-            last = max((task.ls_task_id for task in there), default=0)
+            found, doubled = _settle(workspace, server, project, terms.id)
+            removed = _remove_copies(workspace, server, project, doubled) if doubled else 0
             to_send = _unpushed(workspace, terms.id)
-            created = 0
             for start in range(0, len(to_send), _TASKS_PER_REQUEST):
-                chunk = to_send[start : start + _TASKS_PER_REQUEST]
-                _intend(workspace, chunk)
+                chunk = _items(workspace, to_send[start : start + _TASKS_PER_REQUEST])
+                suggestions = _suggestions(workspace, run, list(chunk.values())) if run else {}
+                fail_points.reach("push.before_intent")
+                _intend(workspace, list(chunk))
                 fail_points.reach("push.after_intent")
-                server.import_tasks(project, [_task(uid, image_id, image_url, suggestions) for uid, image_id in chunk])
+                tasks = [_task(uid, image_id, image_url, suggestions) for uid, image_id in chunk.items()]
+                fail_points.reach("push.before_request")
+                ls_task_ids = server.import_tasks(project, tasks)
                 fail_points.reach("push.after_request")
-                arrived = server.tasks(project, after=last)
-                last = max((task.ls_task_id for task in arrived), default=last)
-                created += _record(workspace, terms.id, arrived)
+                _record(workspace, terms.id, dict(zip(chunk, ls_task_ids, strict=True)))
                 fail_points.reach("push.after_commit")
                 on_progress(start + len(chunk), len(to_send))
-    return Pushed(project, created, found, removed, tasks=_pushed(workspace, terms.id))
+    return Pushed(project, len(to_send), found, removed, tasks=_pushed(workspace, terms.id))
 
 
 def _project(workspace: Workspace, server: LabelStudio, terms: Terms, *, restored: bool) -> int:
@@ -122,42 +123,58 @@ def _project(workspace: Workspace, server: LabelStudio, terms: Terms, *, restore
     return project
 
 
-def _settle(workspace: Workspace, server: LabelStudio, project: int, campaign_id: int) -> tuple[list[RemoteTask], int]:
+def _settle(workspace: Workspace, server: LabelStudio, project: int, campaign_id: int) -> tuple[int, set[str]]:
     """Record what the server has; while the fate of a request is open, wait a little for it to arrive.
 
     Returns:
-        The server's tasks, and how many of them were recorded just now.
+        How many tasks were recorded just now, and the uids that several of the server's tasks carry.
     """
     deadline = time.monotonic() + _LATE_S
     recorded = 0
     while True:
-        there = server.tasks(project)
-        recorded += _record(workspace, campaign_id, there)
+        doubled: set[str] = set()
+        for page in server.tasks(project):
+            new, others = _record(workspace, campaign_id, _oldest(page))
+            recorded += new
+            doubled |= others | _repeated(page)
         with workspace.database.read() as session:
             open_fate = select(Task.id).where(Task.campaign_id == campaign_id, Task.state == "intended").limit(1)
             settled = session.scalar(open_fate) is None
         if settled or time.monotonic() > deadline:
-            return there, recorded
+            return recorded, doubled
         time.sleep(_POLL_S)
 
 
-def _remove_copies(server: LabelStudio, there: Sequence[RemoteTask]) -> int:
+def _remove_copies(workspace: Workspace, server: LabelStudio, project: int, doubled: Collection[str]) -> int:
     """Delete what a request that arrived later than anyone waited for made twice; never an answered task."""
-    seen: set[str] = set()
+    copies: dict[str, list[RemoteTask]] = {}
+    for page in server.tasks(project):
+        for task in page:
+            if task.uid is not None and task.uid in doubled:
+                copies.setdefault(task.uid, []).append(task)
     removed = 0
-    for task in there:
-        if task.uid in seen and task.annotation_count == 0:
-            server.delete_task(task.ls_task_id)
-            removed += 1
-        elif task.uid is not None:
-            seen.add(task.uid)
+    for uid, tasks in copies.items():
+        kept = [task for task in tasks if task.annotation_count] or tasks[:1]
+        with workspace.database.write() as session:
+            session.execute(update(Task).where(Task.uid == uid).values(ls_task_id=kept[0].ls_task_id))
+        for task in tasks:
+            if task not in kept:
+                server.delete_task(task.ls_task_id)
+                removed += 1
     return removed
 
 
-def _unpushed(workspace: Workspace, campaign_id: int) -> list[tuple[str, ImageId]]:
-    unpushed = select(Task.uid, Task.image_id).where(Task.campaign_id == campaign_id, Task.state != "pushed")
+def _unpushed(workspace: Workspace, campaign_id: int) -> list[int]:
+    unpushed = select(Task.id).where(Task.campaign_id == campaign_id, Task.state != "pushed").order_by(Task.rank)
     with workspace.database.read() as session:
-        return [(uid, ImageId(image_id)) for uid, image_id in session.execute(unpushed.order_by(Task.rank))]
+        return list(session.scalars(unpushed))
+
+
+def _items(workspace: Workspace, task_ids: Sequence[int]) -> dict[str, ImageId]:
+    """The image of each uid, by rank."""
+    items = select(Task.uid, Task.image_id).where(Task.id.in_(task_ids)).order_by(Task.rank)
+    with workspace.database.read() as session:
+        return {uid: ImageId(image_id) for uid, image_id in session.execute(items)}
 
 
 def _pushed(workspace: Workspace, campaign_id: int) -> int:
@@ -165,21 +182,39 @@ def _pushed(workspace: Workspace, campaign_id: int) -> int:
         return campaigns.count(session, campaign_id)["pushed"]
 
 
-def _intend(workspace: Workspace, chunk: Sequence[tuple[str, ImageId]]) -> None:
+def _intend(workspace: Workspace, uids: Sequence[str]) -> None:
     with workspace.database.write() as session:
-        session.execute(update(Task).where(Task.uid.in_([uid for uid, _ in chunk])).values(state="intended"))
+        session.execute(update(Task).where(Task.uid.in_(uids)).values(state="intended"))
 
 
-def _record(workspace: Workspace, campaign_id: int, there: Sequence[RemoteTask]) -> int:
-    """Note the Label Studio task of every uid that had none; of several, the oldest."""
-    ls_task_ids = {task.uid: task.ls_task_id for task in reversed(there)}
-    with workspace.database.write() as session:
-        waiting = session.scalars(select(Task).where(Task.campaign_id == campaign_id, Task.state != "pushed")).all()
-        arrived = [task for task in waiting if task.uid in ls_task_ids]
-        for task in arrived:
-            task.state = "pushed"
-            task.ls_task_id = ls_task_ids[task.uid]
-        return len(arrived)
+def _record(workspace: Workspace, campaign_id: int, ls_task_ids: Mapping[str, int]) -> tuple[int, set[str]]:
+    """Note the Label Studio task of every uid of the campaign that had none.
+
+    Returns:
+        How many were noted, and the uids for which another task is noted already.
+    """
+    ours = select(Task.id, Task.uid, Task.state, Task.ls_task_id).where(
+        Task.campaign_id == campaign_id, Task.uid.in_(ls_task_ids)
+    )
+    with workspace.database.read() as session:
+        rows = session.execute(ours).all()
+    arrived = [
+        {"id": row.id, "state": "pushed", "ls_task_id": ls_task_ids[row.uid]} for row in rows if row.state != "pushed"
+    ]
+    if arrived:
+        with workspace.database.write() as session:
+            session.execute(update(Task), arrived)
+            fail_points.reach("push.before_commit")
+    others = {row.uid for row in rows if row.state == "pushed" and row.ls_task_id != ls_task_ids[row.uid]}
+    return len(arrived), others
+
+
+def _oldest(page: Sequence[RemoteTask]) -> dict[str, int]:
+    return {task.uid: task.ls_task_id for task in reversed(page) if task.uid is not None}
+
+
+def _repeated(page: Sequence[RemoteTask]) -> set[str]:
+    return {uid for uid, count in Counter(task.uid for task in page).items() if uid is not None and count > 1}
 
 
 def _task(
@@ -191,24 +226,28 @@ def _task(
     return task
 
 
-def _suggestions(workspace: Workspace, terms: Terms, model: str) -> dict[ImageId, dict[str, Any]]:
-    """The most probable class, the first of equals, as the model's newest run saw each image."""
+def _fitting_run(workspace: Workspace, terms: Terms, model: str) -> PredictionRun:
+    """The model's newest run, which predicts no class that the taxonomy lacks."""
     with workspace.database.read() as session:
         run = predictions.newest_run(session, model)
-        unknown = set(run.classes) - {each.name for each in terms.taxonomy.classes}
-        if unknown:
-            raise InvalidInputError(f"{model!r} predicts {len(unknown)} classes that {terms.taxonomy.name!r} lacks.")
-        of_campaign = (
-            select(Prediction.image_id)
-            .join(Task, Task.image_id == Prediction.image_id)
-            .where(Prediction.run_id == run.id, Task.campaign_id == terms.id)
+    unknown = set(run.classes) - {each.name for each in terms.taxonomy.classes}
+    if unknown:
+        raise InvalidInputError(f"{model!r} predicts {len(unknown)} classes that {terms.taxonomy.name!r} lacks.")
+    return run
+
+
+def _suggestions(
+    workspace: Workspace, run: PredictionRun, image_ids: Sequence[ImageId]
+) -> dict[ImageId, dict[str, Any]]:
+    """The most probable class, the first of equals, as the run saw each of these images, if it did."""
+    seen = select(Prediction.image_id).where(Prediction.run_id == run.id, Prediction.image_id.in_(image_ids))
+    with workspace.database.read() as session:
+        there = [ImageId(image_id) for image_id in session.scalars(seen)]
+        probabilities = predictions.read(session, run, there)
+    model_version = f"{run.model} {run.digest[:8]}"
+    return {
+        image_id: label_config.prediction(
+            run.classes[row.argmax()], score=float(row.max()), model_version=model_version
         )
-        image_ids = [ImageId(image_id) for image_id in session.scalars(of_campaign)]
-        probabilities = predictions.read(session, run, image_ids)
-        model_version = f"{model} {run.digest[:8]}"
-        return {
-            image_id: label_config.prediction(
-                run.classes[row.argmax()], score=float(row.max()), model_version=model_version
-            )
-            for image_id, row in zip(image_ids, probabilities, strict=True)
-        }
+        for image_id, row in zip(there, probabilities, strict=True)
+    }
