@@ -155,9 +155,10 @@ class LabelStudio:
                 request_options={"max_retries": _ONCE},
             )
 
-    def has_annotation(self, ls_annotation_id: int) -> bool:
-        """Whether there is an annotation of this number."""
-        return self._unless_gone(self._sdk.annotations.get, ls_annotation_id) is not None
+    def has_annotation(self, ls_annotation_id: int, project: int) -> bool:
+        """Whether a project has an annotation of this number; numbers of deleted ones can be given again."""
+        found = self._unless_gone(self._sdk.annotations.get, ls_annotation_id)
+        return found is not None and found.project == project
 
     def ensure_webhook(self, project: int, url: str, headers: dict[str, str]) -> None:
         """One webhook of the project at `url`, told of every change of annotations and tasks, without their content."""

@@ -206,7 +206,11 @@ class _Reader:
 
     def _is_elsewhere(self, change: Change, there: Mapping[int, Sequence[RemoteAnnotation]]) -> bool:
         """Whether an annotation that its task lacks is in a copy of the task, on another page."""
-        return change.now is None and change.task_id in there and self._server.has_annotation(change.ls_annotation_id)
+        return (
+            change.now is None
+            and change.task_id in there
+            and self._server.has_annotation(change.ls_annotation_id, self._project.ls_project_id)
+        )
 
     def _note(self, session: Session) -> None:
         session.get_one(Campaign, self._terms.id).ls_sync = asdict(self.sync)

@@ -22,8 +22,8 @@ from store.errors import ConflictError, InvalidInputError
 from store.schema import Campaign, ImageId, Prediction, PredictionRun, Task
 from store.workspace import Workspace
 
-_TASKS_PER_REQUEST = 500
-_LATE_S = 10.0  # how long a request whose sender died may still take to arrive
+_TASKS_PER_REQUEST = 1000
+_LATE_S = 20.0  # how long a request whose sender died may still take to arrive
 _POLL_S = 0.5
 _TITLE_LENGTH = 50  # Label Studio's limit
 
@@ -45,6 +45,15 @@ class Webhook:
 
     url: str
     headers: dict[str, str]  # a secret that shows who calls
+
+
+@dataclass(frozen=True)
+class _Item:
+    """One task to send."""
+
+    task_id: int
+    uid: str
+    image_id: ImageId
 
 
 def push(
@@ -91,15 +100,15 @@ def push(
             to_send = _unpushed(workspace, terms.id)
             for start in range(0, len(to_send), _TASKS_PER_REQUEST):
                 chunk = _items(workspace, to_send[start : start + _TASKS_PER_REQUEST])
-                suggestions = _suggestions(workspace, run, list(chunk.values())) if run else {}
+                suggestions = _suggestions(workspace, run, [item.image_id for item in chunk]) if run else {}
                 fail_points.reach("push.before_intent")
-                _intend(workspace, list(chunk))
+                _intend(workspace, chunk)
                 fail_points.reach("push.after_intent")
-                tasks = [_task(uid, image_id, image_url, suggestions) for uid, image_id in chunk.items()]
+                tasks = [_task(item, image_url, suggestions) for item in chunk]
                 fail_points.reach("push.before_request")
                 ls_task_ids = server.import_tasks(project, tasks)
                 fail_points.reach("push.after_request")
-                _record(workspace, terms.id, dict(zip(chunk, ls_task_ids, strict=True)))
+                _note(workspace, {item.task_id: there for item, there in zip(chunk, ls_task_ids, strict=True)})
                 fail_points.reach("push.after_commit")
                 on_progress(start + len(chunk), len(to_send))
     return Pushed(project, len(to_send), found, removed, tasks=_pushed(workspace, terms.id))
@@ -170,11 +179,11 @@ def _unpushed(workspace: Workspace, campaign_id: int) -> list[int]:
         return list(session.scalars(unpushed))
 
 
-def _items(workspace: Workspace, task_ids: Sequence[int]) -> dict[str, ImageId]:
-    """The image of each uid, by rank."""
-    items = select(Task.uid, Task.image_id).where(Task.id.in_(task_ids)).order_by(Task.rank)
+def _items(workspace: Workspace, task_ids: Sequence[int]) -> list[_Item]:
+    """These tasks, by rank."""
+    items = select(Task.id, Task.uid, Task.image_id).where(Task.id.in_(task_ids)).order_by(Task.rank)
     with workspace.database.read() as session:
-        return {uid: ImageId(image_id) for uid, image_id in session.execute(items)}
+        return [_Item(task_id, uid, ImageId(image_id)) for task_id, uid, image_id in session.execute(items)]
 
 
 def _pushed(workspace: Workspace, campaign_id: int) -> int:
@@ -182,9 +191,17 @@ def _pushed(workspace: Workspace, campaign_id: int) -> int:
         return campaigns.count(session, campaign_id)["pushed"]
 
 
-def _intend(workspace: Workspace, uids: Sequence[str]) -> None:
+def _intend(workspace: Workspace, chunk: Sequence[_Item]) -> None:
     with workspace.database.write() as session:
-        session.execute(update(Task).where(Task.uid.in_(uids)).values(state="intended"))
+        session.execute(update(Task).where(Task.id.in_([item.task_id for item in chunk])).values(state="intended"))
+
+
+def _note(workspace: Workspace, ls_task_ids: Mapping[int, int]) -> None:
+    """Say of these tasks that they were pushed, and where they are."""
+    rows = [{"id": task_id, "state": "pushed", "ls_task_id": there} for task_id, there in ls_task_ids.items()]
+    with workspace.database.write() as session:
+        session.execute(update(Task), rows)
+        fail_points.reach("push.before_commit")
 
 
 def _record(workspace: Workspace, campaign_id: int, ls_task_ids: Mapping[str, int]) -> tuple[int, set[str]]:
@@ -198,13 +215,9 @@ def _record(workspace: Workspace, campaign_id: int, ls_task_ids: Mapping[str, in
     )
     with workspace.database.read() as session:
         rows = session.execute(ours).all()
-    arrived = [
-        {"id": row.id, "state": "pushed", "ls_task_id": ls_task_ids[row.uid]} for row in rows if row.state != "pushed"
-    ]
+    arrived = {row.id: ls_task_ids[row.uid] for row in rows if row.state != "pushed"}
     if arrived:
-        with workspace.database.write() as session:
-            session.execute(update(Task), arrived)
-            fail_points.reach("push.before_commit")
+        _note(workspace, arrived)
     others = {row.uid for row in rows if row.state == "pushed" and row.ls_task_id != ls_task_ids[row.uid]}
     return len(arrived), others
 
@@ -218,11 +231,11 @@ def _repeated(page: Sequence[RemoteTask]) -> set[str]:
 
 
 def _task(
-    uid: str, image_id: ImageId, image_url: Callable[[ImageId], str], suggestions: Mapping[ImageId, dict[str, Any]]
+    item: _Item, image_url: Callable[[ImageId], str], suggestions: Mapping[ImageId, dict[str, Any]]
 ) -> dict[str, Any]:
-    task: dict[str, Any] = {"data": {"uid": uid, "image": image_url(image_id)}}
-    if image_id in suggestions:
-        task["predictions"] = [suggestions[image_id]]
+    task: dict[str, Any] = {"data": {"uid": item.uid, "image": image_url(item.image_id)}}
+    if item.image_id in suggestions:
+        task["predictions"] = [suggestions[item.image_id]]
     return task
 
 

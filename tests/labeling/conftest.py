@@ -16,6 +16,7 @@ from labeling import campaigns, label_config, vendors
 from store.schema import ImageId
 from store.workspace import Workspace
 from tests.conftest import Builder
+from tests.labeling.stand_in import StandIn
 
 WINNOW = Path(sys.executable).with_name("winnow")
 
@@ -49,7 +50,7 @@ class Site:
         return int(self.call("POST", f"/api/tasks/{task}/annotations/", json=body)["id"])
 
 
-def administrator(server: LabelStudioServer) -> httpx.Client:
+def administrator(server: LabelStudioServer | StandIn) -> httpx.Client:
     headers = {"Authorization": f"Token {server.token_file.read_text()}"}
     return httpx.Client(base_url=server.url, headers=headers, timeout=60)
 
@@ -63,7 +64,7 @@ def site(label_studio: LabelStudioServer) -> Iterator[Site]:
 class Catalog:
     """A workspace with a vendor, a taxonomy and campaigns at the real server."""
 
-    def __init__(self, build: Builder, server: LabelStudioServer) -> None:
+    def __init__(self, build: Builder, server: LabelStudioServer | StandIn) -> None:
         self.build = build
         self.workspace: Workspace = build.workspace
         self.name = self.workspace.home.parent.name  # of the test: no other campaign is called so
