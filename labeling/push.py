@@ -166,10 +166,7 @@ def _remove_copies(workspace: Workspace, server: LabelStudio, project: int, doub
         kept = [task for task in tasks if task.annotation_count] or tasks[:1]
         with workspace.database.write() as session:
             session.execute(update(Task).where(Task.uid == uid).values(ls_task_id=kept[0].ls_task_id))
-        for task in tasks:
-            if task not in kept:
-                server.delete_task(task.ls_task_id)
-                removed += 1
+        removed += sum(server.delete_unanswered(task.ls_task_id) for task in tasks if task not in kept)
     return removed
 
 

@@ -62,6 +62,7 @@ class State:
                 ("PATCH", f"/api/projects/{number}", self.update_project),
                 ("POST", r"/api/projects/(\d+)/import", self.import_tasks),
                 ("GET", "/api/tasks/", self.list_tasks),
+                ("GET", f"/api/tasks/{number}", self.get_task),
                 ("DELETE", f"/api/tasks/{number}", self.delete_task),
                 ("POST", f"/api/tasks/{number}annotations/", self.create_annotation),
                 ("GET", f"/api/annotations/{number}", self.get_annotation),
@@ -146,6 +147,10 @@ class State:
                 there = [self.annotations[each] for each in task["annotations"]]
                 task["annotations"] = [{name: each[name] for name in fields if name in each} for each in there]
         return 200, {"total": len(found), "tasks": tasks}
+
+    def get_task(self, number: int, *, asked: dict[str, str], body: Any) -> tuple[int, Any]:
+        task = _found(self.tasks, number, "Task")
+        return 200, task | {"annotations": [self.annotations[each] for each in task["annotations"]]}
 
     def delete_task(self, number: int, *, asked: dict[str, str], body: Any) -> tuple[int, Any]:
         task = _found(self.tasks, number, "Task")

@@ -165,7 +165,8 @@ def answers(said: Conversation, project: int, made: list[int]) -> None:
     ask("put back", lambda: ours.create_annotation(made[1], back))
     ask("of no task", lambda: ours.create_annotation(NOBODYS, back))
     for number in (made[0], made[5], made[5]):
-        ask("delete a task, and again", lambda number=number: ours.delete_task(number))
+        ask("delete a task, and again", lambda number=number: ours.delete_unanswered(number))
+    said.do("DELETE", f"/api/tasks/{made[0]}/")
     ask("what is left", lambda: ours.annotated(project))
     ask("counts", lambda: ours.project(project))
     ask("its annotation", lambda: ours.has_annotation(one, project))
