@@ -33,13 +33,14 @@ class Site:
         return answer.json() if answer.content else None
 
     def projects(self, campaign: str) -> list[dict[str, Any]]:
-        found = self.call("GET", "/api/projects/", params={"page_size": 1000})["results"]
+        fields = "id,description,maximum_annotations,label_config,show_collab_predictions"
+        found = self.call("GET", "/api/projects/", params={"page_size": 1000, "include": fields})["results"]
         return [each for each in found if f"campaign {campaign}." in each["description"]]
 
     def tasks(self, campaign: str) -> list[dict[str, Any]]:
         """The tasks of the campaign's one project, in the order of their ids."""
         [project] = self.projects(campaign)
-        page = {"project": project["id"], "page_size": 5000, "fields": "all"}
+        page = {"project": project["id"], "page_size": 5000, "fields": "all", "expand": "annotations"}
         return sorted(self.call("GET", "/api/tasks", params=page)["tasks"], key=lambda task: task["id"])
 
     def uids(self, campaign: str) -> Counter[str]:

@@ -5,7 +5,7 @@ import re
 import socket
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import urlsplit
@@ -105,9 +105,10 @@ def between(target: str, fault: Fault) -> Iterator[FaultProxy]:
 
         def forward(self, body: bytes) -> tuple[int, dict[str, str], bytes]:
             server = http.client.HTTPConnection(place.hostname or "", place.port, timeout=_TARGET_TIMEOUT_S)
-            server.request(self.command, self.path, body or None, self.passing())
-            answer = server.getresponse()
-            return answer.status, dict(answer.getheaders()), answer.read()
+            with closing(server):
+                server.request(self.command, self.path, body or None, self.passing())
+                answer = server.getresponse()
+                return answer.status, dict(answer.getheaders()), answer.read()
 
         def send_half(self, body: bytes) -> None:
             with socket.create_connection((place.hostname, place.port)) as server:
