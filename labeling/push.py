@@ -6,7 +6,6 @@ or a lost answer the server is asked what arrived before anything else is sent.
 """
 
 import time
-from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -136,16 +135,16 @@ def _settle(workspace: Workspace, server: LabelStudio, project: int, campaign_id
     """Record what the server has; while the fate of a request is open, wait a little for it to arrive.
 
     Returns:
-        How many tasks were recorded just now, and the uids that several of the server's tasks carry.
+        How many tasks were recorded just now, and our uids that several of the server's tasks carry.
     """
     deadline = time.monotonic() + _LATE_S
     recorded = 0
     while True:
         doubled: set[str] = set()
         for page in server.tasks(project):
-            new, others = _record(workspace, campaign_id, _oldest(page))
+            new, copied = _record(workspace, campaign_id, page)
             recorded += new
-            doubled |= others | _repeated(page)
+            doubled |= copied
         with workspace.database.read() as session:
             open_fate = select(Task.id).where(Task.campaign_id == campaign_id, Task.state == "intended").limit(1)
             settled = session.scalar(open_fate) is None
@@ -201,30 +200,26 @@ def _note(workspace: Workspace, ls_task_ids: Mapping[int, int]) -> None:
         fail_points.reach("push.before_commit")
 
 
-def _record(workspace: Workspace, campaign_id: int, ls_task_ids: Mapping[str, int]) -> tuple[int, set[str]]:
-    """Note the Label Studio task of every uid of the campaign that had none.
+def _record(workspace: Workspace, campaign_id: int, page: Sequence[RemoteTask]) -> tuple[int, set[str]]:
+    """Note the Label Studio task of every uid of the campaign that had none; of several, the oldest.
 
     Returns:
-        How many were noted, and the uids for which another task is noted already.
+        How many were noted, and the campaign's uids that another task carries too.
     """
+    there: dict[str, list[int]] = {}
+    for task in page:
+        if task.uid is not None:
+            there.setdefault(task.uid, []).append(task.ls_task_id)
     ours = select(Task.id, Task.uid, Task.state, Task.ls_task_id).where(
-        Task.campaign_id == campaign_id, Task.uid.in_(ls_task_ids)
+        Task.campaign_id == campaign_id, Task.uid.in_(there)
     )
     with workspace.database.read() as session:
         rows = session.execute(ours).all()
-    arrived = {row.id: ls_task_ids[row.uid] for row in rows if row.state != "pushed"}
+    arrived = {row.id: there[row.uid][0] for row in rows if row.state != "pushed"}
     if arrived:
         _note(workspace, arrived)
-    others = {row.uid for row in rows if row.state == "pushed" and row.ls_task_id != ls_task_ids[row.uid]}
-    return len(arrived), others
-
-
-def _oldest(page: Sequence[RemoteTask]) -> dict[str, int]:
-    return {task.uid: task.ls_task_id for task in reversed(page) if task.uid is not None}
-
-
-def _repeated(page: Sequence[RemoteTask]) -> set[str]:
-    return {uid for uid, count in Counter(task.uid for task in page).items() if uid is not None and count > 1}
+    known = {row.uid: row.ls_task_id if row.state == "pushed" else there[row.uid][0] for row in rows}
+    return len(arrived), {uid for uid, ls_task_id in known.items() if there[uid] != [ls_task_id]}
 
 
 def _task(
