@@ -10,7 +10,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import select, update
+from sqlalchemy import bindparam, select, update
 
 from curation import predictions
 from labeling import campaigns, label_config, label_studio, vendors
@@ -194,9 +194,10 @@ def _intend(workspace: Workspace, chunk: Sequence[_Item]) -> None:
 
 def _note(workspace: Workspace, ls_task_ids: Mapping[int, int]) -> None:
     """Say of these tasks that they were pushed, and where they are."""
-    rows = [{"id": task_id, "state": "pushed", "ls_task_id": there} for task_id, there in ls_task_ids.items()]
+    rows = [{"task_id": task_id, "there": there} for task_id, there in ls_task_ids.items()]
+    noted = update(Task).where(Task.id == bindparam("task_id")).values(state="pushed", ls_task_id=bindparam("there"))
     with workspace.database.write() as session:
-        session.execute(update(Task), rows)
+        session.connection().execute(noted, rows)  # past the ORM, which takes twice as long
         fail_points.reach("push.before_commit")
 
 

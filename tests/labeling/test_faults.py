@@ -7,8 +7,6 @@ catalog holds the newest revision of every annotation once and no revision that 
 import os
 import random
 import signal
-import subprocess
-import sys
 import threading
 import time
 import warnings
@@ -26,8 +24,10 @@ from api.app import create_app
 from api.demo import label_studio_server
 from api.demo.label_studio_server import LabelStudioServer
 from labeling import label_config, label_studio, pull, push, vendors, webhooks
+from store import fail_points
 from store.errors import RemoteError
 from store.schema import Annotation, ImageId, Task
+from store.workspace import Workspace, open_workspace
 from tests.conftest import Builder
 from tests.labeling import fault_proxy
 from tests.labeling.conftest import Catalog, Site, administrator
@@ -121,7 +121,8 @@ class People:
             self.look()
             time.sleep(0.1)  # until there are
             return False
-        task = self._random.choice(open_tasks)
+        third = -(-len(open_tasks) // 3)  # the first and the last in turn, so that two pages hold answers
+        task = self._random.choice(open_tasks[:third] if len(self._answered) % 2 else open_tasks[-third:])
         name = self._random.choice(("cat", "dog"))
         self._answered.add(task["data"]["uid"])
         self.unsure[task["data"]["uid"]] = [name]
@@ -158,32 +159,32 @@ class Run:
         catalog.campaign(self.items)
 
     def push(self) -> push.Pushed:
-        return push.push(self.catalog.workspace, self.catalog.name, image_url=image_url)
+        return push_all(self.catalog.workspace, self.catalog.name)
 
     def pull(self) -> pull.Pulled:
         return pull.pull(self.catalog.workspace, self.catalog.name)
 
-    def killed(self, call: str, fail_point: str) -> None:
-        """The same in a process of its own, which dies at the fail point."""
-        script = (
-            "import sys\n"
-            "from pathlib import Path\n"
-            "from labeling import label_studio, pull, push\n"
-            "from store import fail_points\n"
-            "from store.workspace import open_workspace\n"
-            "_, home, campaign, fail_point, tasks_a_request, a_page = sys.argv\n"
-            "push._TASKS_PER_REQUEST, label_studio._PAGE = int(tasks_a_request), int(a_page)\n"
-            "push._LATE_S = 0\n"
-            "fail_points.arm(fail_point)\n"
-            "workspace = open_workspace(Path(home))\n"
-        ) + {
-            "push": "push.push(workspace, campaign, image_url=lambda id_: f'http://127.0.0.1:1/images/{id_:08x}')\n",
-            "pull": "pull.pull(workspace, campaign)\n",
-        }[call]
-        place = (str(self.catalog.workspace.home), self.catalog.name, fail_point)
-        command = [sys.executable, "-c", script, *place, str(TASKS_A_REQUEST), str(A_PAGE)]
-        done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=PATIENCE_S)
-        assert done.returncode == -signal.SIGKILL, (fail_point, done)
+    @contextmanager
+    def killed(self, call: Callable[[Workspace, str], Any], fail_point: str) -> Iterator[Callable[[], None]]:
+        """A process of its own that dies at the fail point; it begins when asked, as forks and threads do not mix."""
+        reader, writer = os.pipe()
+        child = os.fork()
+        if child == 0:
+            os.read(reader, 1)
+            fail_points.arm(fail_point)
+            with suppress(BaseException):
+                call(open_workspace(self.catalog.workspace.home), self.catalog.name)
+            os._exit(1)  # it should not have got here
+        os.close(reader)
+
+        def begin() -> None:
+            os.write(writer, b"!")
+            _, status = os.waitpid(child, 0)
+            assert os.WIFSIGNALED(status), f"{fail_point} was not reached: {status}"
+            assert os.WTERMSIG(status) == signal.SIGKILL
+
+        yield begin
+        os.close(writer)
 
     def troubled(self, call: Callable[[], Any], fault: Fault) -> None:
         """The same through a line with this fault, which may or may not be noticed."""
@@ -238,6 +239,10 @@ class Run:
         assert len(set(moments)) == len(moments)
 
 
+def push_all(workspace: Workspace, campaign: str) -> push.Pushed:
+    return push.push(workspace, campaign, image_url=image_url)
+
+
 def chosen(result: Sequence[Any]) -> str | None:
     return label_config.answer(result, ("cat", "dog"))
 
@@ -259,8 +264,8 @@ def run(catalog: Catalog, label_studio: LabelStudioServer, request: pytest.Fixtu
 def test_a_client_killed_in_a_push(run: Run, seed: int) -> None:
     point = KILLED_PUSHES[seed % len(KILLED_PUSHES)]
     passage = 1 if point == "push.after_project" else run.random.choice((1, 2))
-    with run.people.at_work(8):
-        run.killed("push", f"{point}:{passage}")
+    with run.killed(push_all, f"{point}:{passage}") as begin, run.people.at_work(6):
+        begin()
         run.push()
         run.pull()
     run.settle()
@@ -269,12 +274,12 @@ def test_a_client_killed_in_a_push(run: Run, seed: int) -> None:
 @pytest.mark.parametrize("seed", SEEDS)
 def test_a_client_killed_in_a_pull(run: Run, seed: int) -> None:
     run.push()
-    with run.people.at_work(12):
+    with run.people.at_work(10):
         pass
     point = KILLED_PULLS[seed % len(KILLED_PULLS)]
     passage = 1 if point == "pull.after_describe" else run.random.choice((1, 2))
-    with run.people.at_work(4):
-        run.killed("pull", f"{point}:{passage}")
+    with run.killed(pull.pull, f"{point}:{passage}") as begin, run.people.at_work(4):
+        begin()
         run.pull()
     run.settle()
 
@@ -284,7 +289,7 @@ def test_a_line_that_fails_in_a_push(run: Run, seed: int) -> None:
     method, path = run.random.choice((("POST", PROJECTS), ("POST", IMPORT), ("POST", IMPORT), ("GET", TASKS)))
     passage = run.random.choice((1, 2)) if path == IMPORT else 1
     kind = (CUTS + REFUSALS)[seed % len(CUTS + REFUSALS)]
-    with run.people.at_work(8):
+    with run.people.at_work(6):
         run.troubled(run.push, Fault(kind, method, path, passage))
         run.push()
         run.pull()
@@ -294,7 +299,7 @@ def test_a_line_that_fails_in_a_push(run: Run, seed: int) -> None:
 @pytest.mark.parametrize("seed", SEEDS)
 def test_a_line_that_fails_in_a_pull(run: Run, seed: int) -> None:
     run.push()
-    with run.people.at_work(12):
+    with run.people.at_work(10):
         pass
     places = (("GET", PROJECT), ("PATCH", PROJECT), ("GET", TASKS), ("GET", TASKS), ("GET", USERS))
     method, path = run.random.choice(places)
@@ -312,7 +317,7 @@ def test_a_request_or_an_answer_that_takes_too_long(run: Run, seed: int, monkeyp
     kind = ("late", "slow")[seed % 2]
     path = IMPORT if seed % 4 == 0 else run.random.choice((IMPORT, PROJECTS))
     fault = Fault(kind, "POST", path, run.random.choice((1, 2)) if path == IMPORT else 1, seconds=HELD_S)
-    with run.people.at_work(8), fault_proxy.between(run.server.url, fault) as proxy:
+    with run.people.at_work(6), fault_proxy.between(run.server.url, fault) as proxy:
         run.reach(proxy.url)
         with monkeypatch.context() as impatient:
             impatient.setattr(label_studio, "_TIMEOUT_S", TIMEOUT_S)
@@ -380,7 +385,7 @@ def test_a_server_killed_in_an_import(build: Builder, mortal: Mortal, seed: int)
         seconds=run.random.choice((0.0, 0.01, 0.03, 0.06, 0.1)),
         kill=mortal.kill,
     )
-    with run.people.at_work(8):
+    with run.people.at_work(6):
         run.troubled(run.push, fault)
         mortal.start_again()
         run.push()
