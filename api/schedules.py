@@ -53,15 +53,13 @@ def add(
         NotFoundError: there is no such taxonomy or vendor, or no prediction of that model.
         ConflictError: there is a schedule of this name.
     """
-    from croniter import croniter  # type: ignore[import-untyped]
-
     from sampling import recipes
 
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", name):
         raise InvalidInputError(f"{name!r} cannot name a schedule: use up to 64 letters, digits, dots and dashes.")
-    if not croniter.is_valid(cron, second_at_beginning=True):
+    if not _ticks(cron):
         raise InvalidInputError(
-            f"{cron!r} is not a cron expression. Five fields, such as '0 6 * * 1' for Mondays at 6."
+            f"{cron!r} is no cron expression of a moment that comes. Five fields, such as '0 6 * * 1' for Mondays at 6."
         )
     parsed = recipes.parse(recipe)
     if campaign is not None:
@@ -89,6 +87,19 @@ def add(
         raise ConflictError(f"There is a schedule {name} already. Choose another name.") from None
     synchronise(workspace)
     return schedule
+
+
+def _ticks(cron: str) -> bool:
+    """Whether it is a cron expression, and of a moment that comes."""
+    from croniter import CroniterBadDateError, croniter  # type: ignore[import-untyped]
+
+    if not croniter.is_valid(cron, second_at_beginning=True):
+        return False
+    try:
+        croniter(cron, now(), second_at_beginning=True).get_next()
+    except CroniterBadDateError:
+        return False
+    return True
 
 
 def load(workspace: Workspace) -> list[Schedule]:

@@ -24,6 +24,8 @@ def read(manifest: Path) -> Iterator[tuple[str, dict[str, Any]]]:
     Raises:
         InvalidInputError: the file cannot be parsed, has no `uri` column, or a URL in it holds a secret.
     """
+    if manifest.suffix.lower() not in _READERS:
+        raise InvalidInputError(f"{manifest} is no manifest: it has to end in {', '.join(_READERS)}.")
     try:
         columns, rows = _READERS[manifest.suffix.lower()](manifest)
     except (OSError, ValueError, ImportError, Warning) as error:

@@ -121,7 +121,8 @@ def of_logits(logits: Floats) -> tuple[Floats, Floats]:
     An energy is high for what is unlike the training images. Liu et al. 2020 (arXiv 2010.03759).
     """
     top = logits.max(axis=-1, keepdims=True)
-    exponentials = np.exp(logits - top)
+    with np.errstate(over="ignore"):  # a difference beyond any number is a probability of 0
+        exponentials = np.exp(logits - top)
     total = exponentials.sum(axis=-1, keepdims=True)
     return exponentials / total, -(top + np.log(total))[..., 0]
 

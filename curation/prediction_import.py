@@ -246,7 +246,8 @@ def _packed(matrix: Floats, form: Form) -> bytes:
     if form.kind != "logits":
         return matrix.astype("<f4").tobytes()
     probabilities, energy = checks.of_logits(matrix)
-    return probabilities.astype("<f4").tobytes() + energy.astype("<f4").tobytes()
+    largest = np.finfo(np.float32).max
+    return probabilities.astype("<f4").tobytes() + energy.clip(-largest, largest).astype("<f4").tobytes()
 
 
 def _unpacked(data: bytes, form: Form) -> dict[str, Any]:

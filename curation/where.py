@@ -59,7 +59,7 @@ def clause(expression: str, session: Session) -> ColumnElement[bool]:
         InvalidInputError: the expression cannot be understood; the sentence points at the place.
     """
     if len(expression) > _LONGEST:
-        raise InvalidInputError(f"--where takes at most {_LONGEST:,} characters, not {len(expression):,}.")
+        raise InvalidInputError(f"A condition takes at most {_LONGEST:,} characters, not {len(expression):,}.")
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of odd escapes in strings
@@ -68,12 +68,12 @@ def clause(expression: str, session: Session) -> ColumnElement[bool]:
         at = f" at character {error.offset}" if error.offset else ""
         is_single = expression.strip()[(error.offset or 0) - 1 :].startswith("=") or "'=='" in error.msg
         why = 'equal is ==, as in source == "a", and at least is >=' if is_single else error.msg
-        raise InvalidInputError(f"--where {expression!r} cannot be read{at}: {why}.") from error
+        raise InvalidInputError(f"The condition {expression!r} cannot be read{at}: {why}.") from error
     except (ValueError, RecursionError, MemoryError) as error:
-        raise InvalidInputError(f"--where {expression[:80]!r} cannot be read: {error}.") from error
+        raise InvalidInputError(f"The condition {expression[:80]!r} cannot be read: {error}.") from error
     parts = sum(isinstance(node, ast.expr) and not isinstance(node, ast.Constant) for node in ast.walk(tree))
     if parts > _MOST_PARTS:
-        raise InvalidInputError(f"--where has {parts} parts, more than {_MOST_PARTS}. Say field in [value, …].")
+        raise InvalidInputError(f"The condition has {parts} parts, more than {_MOST_PARTS}. Say field in [value, …].")
     asks_for_missing = any(isinstance(node, ast.Name) and node.id == "missing" for node in ast.walk(tree))
     return _Reader(expression.strip(), session, _counting(asks_for_missing)).condition(tree)
 
@@ -389,7 +389,8 @@ class _Reader:
     def _refusal(self, node: ast.expr, why: str) -> InvalidInputError:
         part = ast.get_source_segment(self._expression, node) or self._expression
         shown = part if len(part) <= 60 else f"{part[:60]}…"
-        return InvalidInputError(f"--where at character {node.col_offset + 1}: {shown} {why}.")
+        at = f"at character {node.col_offset + 1}"
+        return InvalidInputError(f"In the condition {self._expression[:80]!r}, {at}: {shown} {why}.")
 
 
 def _counting(asks_for_missing: bool) -> ColumnElement[bool]:

@@ -70,11 +70,12 @@ def _withdraw(workspace: Workspace, terms: Terms) -> None:
         uids = set(session.scalars(select(Task.uid).where(Task.campaign_id == terms.id)))
     with label_studio.connect(terms.ls_url, vendors.token(terms.ls_token_reference)) as server:
         project = campaigns.pushed_project(server, terms).ls_project_id
-        there, _ = push.settle(workspace, server, project, terms.id)
+        push.settle(workspace, server, project, terms.id)
+        there = [task for page in server.tasks(project) for task in page]
         unanswered = [task.ls_task_id for task in there if task.uid in uids and task.annotation_count == 0]
         server.delete_unanswered(project, unanswered)
         fail_points.reach("cancel.removed")
-        kept = {task.uid for task in server.tasks(project)}
+        kept = {task.uid for page in server.tasks(project) for task in page}
     with workspace.database.write() as session:
         for task in session.scalars(select(Task).where(Task.campaign_id == terms.id)):
             if task.uid not in kept:

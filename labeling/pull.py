@@ -109,8 +109,6 @@ class _Reader:
         self._workspace, self._server, self._terms = workspace, server, terms
         self._project = campaigns.pushed_project(server, terms)
         with workspace.database.read() as session:
-            tasks = select(Task.uid, Task.id).where(Task.campaign_id == terms.id)
-            self._task_of: dict[str, int] = dict(session.execute(tasks).all())
             self.sync = Sync(**(session.get_one(Campaign, terms.id).ls_sync or {}))
         self._first_pulls = self.sync.pulls
         self._changes = {"new": 0, "edited": 0, "deleted": 0}
@@ -134,11 +132,9 @@ class _Reader:
         seen: set[int] = set()
         newest = self.sync.since or datetime.fromtimestamp(0, UTC).strftime(MOMENT)
         for page in self._server.annotated(self._project.ls_project_id):
-            self._take(page)
-            seen |= {self._task_of[task.uid] for task in page if task.uid in self._task_of}
+            seen |= self._take(page)
             newest = max(newest, *(task.updated_at for task in page))
-        gone = sorted(set(self._task_of.values()) - seen)
-        self._save(gone, {})
+        self._save(sorted(self._answered() - seen), {})  # of tasks that are gone
         counts = self._server.project(self._project.ls_project_id) or self._project
         with self._workspace.database.write() as session:
             pushed, standing = self._counted(session)
@@ -167,30 +163,55 @@ class _Reader:
             _, standing = self._counted(session)
         return Pulled(answers=standing, missing=self.sync.missing, **self._changes)
 
-    def _take(self, page: Sequence[AnnotatedTask]) -> None:
-        ours = {self._task_of[task.uid]: task.annotations for task in page if task.uid in self._task_of}
-        self._save(list(ours), ours)
+    def _take(self, page: Sequence[AnnotatedTask]) -> set[int]:
+        """Add what is new in these tasks; returns those that are ours."""
+        uids = {task.uid for task in page if task.uid is not None}
+        tasks = select(Task.uid, Task.id).where(Task.campaign_id == self._terms.id, Task.uid.in_(uids))
+        with self._workspace.database.read() as session:
+            task_of: dict[str, int] = dict(session.execute(tasks).all())
+        there: dict[int, list[RemoteAnnotation]] = {}
+        for task in page:
+            if task.uid in task_of:
+                there.setdefault(task_of[task.uid], []).extend(task.annotations)
+        self._save(list(there), there)
+        return set(there)
+
+    def _answered(self) -> set[int]:
+        """The tasks of which there are answers."""
+        of_campaign = select(Annotation.task_id).join(Task, Task.id == Annotation.task_id)
+        with self._workspace.database.read() as session:
+            return set(session.scalars(of_campaign.where(Task.campaign_id == self._terms.id)))
 
     def _save(self, task_ids: Sequence[int], there: Mapping[int, Sequence[RemoteAnnotation]]) -> None:
         """Add the revisions that lead from what is known of these tasks to what is there."""
         with self._workspace.database.read() as session:
             known = _known(session, task_ids)
-        changes = compare(known, there)
+        changes = [change for change in compare(known, there) if not self._is_elsewhere(change, there)]
         if not changes:
             return
         if self.sync.pulls == self._first_pulls:  # said to the server before anything is kept
             self.sync = replace(self.sync, pulls=self.sync.pulls + 1)
             description = campaigns.with_pulls(self._project.description, self.sync.pulls)
             self._server.describe(self._project.ls_project_id, description)
+            fail_points.reach("pull.after_describe")
         definition = self._terms.taxonomy.definition
         with self._workspace.database.write() as session:
             annotators = self._annotators(session, changes)
             session.execute(insert(Annotation), [_row(change, known, annotators, definition) for change in changes])
             self._note(session)
             fail_points.reach("pull.before_commit")
+        fail_points.reach("pull.after_commit")
         self._changes["new"] += sum(change.revision == 0 for change in changes)
         self._changes["edited"] += sum(change.revision > 0 and change.now is not None for change in changes)
         self._changes["deleted"] += sum(change.now is None for change in changes)
+
+    def _is_elsewhere(self, change: Change, there: Mapping[int, Sequence[RemoteAnnotation]]) -> bool:
+        """Whether an annotation that its task lacks is in a copy of the task, on another page."""
+        return (
+            change.now is None
+            and change.task_id in there
+            and self._server.has_annotation(change.ls_annotation_id, self._project.ls_project_id)
+        )
 
     def _note(self, session: Session) -> None:
         session.get_one(Campaign, self._terms.id).ls_sync = asdict(self.sync)

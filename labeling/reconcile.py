@@ -53,7 +53,7 @@ def find(workspace: Workspace, campaign_name: str) -> Drift:
         ).all()
     with label_studio.connect(terms.ls_url, vendors.token(terms.ls_token_reference)) as server:
         project = campaigns.found_project(server, terms)
-        there = Counter(task.uid for task in server.tasks(project.ls_project_id))
+        there = Counter(task.uid for page in server.tasks(project.ls_project_id) for task in page)
     ours = {uid: there[uid] for uid, _, _ in rows if uid in there}
     return Drift(
         missing=[ImageId(image_id) for uid, image_id, state in rows if state == "pushed" and uid not in there],

@@ -16,7 +16,7 @@ from sampling.planner import Choice, choose, rank
 from sampling.pool import Pool
 from sampling.recipes import Recipe, parse
 from sampling.state import Roles, State
-from store.errors import NotFoundError
+from store.errors import InvalidInputError, NotFoundError
 from store.schema import Batch, ImageId, Pick
 from store.workspace import Workspace
 
@@ -60,7 +60,13 @@ def plan(workspace: Workspace, recipe: Recipe) -> PlanSummary:
     with workspace.database.read() as session:
         look = state.look(session, recipe)
         pool = state.load(workspace, session, look.state, look.roles, recipe)
-        ranked = rank(choose(pool, recipe))
+        try:
+            ranked = rank(choose(pool, recipe))
+        except InvalidInputError as error:
+            if not look.unpredicted:
+                raise
+            left_out = f"{look.unpredicted} images were left out, as {recipe.model} says nothing of them yet."
+            raise InvalidInputError(f"{error} {left_out}") from error
         cost = None if pool.costs is None else float(pool.costs[[choice.position for choice in ranked]].sum())
         image_ids = [ImageId(pool.image_ids[choice.position]) for choice in ranked]
         trains = [look.split_of[i] == "train" and one.arm != "gold" for i, one in zip(image_ids, ranked, strict=True)]

@@ -87,18 +87,22 @@ def _check(available: int, wanted: int, what: str) -> None:
 
 
 def _draw(candidates: Ints, purse: "_Purse", what: str, seed: int) -> list[int]:
-    """Positions drawn at random: as many as the purse holds; of money, those it buys until the next is too dear."""
+    """Positions drawn at random: as many as the purse holds, or as its money buys at their mean price.
+
+    How many is decided before any is drawn, so that a dear image is as likely as a cheap one.
+    """
+    wanted = purse.images
+    if wanted is None:
+        _check(len(candidates), 1, what)
+        wanted = min(purse.at_mean_price(candidates), len(candidates))
+        if wanted == 0:
+            raise InvalidInputError(
+                f"{purse.money:g} of money should buy images {what}, and does not reach for one at their mean price. "
+                "Raise the share or the sum."
+            )
+    _check(len(candidates), wanted, what)
     order: Ints = np.random.default_rng(seed).permutation(candidates)
-    if purse.images is not None:
-        _check(len(candidates), purse.images, what)
-        return [int(position) for position in order[: purse.images]]
-    bought = purse.buys(order)
-    if bought == 0 or (bought == len(candidates) and purse.has_left(order)):
-        raise InvalidInputError(
-            f"{purse.money:g} of money should buy images {what}, and of {len(candidates)} it buys "
-            f"{'all, and some is left' if bought else 'none'}. Change the share or the sum."
-        )
-    return [int(position) for position in order[:bought]]
+    return [int(position) for position in order[:wanted]]
 
 
 def _arms(pool: Pool, recipe: Recipe, drawn: Sequence[int], gold: Sequence[int], *, among: int) -> list[Choice]:
@@ -156,11 +160,11 @@ class _Purse:
             )
         return replace(self, images=images, money=self.money - spent)
 
-    def has_left(self, positions: Ints) -> bool:
-        """Whether these images leave money over."""
-        return (
-            self.money is not None and self.costs is not None and self.costs[positions].sum() < self.money - _ROUNDING
-        )
+    def at_mean_price(self, candidates: Ints) -> int:
+        """How many of the candidates its money buys on average."""
+        if self.money is None or self.costs is None:
+            return len(candidates)
+        return math.floor(self.money / float(self.costs[candidates].mean()) + _ROUNDING)
 
     def buys(self, order: Ints) -> int:
         """How many of these, the first ones, it buys."""
@@ -193,14 +197,15 @@ def _inform(pool: Pool, recipe: Recipe, grown: Sequence[Choice], purse: _Purse) 
         return list(grown)
     stood_for = _stood_for(situation.seen, positions, candidates)
     nearest = _nearest(pool, positions)
-    choices = list(grown)
+    choices, is_far = list(grown), isinstance(strategy, recipes.KCenter)
     for position, count, beside in zip(positions.tolist(), stood_for.tolist(), nearest, strict=True):
         if strategy.arm == "uncertain":
             score, doubt = _doubt(pool, recipe, position)
             why = f"{doubt}; stands for about {count} images{beside}."
         else:
             score = count / len(candidates)
-            why = f"Typical of about {count} images that look alike{beside}."
+            lead = "Far from what is labelled or chosen before; stands for" if is_far else "Typical of"
+            why = f"{lead} about {count} images that look alike{beside}."
         choices.append(Choice(position, strategy.arm, score, why))
     return choices
 

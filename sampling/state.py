@@ -39,6 +39,7 @@ from store.schema import (
 from store.workspace import Workspace
 
 _MOST_VALUES = 100  # of a field of which each gets a quota
+_OF_VECTORS = ("novelty", "outlierness")  # scores that need no model
 _FOUND = 0.5  # the score from which a box counts as found
 
 
@@ -113,6 +114,8 @@ def look(session: Session, recipe: Recipe) -> Look:
         .where(PredictionRun.model == recipe.model)
     )
     run, scan_id = session.scalar(newest_run.limit(1)), session.scalar(newest_scan)
+    if run is None:
+        _check_unpredicted(session, recipe)
     calibrator, report = (None, None) if run is None or run.kind == "boxes" else calibrated(session, run)
     embedded = set(session.scalars(select(Embedding.image_id).where(Embedding.encoder_id == encoder.id)))
     labelling = select(Campaign.id).where(Campaign.purpose == "labelling")
@@ -159,6 +162,18 @@ def newest(session: Session) -> dict[str, int]:
     return {table.__tablename__: session.scalar(select(func.max(table.id))) or 0 for table in tables}
 
 
+def _check_unpredicted(session: Session, recipe: Recipe) -> None:
+    """Whether a recipe can do without predictions: it names no model of its own, nor a score that needs one."""
+    models = sorted(set(session.scalars(select(PredictionRun.model))))
+    there = f"there are some of: {', '.join(models)}" if models else "there are none at all"
+    if recipe.model != Recipe.model_fields["model"].default:
+        raise NotFoundError(f"There are no predictions of {recipe.model!r}; {there}. See: winnow predictions list.")
+    if recipe.score not in ("margin", *_OF_VECTORS):
+        raise InvalidInputError(
+            f"The score {recipe.score!r} needs predictions of {recipe.model!r}, and {there}. Name a model, or no score."
+        )
+
+
 def load(workspace: Workspace, session: Session, state: State, roles: Roles, recipe: Recipe) -> Pool:
     """The pool as the planner saw it, ordered by sha256.
 
@@ -175,7 +190,7 @@ def load(workspace: Workspace, session: Session, state: State, roles: Roles, rec
     if run is not None:
         doubts = uncertainty.read(session, run, state.calibrator, directions.image_ids, recipe)
     labelled = np.flatnonzero(np.isin(directions.image_ids, list(roles.used)))
-    if recipe.score in ("novelty", "outlierness"):
+    if recipe.score in _OF_VECTORS:
         vectors = directions.take(np.arange(len(ids)))
         found = (
             geometry.novelty(vectors, vectors[labelled]) if recipe.score == "novelty" else geometry.outlierness(vectors)

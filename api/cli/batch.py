@@ -102,8 +102,11 @@ def simulate(
 ) -> None:
     """How many labels would each strategy have needed? Replayed on images that are labelled already."""
     from sampling.backtest import backtest
+    from store.errors import InvalidInputError
 
     names = list(dict.fromkeys(strategy or ("auto", "random")))
+    if plot is not None and (plot.suffix.lower() != ".png" or not plot.absolute().parent.is_dir()):
+        raise InvalidInputError(f"The curves cannot be written to {plot}: name a .png in a folder that is there.")
     with console.progress_bar("rounds") as advance:
         done = backtest(
             console.workspace(context),
@@ -159,18 +162,25 @@ def _told(done: "Backtest", plot: Path | None) -> list[str]:
     rows = [
         (
             curve.strategy,
-            *(f"{mean:.3f} ± {error:.3f}" for mean, error in zip(curve.accuracy, curve.standard_error, strict=True)),
+            *(
+                f"{mean:.3f} ± {error:.3f}" if len(curve.runs) > 1 else f"{mean:.3f}"
+                for mean, error in zip(curve.accuracy, curve.standard_error, strict=True)
+            ),
         )
         for curve in done.curves
     ]
+    seeds = len(done.curves[0].runs)
+    spread = f"± standard error over {seeds} seeds" if seeds > 1 else "one seed, so nobody knows how sure"
     lines = [
         f"{done.images} images of {len(done.classes)} classes, by their vectors of {done.encoder}. Accuracy of the "
-        f"probe (± standard error over {len(done.curves[0].runs)} seeds) after so many labels:",
+        f"probe ({spread}) after so many labels:",
         *console.table(("labels", *map(str, budgets)), rows),
     ]
     for name, needed in done.needed.items():
         if name != BASELINE:
             wanted = "more than that" if needed is None else f"about {needed:.0f}"
+            if needed == budgets[0]:
+                wanted = f"{needed:.0f} or less"
             lines.append(f"For what random reached with {budgets[-1]}, {name} needed {wanted}.")
     if done.unknown:
         lines.append(f"{len(done.unknown)} uris are in no catalog and were left out, such as {done.unknown[0]}.")

@@ -18,6 +18,7 @@ from labeling import campaigns, label_config, vendors
 from store.schema import ImageId, Prediction, PredictionRun, Task
 from store.workspace import Workspace
 from tests.conftest import Builder
+from tests.labeling.stand_in import StandIn
 
 WINNOW = Path(sys.executable).with_name("winnow")
 
@@ -34,13 +35,14 @@ class Site:
         return answer.json() if answer.content else None
 
     def projects(self, campaign: str) -> list[dict[str, Any]]:
-        found = self.call("GET", "/api/projects/", params={"page_size": 1000})["results"]
+        fields = "id,description,maximum_annotations,label_config,show_collab_predictions"
+        found = self.call("GET", "/api/projects/", params={"page_size": 1000, "include": fields})["results"]
         return [each for each in found if f"campaign {campaign}." in each["description"]]
 
     def tasks(self, campaign: str) -> list[dict[str, Any]]:
         """The tasks of the campaign's one project, in the order of their ids."""
         [project] = self.projects(campaign)
-        page = {"project": project["id"], "page_size": 5000, "fields": "all"}
+        page = {"project": project["id"], "page_size": 5000, "fields": "all", "expand": "annotations"}
         return sorted(self.call("GET", "/api/tasks", params=page)["tasks"], key=lambda task: task["id"])
 
     def uids(self, campaign: str) -> Counter[str]:
@@ -51,7 +53,7 @@ class Site:
         return int(self.call("POST", f"/api/tasks/{task}/annotations/", json=body)["id"])
 
 
-def administrator(server: LabelStudioServer) -> httpx.Client:
+def administrator(server: LabelStudioServer | StandIn) -> httpx.Client:
     headers = {"Authorization": f"Token {server.token_file.read_text()}"}
     return httpx.Client(base_url=server.url, headers=headers, timeout=60)
 
@@ -65,7 +67,7 @@ def site(label_studio: LabelStudioServer) -> Iterator[Site]:
 class Catalog:
     """A workspace with a vendor, a taxonomy and campaigns at the real server."""
 
-    def __init__(self, build: Builder, server: LabelStudioServer) -> None:
+    def __init__(self, build: Builder, server: LabelStudioServer | StandIn) -> None:
         self.build = build
         self.workspace: Workspace = build.workspace
         self.name = self.workspace.home.parent.name  # of the test: no other campaign is called so

@@ -190,7 +190,7 @@ def test_a_condition_restricts_a_campaign_and_its_gold_and_overlap_is_counted(
         campaigns.create(
             workspace, "none", batch_id=1, taxonomy_name="animals", vendor_name="b", expression="width > 100"
         )
-    with pytest.raises(InvalidInputError, match="--where"):
+    with pytest.raises(InvalidInputError, match="condition"):
         campaigns.create(workspace, "bad", batch_id=1, taxonomy_name="animals", vendor_name="b", expression="width =")
 
 

@@ -112,6 +112,26 @@ def test_tasks_that_others_put_into_the_project_are_left_alone(catalog: Catalog,
 
 
 @pytest.mark.label_studio
+@pytest.mark.parametrize("page", [1, 500])
+def test_answers_to_a_task_and_to_its_copy_both_stand(
+    catalog: Catalog, site: Site, pushed: list[int], monkeypatch: pytest.MonkeyPatch, page: int
+) -> None:
+    monkeypatch.setattr(label_studio, "_PAGE", page)
+    [project] = site.projects(catalog.name)
+    copy = [{"data": site.tasks(catalog.name)[0]["data"]}]
+    site.call("POST", f"/api/projects/{project['id']}/import", json=copy)
+    copied = site.tasks(catalog.name)[-1]["id"]
+    site.answer(pushed[0], "cat")
+    answer = site.answer(copied, "dog")
+    assert pull.pull(catalog.workspace, catalog.name) == Pulled(answers=2, new=2, edited=0, deleted=0, missing=0)
+    site.answer(pushed[0], "dog")
+    assert pull.pull(catalog.workspace, catalog.name) == Pulled(answers=3, new=1, edited=0, deleted=0, missing=0)
+    site.call("DELETE", f"/api/annotations/{answer}/")
+    assert pull.pull(catalog.workspace, catalog.name) == Pulled(answers=2, new=0, edited=0, deleted=1, missing=0)
+    assert pull.pull(catalog.workspace, catalog.name, everything=True).deleted == 0
+
+
+@pytest.mark.label_studio
 def test_only_what_changed_is_asked_for(catalog: Catalog, site: Site, pushed: list[int], calls: Counter[str]) -> None:
     for task in pushed:
         site.answer(task, "cat")

@@ -325,7 +325,7 @@ def test_the_guideline_is_an_instruction_too(catalog: Catalog, site: Site) -> No
         session.scalars(select(Taxonomy)).one().guideline = "Cats & dogs;\n<b>no</b> foxes."
     catalog.campaign(1)
     push.push(catalog.workspace, catalog.name, image_url=image_url)
-    [project] = site.projects(catalog.name)
+    project = site.call("GET", f"/api/projects/{site.projects(catalog.name)[0]['id']}/")
     assert project["expert_instruction"] == "Cats &amp; dogs;<br>&lt;b&gt;no&lt;/b&gt; foxes."
     assert project["show_instruction"]
     assert project["title"] == f"Winnow: {catalog.name}"[:50]
@@ -396,17 +396,22 @@ def test_a_request_that_arrives_after_its_sender_died_is_not_sent_again(
 
 
 def test_copies_are_removed_unless_someone_answered_them(catalog: Catalog, site: Site) -> None:
-    catalog.campaign(2)
+    catalog.campaign(3)
     push.push(catalog.workspace, catalog.name, image_url=image_url)
     [project] = site.projects(catalog.name)
-    copied = [{"data": task["data"]} for task in site.tasks(catalog.name)]
-    site.call("POST", f"/api/projects/{project['id']}/import", json=copied)
-    answered = site.tasks(catalog.name)[-1]["id"]
-    site.answer(answered, "cat")
-    assert reconcile.find(catalog.workspace, catalog.name).copies == 2
-    assert push.push(catalog.workspace, catalog.name, image_url=image_url).removed == 1
-    assert answered in [task["id"] for task in site.tasks(catalog.name)]
+    ids = [task["id"] for task in site.tasks(catalog.name)]
+    site.call(
+        "POST", f"/api/projects/{project['id']}/import", json=[{"data": t["data"]} for t in site.tasks(catalog.name)]
+    )
+    copies = [task["id"] for task in site.tasks(catalog.name)][3:]
+    for answered in (copies[1], ids[2], copies[2]):
+        site.answer(answered, "cat")
+    assert reconcile.find(catalog.workspace, catalog.name).copies == 3
+    assert push.push(catalog.workspace, catalog.name, image_url=image_url).removed == 2
+    assert [task["id"] for task in site.tasks(catalog.name)] == [ids[0], ids[2], copies[1], copies[2]]
+    assert sorted(recorded(catalog)) == [ids[0], ids[2], copies[1]]
     assert reconcile.find(catalog.workspace, catalog.name).copies == 1
+    assert push.push(catalog.workspace, catalog.name, image_url=image_url).removed == 0
 
 
 def test_tasks_deleted_by_hand_are_drift_and_stay_deleted(catalog: Catalog, site: Site) -> None:

@@ -45,20 +45,21 @@ def test_deleted_tasks_are_made_again_and_copies_removed(catalog: Catalog, site:
     site.answer(third["id"], "cat")
     site.call("DELETE", f"/api/tasks/{first['id']}/")
     [project] = site.projects(catalog.name)
-    copies = [{"data": second["data"]}, {"data": {"image": "somebody else's"}}]
+    theirs = {"data": {"image": "somebody else's", "uid": "theirs"}}
+    copies = [{"data": second["data"]}, {"data": {"image": "somebody else's"}}, theirs, theirs]
     site.call("POST", f"/api/projects/{project['id']}/import", json=copies)
     done = reconcile.reconcile(catalog.workspace, catalog.name, image_url=image_url)
-    assert done == Reconciled(restored=False, recreated=1, removed=1, put_back=0, strangers=1)
+    assert done == Reconciled(restored=False, recreated=1, removed=1, put_back=0, strangers=3)
     again = reconcile.reconcile(catalog.workspace, catalog.name, image_url=image_url)
-    assert again == Reconciled(restored=False, recreated=0, removed=0, put_back=0, strangers=1)
-    ours = [task for task in site.tasks(catalog.name) if "uid" in task["data"]]
+    assert again == Reconciled(restored=False, recreated=0, removed=0, put_back=0, strangers=3)
+    ours = [task for task in site.tasks(catalog.name) if task["data"].get("uid", "theirs") != "theirs"]
     assert {task["data"]["uid"] for task in ours} == {task["data"]["uid"] for task in (first, second, third)}
     assert len(ours) == 3
     assert standing(catalog.workspace) == {2: "cat"}
     code, stdout, _ = catalog.run("reconcile", catalog.name, "--image-base-url", "http://127.0.0.1:1")
     assert (code, stdout) == (
         0,
-        f"{catalog.name}: 0 tasks made again, 0 copies removed; 1 tasks of others left alone\n",
+        f"{catalog.name}: 0 tasks made again, 0 copies removed; 3 tasks of others left alone\n",
     )
 
 

@@ -164,7 +164,8 @@ def test_a_batch_remembers_what_the_model_said_of_pool_and_picks(workspace: Work
     recorded = report(workspace, planned.batch_id)
     assert recorded["pool"] == 71
     assert recorded["predicted"] == {"classes": ["cat", "dog"], "pool": [40, 20], "picks": [known - dogs, dogs]}
-    assert "predicted" not in report(workspace, plan(workspace, model="another").batch_id)
+    with pytest.raises(NotFoundError, match="no predictions of 'another'; there are some of: probe"):
+        plan(workspace, model="another")
 
 
 def test_where_and_quotas_are_read_from_the_catalog_and_replayed(workspace: Workspace, ids: list[ImageId]) -> None:

@@ -24,7 +24,9 @@ IDS = range(1, 61)
 
 def plan(workspace: Workspace, **values: Any) -> list[schema.Pick]:
     """The picks of a batch that is shown to replay."""
-    values = {"budget": 6, "random_share": 0.2, "model": "ours", **values}
+    with workspace.database.read() as session:
+        models = session.scalars(select(schema.PredictionRun.model)).all()
+    values = {"budget": 6, "random_share": 0.2, "model": models[0] if models else None, **values}
     planned = batch.plan(workspace, recipes.parse({key: value for key, value in values.items() if value is not None}))
     assert batch.replay(workspace, planned.batch_id).same
     with workspace.database.read() as session:
@@ -113,6 +115,13 @@ def test_a_score_that_the_predictions_cannot_give_is_refused(
         plan(workspace, score="energy")
     with pytest.raises(InvalidInputError, match="dropquery compares several passes"):
         plan(workspace, strategy="dropquery")
+
+
+def test_a_model_that_predicted_nothing_is_not_passed_over(workspace: Workspace, ids: list[ImageId]) -> None:
+    with pytest.raises(NotFoundError, match=r"no predictions of 'prbo'; there are none at all"):
+        plan(workspace, model="prbo")
+    with pytest.raises(InvalidInputError, match=r"'bald' needs predictions of 'probe', and there are none"):
+        plan(workspace, score="bald")
 
 
 def test_quotas_of_what_is_predicted_and_of_every_source(

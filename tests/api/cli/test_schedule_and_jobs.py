@@ -112,7 +112,7 @@ def test_half_a_campaign_is_refused(
 
 
 def test_what_cannot_be_is_a_sentence(workspace: Workspace, recipe: str, tmp_path: Path) -> None:
-    with pytest.raises(InvalidInputError, match="'every monday' is not a cron expression"):
+    with pytest.raises(InvalidInputError, match="'every monday' is no cron expression"):
         say(workspace, "schedule", "add", "weekly", "--cron", "every monday", "--recipe", recipe)
     with pytest.raises(NotFoundError, match="no recipe"):
         say(workspace, "schedule", "add", "weekly", "--cron", "* * * * *", "--recipe", str(tmp_path / "none.yaml"))
