@@ -1,6 +1,7 @@
 """The stand-in answers as the real Label Studio does: one conversation with both."""
 
 import json
+import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, is_dataclass
@@ -46,7 +47,7 @@ class Conversation:
     def do(self, method: str, path: str, **request: Any) -> Any:
         """Note how people are answered."""
         answer = self.people.request(method, path, **request)
-        self.heard.append((f"{method} {path.rstrip('/0123456789')}", answer.status_code))
+        self.heard.append((f"{method} {re.sub('[0-9]+', 'N', path)}", answer.status_code))
         return answer.json() if answer.content else None
 
     def normalised(self) -> Any:
