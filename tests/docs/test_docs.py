@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import yaml
 from PIL import Image
 from sqlalchemy import select
 
@@ -18,6 +19,7 @@ from api.cli import reference
 from api.demo import people
 from api.demo.label_studio_server import LabelStudioServer
 from labeling import campaigns
+from sampling import recipes
 from store.schema import Task
 from store.workspace import open_workspace
 
@@ -35,6 +37,11 @@ def test_the_reference_is_what_the_commands_say() -> None:
     assert (ROOT / "docs" / "commands.md").read_text() == "\n".join(reference.lines()) + "\n", (
         "Run: .venv/bin/python -m api.cli.reference > docs/commands.md"
     )
+
+
+def test_the_recipe_in_the_tutorial_is_one() -> None:
+    [text] = re.findall(r"```yaml\n(# nightly\.yaml\n.*?)```", (ROOT / "docs" / "tutorial.md").read_text(), re.DOTALL)
+    assert recipes.parse(yaml.safe_load(text)).budget == 40
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
