@@ -11,7 +11,7 @@ from sampling import features
 from store.arrays import Floats, Ints, Vectors
 from store.errors import InvalidInputError
 
-REVISION = 2  # counts the changes after which the same labels train another head
+REVISION = 3  # counts the changes after which the same labels train another head
 _FOLDS = 5
 _SEARCHED = 2000  # labels at most on which settings are tried
 _ENOUGH = 50  # labels from which on trying tells anything

@@ -268,3 +268,14 @@ def test_gold_items_test_people_and_are_not_decided(workspace: Workspace, build:
         given = {label.image_id: label.value for label in session.scalars(select(Label).order_by(Label.id))}
         assert given == known | dict.fromkeys(images[16:], "dog")  # ann was right on all gold, bob on none
         assert session.scalar(select(func.count()).select_from(Label)) == (labelled or 0) + 2
+
+
+def test_what_a_cancellation_withdrew_is_not_decided(workspace: Workspace, build: Any) -> None:
+    campaign = build.campaign(build.batch(build.images(3)), build.taxonomy(), overlap=1)
+    build.answers(campaign, {"ada": ["cat", "cat", None]})
+    with workspace.database.write() as session:
+        session.scalars(select(Task).where(Task.rank == 2)).one().state = "withdrawn"
+    summary = verdicts.review(workspace, "campaign-1", accept_at=0.5)
+    assert (summary.items, summary.outcomes) == (2, {"accepted": 2})
+    found = report.report(workspace, "campaign-1")
+    assert (found.items, found.waiting, found.unreviewed) == (2, 0, 0)
