@@ -11,7 +11,8 @@ from typing import Any
 
 import numpy as np
 
-_ROUNDS = 4  # of ActiveLab: as many as there are rounds in which our policy asks most of its questions
+_ROUNDS = 4  # of ActiveLab: as many as those in which our policy asks nearly all its questions
+_AUDITED = 0.02  # images that everybody answers at first, as with our policy: cleanlab has to know every annotator
 
 
 def winnow(problem: str, method: str) -> Iterator[Any]:
@@ -96,11 +97,12 @@ class _CleanLab:
         return found["consensus_label"].to_numpy(), found["consensus_quality_score"].to_numpy()
 
     def active(self, budget: int) -> Any:
-        """Which answers `(N, 3)` ActiveLab asks for: one of everything, then in rounds those of the lowest score."""
+        """Which answers `(N, 3)` ActiveLab asks for: one of everything, then those of the lowest score."""
         from cleanlab.multiannotator import get_active_learning_scores
 
         asked = np.zeros(self._votes.shape, dtype=bool)
         asked[:, 0] = True
+        asked[np.random.default_rng(self._seed).random(len(asked)) < _AUDITED] = True
         for turn in range(_ROUNDS):
             scores, _ = get_active_learning_scores(self._labels(asked), self._probe(asked))
             left = (budget - asked.sum()) // (_ROUNDS - turn)

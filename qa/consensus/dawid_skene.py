@@ -56,4 +56,4 @@ def _e_step(answers: Ints, known: Ints, accuracy: Floats, classes: int) -> Float
     weight = np.log(accuracy) - np.log((1 - accuracy) / (classes - 1))
     cells = answers[:, 0] * classes + answers[:, 2]
     evidence = np.bincount(cells, weights=weight[answers[:, 1]], minlength=len(known) * classes)
-    return belief.normalised(evidence.reshape(len(known), classes), known)
+    return belief.normalised(np.asarray(evidence, dtype=np.float64).reshape(len(known), classes), known)

@@ -47,7 +47,7 @@ def _e_step(answers: Ints, known: Ints, parameters: Floats, annotators: int, cla
     odds = parameters[answers[:, 1]] * np.exp(parameters[annotators + answers[:, 0]])
     cells = answers[:, 0] * classes + answers[:, 2]
     evidence = np.bincount(cells, weights=odds + np.log(classes - 1), minlength=len(known) * classes)
-    return belief.normalised(evidence.reshape(len(known), classes), known)
+    return belief.normalised(np.asarray(evidence, dtype=np.float64).reshape(len(known), classes), known)
 
 
 def _surprise(parameters: Floats, answers: Ints, right: Floats, annotators: int) -> tuple[float, Floats]:

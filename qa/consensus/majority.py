@@ -21,7 +21,8 @@ def fit_weighted(answers: Ints, known: Ints, *, annotators: int, classes: int) -
     weight = fit(answers, known, annotators=annotators, classes=classes).accuracy
     cells = answers[:, 0] * classes + answers[:, 2]
     votes = np.bincount(cells, weights=weight[answers[:, 1]], minlength=len(known) * classes)
-    return belief.of(_shares(votes.reshape(len(known), classes), known), answers, annotators=annotators)
+    shares = _shares(np.asarray(votes, dtype=np.float64).reshape(len(known), classes), known)
+    return belief.of(shares, answers, annotators=annotators)
 
 
 def _shares(votes: Floats, known: Ints) -> Floats:

@@ -83,7 +83,7 @@ def fit(
     checks = None if trust is not None else _Checks.of(answers, known, first_answers=model is not None)
     weights = trust or USUAL
     matrices = confusion.shrunk(np.zeros((annotators, classes, classes)))  # everybody is a newcomer
-    posteriors = np.full((len(known), classes), 1 / classes)
+    posteriors: Floats = np.full((len(known), classes), 1 / classes)
     for turn in range(_MOST_ROUNDS):
         before = posteriors
         for _ in range(_STEPS):
@@ -114,7 +114,8 @@ def _m_step(said: Any, posteriors: Floats, annotators: int) -> Floats:
 def _frequencies(posteriors: Floats) -> Floats:
     """Logarithms `(1, C)` of how frequent the classes are."""
     classes = posteriors.shape[1]
-    return np.log((posteriors.sum(axis=0, keepdims=True) + _CLASS_PRIOR / classes) / (len(posteriors) + _CLASS_PRIOR))
+    seen = posteriors.sum(axis=0, keepdims=True)
+    return np.asarray(np.log((seen + _CLASS_PRIOR / classes) / (len(posteriors) + _CLASS_PRIOR)))
 
 
 @dataclass(frozen=True)

@@ -43,19 +43,22 @@ def fit(
     Returns:
         Where the answers name a single class, or no fold could learn two, the posterior without a model.
     """
-    people = {"annotators": annotators, "classes": classes}
+
+    def weigh(probabilities: Floats | None = None) -> Posterior:
+        return posterior.fit(answers, known, annotators=annotators, classes=classes, probabilities=probabilities)
+
     heard = (np.bincount(answers[:, 0], minlength=len(known)) > 0) | (known >= 0)
     folds = _folds(tied, seed)
     found = None
     for _ in range(_ROUNDS if believed is None else 1):
         if believed is None:
-            believed = posterior.fit(answers, known, **people).posteriors
+            believed = weigh().posteriors
         probabilities = out_of_fold(views, believed, heard, folds)
         if probabilities is None:
             break
-        found = posterior.fit(answers, known, probabilities=probabilities, **people)
+        found = weigh(probabilities)
         believed = found.posteriors
-    return found or posterior.fit(answers, known, **people)
+    return found or weigh()
 
 
 def out_of_fold(views: Views, posteriors: Floats, heard: Bools, folds: Ints) -> Floats | None:
