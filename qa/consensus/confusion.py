@@ -5,8 +5,8 @@ import numpy as np
 from qa.consensus.belief import PRIOR_RIGHT, PRIOR_WRONG
 from store.arrays import Floats
 
-_STRENGTH = PRIOR_RIGHT + PRIOR_WRONG  # how many answers a belief about an accuracy, or about everybody, counts as
-_OWN = 4.0  # how many answers to each class the belief counts as that someone confuses what everybody does
+_STRENGTH = 20.0  # how many answers a belief counts as: of how everybody confuses, of how often someone is right
+_OWN = (2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 256.0)  # the same, to each class, of what someone confuses; one is chosen
 
 
 def shrunk(counts: Floats) -> Floats:
@@ -15,24 +15,24 @@ def shrunk(counts: Floats) -> Floats:
     A Dirichlet prior three storeys high. All people together are shrunk towards one accuracy with wrong answers evenly
     spread; each person towards all people, bent until they are as often right as this person; then their own answers
     count. So a newcomer is everybody, someone with twenty answers is as careful or careless as these show, and someone
-    with hundreds confuses what only they confuse.
+    with hundreds confuses what only they confuse. How much alike people are is not assumed: of several strengths of the
+    last storey that one is taken under which these counts are the likeliest.
 
     Args:
         counts: `(A, C, C)` float64, expected where the truth is not certain.
     """
     classes = counts.shape[-1]
     pooled = counts.sum(axis=0)
-    right, total = np.trace(pooled), pooled.sum()
-    accuracy = (right + PRIOR_RIGHT) / (total + _STRENGTH)
+    accuracy = (np.trace(pooled) + PRIOR_RIGHT) / (pooled.sum() + PRIOR_RIGHT + PRIOR_WRONG)
     even = np.full((classes, classes), (1 - accuracy) / (classes - 1))
     np.fill_diagonal(even, accuracy)
     everybody = _rows(pooled + _STRENGTH * even)
-    own_right, own_total = np.trace(counts, axis1=1, axis2=2), counts.sum(axis=(1, 2))
-    # how often everybody would have been right on the classes that this person saw
-    of_class = counts.sum(axis=2) @ everybody.diagonal()
-    expected = (of_class + _STRENGTH * accuracy) / (own_total + _STRENGTH)
-    own = (own_right + _STRENGTH * accuracy) / (own_total + _STRENGTH)
-    return _rows(counts + _OWN * _bent(everybody, own / (1 - own) * (1 - expected) / expected))
+    given = counts.sum(axis=(1, 2)) + _STRENGTH
+    usual = (counts.sum(axis=2) @ everybody.diagonal() + _STRENGTH * accuracy) / given  # everybody, on what they saw
+    own = (np.trace(counts, axis1=1, axis2=2) + _STRENGTH * accuracy) / given
+    belief = _bent(everybody, own / (1 - own) * (1 - usual) / usual)
+    strength = max(_OWN, key=lambda one: _evidence(counts, one * belief))
+    return _rows(counts + strength * belief)
 
 
 def _bent(confusion: Floats, odds: Floats) -> Floats:
@@ -41,6 +41,14 @@ def _bent(confusion: Floats, odds: Floats) -> Floats:
     places = np.arange(len(confusion))
     factors[:, places, places] = odds[:, None]
     return _rows(confusion * factors)
+
+
+def _evidence(counts: Floats, prior: Floats) -> float:
+    """Logarithm of how likely counts `(A, C, C)` are when each row is drawn from a Dirichlet distribution `prior`."""
+    from scipy.special import gammaln
+
+    rows = gammaln(prior.sum(axis=-1)) - gammaln((counts + prior).sum(axis=-1))
+    return float(rows.sum() + (gammaln(counts + prior) - gammaln(prior)).sum())
 
 
 def _rows(values: Floats) -> Floats:

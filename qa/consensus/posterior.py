@@ -23,7 +23,6 @@ _MOST_CHECKED = 40_000  # answers that trust is measured on,
 _ENOUGH = 50  # and how many checks it takes to measure it
 _BOUNDS = ((0.1, 3.0), (0.1, 3.0), (0.0, 1.0))  # of the three powers
 _SMALLEST = 1e-9  # what a model's probability of zero counts as
-_CLASS_PRIOR = 10.0  # items that are spread evenly over the classes before any is seen
 _CAUTION = 10.0  # how strongly trust is drawn to what is usual
 
 
@@ -31,7 +30,7 @@ _CAUTION = 10.0  # how strongly trust is drawn to what is usual
 class Trust:
     """The powers of the evidence: n answers to an item count as `answer` · n / (1 + (n - 1) · `repeat`) independent."""
 
-    model: float = 0.8  # of the model's probabilities, or of the classes' frequencies
+    model: float = 0.8  # of the model's probabilities
     answer: float = 1.0  # of a single answer
     repeat: float = 0.1  # how much the answers to one item repeat each other, 0 to 1
 
@@ -69,8 +68,8 @@ def fit(
         known: `(N,)` int64, see there.
         annotators: A, how many there are.
         classes: C, how many there are, at least 2.
-        probabilities: `(N, C)` of a model that has not seen the answers to the item it speaks of; without, each class
-            is as likely as it is frequent.
+        probabilities: `(N, C)` of a model that has not seen the answers to the item it speaks of; without, all classes
+            are equally likely beforehand, and who was the only one to see an item is not judged by it.
         trust: Taken as given; without, it is measured where there are 50 later answers, else the usual.
 
     Returns:
@@ -78,22 +77,24 @@ def fit(
     """
     said = belief.incidence(answers, items=len(known), annotators=annotators, classes=classes)
     given = np.bincount(answers[:, 0], minlength=len(known))
-    counted = (given > 0) | (known >= 0)
-    model = None if probabilities is None else np.log(np.maximum(probabilities, _SMALLEST))
-    checks = None if trust is not None else _Checks.of(answers, known, first_answers=model is not None)
+    prior = np.zeros((len(known), classes))
+    if probabilities is not None:
+        prior = np.log(np.maximum(probabilities, _SMALLEST))
+    judged = answers if probabilities is not None else answers[(given > 1)[answers[:, 0]] | (known >= 0)[answers[:, 0]]]
+    said_of = belief.incidence(judged, items=len(known), annotators=annotators, classes=classes).T.tocsr()
+    checks = None if trust is not None else _Checks.of(answers, known, first_answers=probabilities is not None)
     weights = trust or USUAL
     matrices = confusion.shrunk(np.zeros((annotators, classes, classes)))  # everybody is a newcomer
     posteriors: Floats = np.full((len(known), classes), 1 / classes)
     for turn in range(_MOST_ROUNDS):
         before = posteriors
         for _ in range(_STEPS):
-            prior = _frequencies(posteriors[counted]) if model is None else model
             posteriors = _e_step(said, matrices, prior=prior, weights=weights, given=given, known=known)
-            matrices = _m_step(said, posteriors, annotators)
+            matrices = _m_step(said_of, posteriors, annotators)
         if np.abs(posteriors - before).max(initial=0.0) < _TOLERANCE:
             break
         if checks is not None and turn < _ROUNDS:
-            weights = checks.trust(matrices, np.broadcast_to(prior, posteriors.shape), start=weights)
+            weights = checks.trust(matrices, prior, start=weights)
     found = belief.of(posteriors, answers, annotators=annotators)
     return Posterior(posteriors, found.accuracy, found.interval, found.answers, matrices, weights)
 
@@ -105,17 +106,10 @@ def _e_step(said: Any, matrices: Floats, *, prior: Floats, weights: Trust, given
     return belief.normalised(weights.model * prior + weights.per_answer(given)[:, None] * evidence, known)
 
 
-def _m_step(said: Any, posteriors: Floats, annotators: int) -> Floats:
+def _m_step(said_of: Any, posteriors: Floats, annotators: int) -> Floats:
     """Confusions `(A, C, C)`, given the posteriors."""
     classes = posteriors.shape[1]
-    return confusion.shrunk((said.T @ posteriors).reshape(annotators, classes, classes).swapaxes(1, 2))
-
-
-def _frequencies(posteriors: Floats) -> Floats:
-    """Logarithms `(1, C)` of how frequent the classes are."""
-    classes = posteriors.shape[1]
-    seen = posteriors.sum(axis=0, keepdims=True)
-    return np.asarray(np.log((seen + _CLASS_PRIOR / classes) / (len(posteriors) + _CLASS_PRIOR)))
+    return confusion.shrunk((said_of @ posteriors).reshape(annotators, classes, classes).swapaxes(1, 2))
 
 
 @dataclass(frozen=True)
