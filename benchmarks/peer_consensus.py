@@ -17,6 +17,39 @@ _AUDITED = 0.02  # images that everybody answers at first, as with our policy: c
 
 def winnow(problem: str, method: str) -> Iterator[Any]:
     """The classes by one of our algorithms."""
+    held = np.load(problem)
+    fit = _ours(method)
+    yield
+    yield fit(held)
+
+
+def winnow_each(problem: list[str], method: list[str]) -> Iterator[Any]:
+    """The classes of several problems by several of our algorithms."""
+    yield
+    yield {one: [_ours(one)(np.load(path)) for path in problem] for one in method}
+
+
+def crowd_kit(problem: str, method: str) -> Iterator[Any]:
+    """The classes by one of crowd-kit's algorithms."""
+    held = np.load(problem)
+    fit, frame = _theirs(method), _frame(held["answers"])
+    yield
+    yield fit(frame, int(held["items"]))
+
+
+def crowd_kit_each(problem: list[str], method: list[str]) -> Iterator[Any]:
+    """The classes of several problems by several of crowd-kit's algorithms."""
+    yield
+    held = [np.load(path) for path in problem]
+    yield {one: [_theirs(one)(_frame(each["answers"]), int(each["items"])) for each in held] for one in method}
+
+
+def _ours(method: str) -> Any:
+    """A function of a problem; what it needs is imported."""
+    import scipy.optimize
+    import scipy.sparse
+    import scipy.special  # noqa: F401
+
     from qa.consensus import dawid_skene, glad, majority, posterior
 
     fits: dict[str, Any] = {
@@ -27,26 +60,26 @@ def winnow(problem: str, method: str) -> Iterator[Any]:
         "GLAD": glad.fit,
         "posterior": posterior.fit,
     }
-    held = np.load(problem)
-    answers, people = held["answers"], {"annotators": int(held["annotators"]), "classes": int(held["classes"])}
-    known = np.full(int(held["items"]), -1)
-    import scipy.optimize
-    import scipy.sparse  # noqa: F401
 
-    yield
-    yield fits[method](answers, known, **people).posteriors.argmax(axis=1).tolist()
+    def fit(held: Any) -> list[int]:
+        known, people = np.full(int(held["items"]), -1), {one: int(held[one]) for one in ("annotators", "classes")}
+        return fits[method](held["answers"], known, **people).posteriors.argmax(axis=1).tolist()  # type: ignore[no-any-return]
+
+    return fit
 
 
-def crowd_kit(problem: str, method: str) -> Iterator[Any]:
-    """The classes by one of crowd-kit's algorithms."""
+def _theirs(method: str) -> Any:
+    """A function of a table and how many items there are."""
     warnings.filterwarnings("ignore")
     from crowdkit import aggregation
 
-    held = np.load(problem)
-    frame = _frame(held["answers"])
-    yield
-    labels = getattr(aggregation, method)().fit_predict(frame)
-    yield _placed(labels.index, labels.to_numpy(), int(held["items"]))
+    def fit(frame: Any, items: int) -> list[int]:
+        labels = getattr(aggregation, method)().fit_predict(frame)
+        placed = np.full(items, -1)
+        placed[labels.index] = labels.to_numpy()
+        return placed.tolist()
+
+    return fit
 
 
 def at_equal_cost(problem: str, root: str) -> Iterator[Any]:
@@ -161,9 +194,3 @@ def _frame(answers: Any) -> Any:
     import pandas
 
     return pandas.DataFrame(answers, columns=["task", "worker", "label"])
-
-
-def _placed(items: Any, classes: Any, count: int) -> list[int]:
-    placed = np.full(count, -1)
-    placed[np.asarray(items)] = classes
-    return placed.tolist()

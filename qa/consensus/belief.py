@@ -41,9 +41,10 @@ def incidence(answers: Ints, *, items: int, annotators: int, classes: int) -> An
     """Sparse `(items, annotators * classes)`: one at `[n, a * C + c]` where annotator a gave item n the class c."""
     from scipy.sparse import csr_array
 
-    ones = np.ones(len(answers))
-    columns = answers[:, 1] * classes + answers[:, 2]
-    return csr_array((ones, (answers[:, 0], columns)), shape=(items, annotators * classes))
+    rows = answers[np.argsort(answers[:, 0], kind="stable")]
+    starts = np.concatenate([[0], np.cumsum(np.bincount(answers[:, 0], minlength=items))])
+    shape = (items, annotators * classes)
+    return csr_array((np.ones(len(rows)), rows[:, 1] * classes + rows[:, 2], starts), shape=shape)
 
 
 def judged(answers: Ints, posteriors: Floats, annotators: int) -> tuple[Floats, Floats]:
@@ -56,8 +57,11 @@ def judged(answers: Ints, posteriors: Floats, annotators: int) -> tuple[Floats, 
 
 def normalised(evidence: Floats, known: Ints) -> Floats:
     """Posteriors `(N, C)` from logarithms of likelihoods `(N, C)`; what is known is certain."""
-    posteriors: Floats = np.exp(evidence - evidence.max(axis=1, keepdims=True))
-    posteriors /= posteriors.sum(axis=1, keepdims=True)
+    highest = evidence[:, 0].copy()
+    for column in evidence.T:  # a few passes over columns are several times as fast as one reduction of short rows
+        np.maximum(highest, column, out=highest)
+    posteriors: Floats = np.exp(evidence - highest[:, None])
+    posteriors /= (posteriors @ np.ones(evidence.shape[1]))[:, None]
     settled = known >= 0
     posteriors[settled] = np.eye(evidence.shape[1])[known[settled]]
     return posteriors

@@ -7,7 +7,6 @@ those under which each later answer, and each class that is known, was least of 
 """
 
 from dataclasses import astuple, dataclass
-from typing import Any
 
 import numpy as np
 
@@ -15,10 +14,10 @@ from qa.consensus import belief, confusion
 from qa.consensus.belief import Consensus
 from store.arrays import Floats, Ints
 
-_ROUNDS = 8  # trust is measured anew in each,
-_STEPS = 5  # followed by so many of expectation and maximisation;
-_MOST_ROUNDS = 40
-_TOLERANCE = 1e-4  # of a posterior
+_MOST_STEPS = 200  # of expectation and maximisation
+_TOLERANCE = 1e-5  # mean change of a posterior in the last of them
+_EVERY = 5  # steps after which trust is measured anew,
+_MEASURED = 8  # so many times
 _MOST_CHECKED = 40_000  # answers that trust is measured on,
 _ENOUGH = 50  # and how many checks it takes to measure it
 _BOUNDS = ((0.1, 3.0), (0.1, 3.0), (0.0, 1.0))  # of the three powers
@@ -78,38 +77,28 @@ def fit(
     said = belief.incidence(answers, items=len(known), annotators=annotators, classes=classes)
     given = np.bincount(answers[:, 0], minlength=len(known))
     prior = np.zeros((len(known), classes))
+    judged = np.flatnonzero((given > 1) | (known >= 0))
     if probabilities is not None:
-        prior = np.log(np.maximum(probabilities, _SMALLEST))
-    judged = answers if probabilities is not None else answers[(given > 1)[answers[:, 0]] | (known >= 0)[answers[:, 0]]]
-    said_of = belief.incidence(judged, items=len(known), annotators=annotators, classes=classes).T.tocsr()
+        prior, judged = np.log(np.maximum(probabilities, _SMALLEST)), np.arange(len(known))
+    said_of = said[judged].T
     checks = None if trust is not None else _Checks.of(answers, known, first_answers=probabilities is not None)
     weights = trust or USUAL
     matrices = confusion.shrunk(np.zeros((annotators, classes, classes)))  # everybody is a newcomer
     posteriors: Floats = np.full((len(known), classes), 1 / classes)
-    for turn in range(_MOST_ROUNDS):
+    for step in range(1, _MOST_STEPS + 1):
         before = posteriors
-        for _ in range(_STEPS):
-            posteriors = _e_step(said, matrices, prior=prior, weights=weights, given=given, known=known)
-            matrices = _m_step(said_of, posteriors, annotators)
-        if np.abs(posteriors - before).max(initial=0.0) < _TOLERANCE:
-            break
-        if checks is not None and turn < _ROUNDS:
+        evidence = said @ np.log(matrices).swapaxes(1, 2).reshape(-1, classes)
+        evidence *= weights.per_answer(given)[:, None]
+        evidence += weights.model * prior
+        posteriors = belief.normalised(evidence, known)
+        counts = said_of @ posteriors[judged]
+        matrices = confusion.shrunk(counts.reshape(annotators, classes, classes).swapaxes(1, 2))
+        if checks is not None and step % _EVERY == 0 and step <= _MEASURED * _EVERY:
             weights = checks.trust(matrices, prior, start=weights)
+        elif step > _EVERY and np.abs(posteriors - before).mean() < _TOLERANCE:
+            break
     found = belief.of(posteriors, answers, annotators=annotators)
     return Posterior(posteriors, found.accuracy, found.interval, found.answers, matrices, weights)
-
-
-def _e_step(said: Any, matrices: Floats, *, prior: Floats, weights: Trust, given: Ints, known: Ints) -> Floats:
-    """Posteriors `(N, C)`, given the annotators' confusions."""
-    classes = matrices.shape[1]
-    evidence = said @ np.log(matrices).swapaxes(1, 2).reshape(-1, classes)
-    return belief.normalised(weights.model * prior + weights.per_answer(given)[:, None] * evidence, known)
-
-
-def _m_step(said_of: Any, posteriors: Floats, annotators: int) -> Floats:
-    """Confusions `(A, C, C)`, given the posteriors."""
-    classes = posteriors.shape[1]
-    return confusion.shrunk((said_of @ posteriors).reshape(annotators, classes, classes).swapaxes(1, 2))
 
 
 @dataclass(frozen=True)
