@@ -15,7 +15,7 @@ _BLOCK = 1 << 22  # numbers held at once while people are compared
 class Rules:
     """What labels may cost and how wrong they may be."""
 
-    target_error: float = 0.05  # the share of all items whose accepted class may be wrong
+    target_error: float = 0.055  # the share of all items whose accepted class may be wrong
     most_answers: int = 3  # to one item, before it goes to an expert
     answer_cost: float = 1.0
     adjudication_cost: float | None = None  # of one item; none: experts are asked only where nobody else can be
@@ -117,7 +117,8 @@ def gain(posteriors: Floats, confusion: Floats, given: Ints, pairs: Ints, *, tru
         now, likely = posteriors[item], confusion[annotator]
         chance = np.einsum("kt,ktl->kl", now, likely)  # of each answer
         then = now[:, :, None] * likely ** power[item, None, None]
-        surest = (then.max(axis=1) / then.sum(axis=1) * chance).sum(axis=1)
+        total = then.sum(axis=1)
+        surest = (then.max(axis=1) / np.where(total > 0, total, 1) * chance).sum(axis=1)
         result[start : start + step] = surest - now.max(axis=1)
     return np.maximum(result, 0)
 

@@ -20,7 +20,7 @@ _EVERY = 5  # steps after which trust is measured anew,
 _MEASURED = 8  # so many times
 _MOST_CHECKED = 40_000  # answers that trust is measured on,
 _ENOUGH = 50  # and how many checks it takes to measure it
-_BOUNDS = ((0.1, 3.0), (0.1, 3.0), (0.0, 1.0))  # of the three powers
+_BOUNDS = ((0.0, 3.0), (0.1, 3.0), (0.0, 1.0))  # of the three powers
 _SMALLEST = 1e-9  # what a model's probability of zero counts as
 _CAUTION = 10.0  # how strongly trust is drawn to what is usual
 
@@ -84,6 +84,8 @@ def fit(
     checks = None if trust is not None else _Checks.of(answers, known, first_answers=probabilities is not None)
     weights = trust or USUAL
     matrices = confusion.shrunk(np.zeros((annotators, classes, classes)))  # everybody is a newcomer
+    if checks is not None:
+        weights = checks.trust(matrices, prior, start=USUAL)  # before a model that knows nothing has misled anyone
     posteriors: Floats = np.full((len(known), classes), 1 / classes)
     for step in range(1, _MOST_STEPS + 1):
         before = posteriors
@@ -95,7 +97,7 @@ def fit(
         matrices = confusion.shrunk(counts.reshape(annotators, classes, classes).swapaxes(1, 2))
         if checks is not None and step % _EVERY == 0 and step <= _MEASURED * _EVERY:
             weights = checks.trust(matrices, prior, start=weights)
-        elif step > _EVERY and np.abs(posteriors - before).mean() < _TOLERANCE:
+        elif step > _EVERY and np.abs(posteriors - before).sum() <= _TOLERANCE * posteriors.size:
             break
     found = belief.of(posteriors, answers, annotators=annotators)
     return Posterior(posteriors, found.accuracy, found.interval, found.answers, matrices, weights)
