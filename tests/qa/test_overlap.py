@@ -135,8 +135,14 @@ def test_nobody_is_offered_what_they_have_seen() -> None:
 
 @pytest.mark.parametrize(
     "wrong",
-    [{"target_error": 0.0}, {"target_error": 1.0}, {"most_answers": 0}, {"audited": 1.5}, {"answer_cost": 0.0}]
-    + [{"adjudication_cost": -1.0}],
+    [
+        {"target_error": 0.0},
+        {"target_error": 1.0},
+        {"most_answers": 0},
+        {"audited": 1.5},
+        {"answer_cost": 0.0},
+        {"adjudication_cost": -1.0},
+    ],
 )
 def test_rules_that_make_no_sense_are_refused(wrong: dict[str, Any]) -> None:
     with pytest.raises(InvalidInputError):
