@@ -47,6 +47,8 @@ def fit(
     def weigh(probabilities: Floats | None = None) -> Posterior:
         return posterior.fit(answers, known, annotators=annotators, classes=classes, probabilities=probabilities)
 
+    if len(np.union1d(answers[:, 2], known[known >= 0])) < 2:
+        return weigh()
     heard = (np.bincount(answers[:, 0], minlength=len(known)) > 0) | (known >= 0)
     folds = _folds(tied, seed)
     found = None
