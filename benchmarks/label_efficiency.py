@@ -87,7 +87,7 @@ def peers_of(views: Views, targets: Ints, budgets: list[int], seeds: int) -> lis
 
 def collections() -> list[tuple[str, list[Image.Image], Ints]]:
     """Name, pictures and classes of each."""
-    return [one for one in (_cifar(), _solar(), _digits()) if one[1]]
+    return [one for one in (cifar(), _solar(), _digits()) if one[1]]
 
 
 def centred(values: Floats) -> Vectors:
@@ -96,7 +96,8 @@ def centred(values: Floats) -> Vectors:
     return np.asarray(directions / np.linalg.norm(directions, axis=1, keepdims=True), dtype=np.float32)
 
 
-def _cifar() -> tuple[str, list[Image.Image], Ints]:
+def cifar() -> tuple[str, list[Image.Image], Ints]:
+    """The CIFAR photos in the order of their names; none where ../shared/data is not."""
     pictures, names = [], []
     if _SHARED.exists():
         with tarfile.open(_SHARED) as archive:

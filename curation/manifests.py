@@ -24,14 +24,7 @@ def read(manifest: Path) -> Iterator[tuple[str, dict[str, Any]]]:
     Raises:
         InvalidInputError: the file cannot be parsed, has no `uri` column, or a URL in it holds a secret.
     """
-    if manifest.suffix.lower() not in _READERS:
-        raise InvalidInputError(f"{manifest} is no manifest: it has to end in {', '.join(_READERS)}.")
-    try:
-        columns, rows = _READERS[manifest.suffix.lower()](manifest)
-    except (OSError, ValueError, ImportError, Warning) as error:
-        raise InvalidInputError(
-            f"The manifest {manifest} cannot be read: {' '.join(str(error).split()).rstrip('.')}."
-        ) from error
+    columns, rows = table(manifest, kind="manifest")
     if "uri" not in columns:
         raise InvalidInputError(
             f"The manifest {manifest} needs a column `uri`; it has: {', '.join(columns) or 'none'}."
@@ -41,10 +34,32 @@ def read(manifest: Path) -> Iterator[tuple[str, dict[str, Any]]]:
         raise InvalidInputError(f"{unnamed} of {len(rows)} rows of the manifest {manifest} have no `uri`.")
     folder = manifest.absolute().parent
     for row in rows:
-        uri = str(row.pop("uri"))
-        described = {name: _plain(name, value, manifest) for name, value in row.items() if not _is_missing(value)}
-        path = os.path.normpath(folder / uri.removeprefix("file://"))
-        yield objects.check(uri) if objects.is_url(uri) else path, described
+        uri = place(str(row.pop("uri")), folder)
+        yield uri, {name: _plain(name, value, manifest) for name, value in row.items() if not _is_missing(value)}
+
+
+def table(path: Path, *, kind: str) -> _Table:
+    """The names of the columns of a table, and its rows.
+
+    Raises:
+        InvalidInputError: the file cannot be parsed; the sentence calls it a `kind`.
+    """
+    if path.suffix.lower() not in _READERS:
+        raise InvalidInputError(f"{path} is no {kind}: it has to end in {', '.join(_READERS)}.")
+    try:
+        return _READERS[path.suffix.lower()](path)
+    except (OSError, ValueError, ImportError, Warning) as error:
+        reason = " ".join(str(error).split()).rstrip(".")
+        raise InvalidInputError(f"The {kind} {path} cannot be read: {reason}.") from error
+
+
+def place(uri: str, folder: Path) -> str:
+    """Where an image is that a table in `folder` names: a URL as it is, a path from that folder on.
+
+    Raises:
+        InvalidInputError: the URL holds a secret.
+    """
+    return objects.check(uri) if objects.is_url(uri) else os.path.normpath(folder / uri.removeprefix("file://"))
 
 
 def _parquet(manifest: Path) -> _Table:

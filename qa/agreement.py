@@ -1,36 +1,105 @@
-"""How far annotators agree with each other, whatever the truth may be."""
+"""How far annotators agree with each other, whatever the truth may be.
+
+Counts are `(N, C)` int64: how many annotators gave item n the answer c. Items may have any number of answers; those
+with fewer than two say nothing about agreement and are left out. 1 is full agreement, 0 what chance would give.
+"""
+
+from collections.abc import Callable
+from typing import Literal, TypeAlias
 
 import numpy as np
 
-from store.arrays import Ints
+from store.arrays import Floats, Ints
+from store.errors import InvalidInputError
+
+Level: TypeAlias = Literal["nominal", "ordinal", "interval"]
+"""Whether answers are names, have an order, or have distances; the classes' numbers are these."""
+
+_DRAWS = 1000
+_TAILS = (0.025, 0.975)
+_BLOCK = 1 << 22  # numbers held at once
 
 
-def krippendorff_alpha(counts: Ints) -> float | None:
-    """Krippendorff's α for nominal answers: 1 is full agreement, 0 what chance would give.
-
-    K. Krippendorff, Computing Krippendorff's Alpha-Reliability (2011). Items may have any number of
-    answers; those with fewer than two say nothing about agreement and are left out.
-
-    Args:
-        counts: `(N, C)` int64, how many annotators gave item n the answer c.
+def krippendorff_alpha(counts: Ints, *, level: Level = "nominal") -> float | None:
+    """Krippendorff's α. K. Krippendorff, Computing Krippendorff's Alpha-Reliability (2011).
 
     Returns:
-        α, at most 1; `None` where it is undefined: no item has two answers, or all answers are the same.
+        At most 1; `None` where it is undefined: no item has two answers, or all answers are the same.
     """
     counts = _comparable(counts)
-    per_item = counts.sum(axis=1)
-    total = per_item.sum()
-    disagreeing_pairs = per_item**2 - (counts**2).sum(axis=1)
-    observed = (disagreeing_pairs / (per_item - 1)).sum()
-    expected = (total**2 - (counts.sum(axis=0) ** 2).sum()) / max(total - 1, 1)
-    return None if expected == 0 else float(1 - observed / expected)
+    alpha = _alpha(_coincidences(counts, np.ones((1, len(counts))))[0], level)
+    return None if np.isnan(alpha) else float(alpha)
+
+
+def alpha_interval(
+    counts: Ints, *, level: Level = "nominal", seed: int = 0, draws: int = _DRAWS
+) -> tuple[float, float] | None:
+    """The 95 % interval of α, by drawing as many items with replacement `draws` times.
+
+    Draws in which α is undefined, since all answers are the same, are left out.
+
+    Returns:
+        `None` where α is undefined.
+    """
+    counts = _comparable(counts)
+    if len(counts) == 0 or krippendorff_alpha(counts, level=level) is None:
+        return None
+    chosen = np.random.default_rng(seed).multinomial(len(counts), np.full(len(counts), 1 / len(counts)), size=draws)
+    alphas = np.array([_alpha(one, level) for one in _coincidences(counts, chosen)])
+    low, high = np.quantile(alphas[~np.isnan(alphas)], _TAILS)
+    return float(low), float(high)
+
+
+def alpha_by_class(counts: Ints) -> list[float | None]:
+    """For each class the α of whether an answer is this class or another, `None` where undefined."""
+    counts = _comparable(counts)
+    rest = counts.sum(axis=1, keepdims=True) - counts
+    return [krippendorff_alpha(np.stack([counts[:, i], rest[:, i]], axis=1)) for i in range(counts.shape[1])]
+
+
+def fleiss_kappa(counts: Ints) -> float | None:
+    """Fleiss' κ: J. L. Fleiss, Measuring Nominal Scale Agreement among Many Raters (1971).
+
+    Returns:
+        `None` where it is undefined: no item has two answers, or all answers are the same.
+
+    Raises:
+        InvalidInputError: items have different numbers of answers; α has no need of that.
+    """
+    counts = _comparable(counts)
+    overlaps = np.unique(counts.sum(axis=1))
+    if len(overlaps) > 1:
+        raise InvalidInputError(
+            f"Fleiss' kappa needs as many answers to each item, and here are {overlaps[0]} to {overlaps[-1]}: "
+            "use Krippendorff's alpha."
+        )
+    if len(overlaps) == 0:
+        return None
+    shares = counts.sum(axis=0) / counts.sum()
+    return _beyond_chance(raw_agreement(counts), float((shares**2).sum()))
+
+
+def cohen_kappa(first: Ints, second: Ints, *, level: Level = "nominal") -> float | None:
+    """Cohen's κ of two annotators' answers `(N,)` to the same items; weighted by distance where classes have one.
+
+    J. Cohen, Weighted Kappa (1968): ordinal weights are linear, those of an interval quadratic.
+
+    Returns:
+        `None` where it is undefined: there is no item, or both gave a single answer, the same.
+    """
+    if len(first) == 0:
+        return None
+    classes = int(max(first.max(), second.max())) + 1
+    table = np.bincount(first * classes + second, minlength=classes**2).reshape(classes, classes) / len(first)
+    apart = np.abs(np.subtract.outer(np.arange(classes), np.arange(classes)))
+    distances = {"nominal": apart > 0, "ordinal": apart, "interval": apart**2}[level]
+    expected = np.outer(table.sum(axis=1), table.sum(axis=0))
+    by_chance = float((distances * expected).sum())
+    return None if by_chance == 0 else 1 - float((distances * table).sum()) / by_chance
 
 
 def raw_agreement(counts: Ints) -> float | None:
     """The share of pairs of answers to one item that agree, averaged over items; 0 to 1.
-
-    Args:
-        counts: `(N, C)` int64, as for `krippendorff_alpha`.
 
     Returns:
         `None` when no item has two answers.
@@ -43,6 +112,49 @@ def raw_agreement(counts: Ints) -> float | None:
     return float(np.mean(agreeing_pairs / (per_item * (per_item - 1))))
 
 
+def _beyond_chance(observed: float | None, expected: float) -> float | None:
+    return None if observed is None or expected == 1 else (observed - expected) / (1 - expected)
+
+
 def _comparable(counts: Ints) -> Ints:
     comparable: Ints = counts[counts.sum(axis=1) >= 2]
     return comparable
+
+
+def _coincidences(counts: Ints, times: Ints | Floats) -> Floats:
+    """How often answers c and k meet in one item `(D, C, C)`, each item counted as often as `times` `(D, N)` says."""
+    classes = counts.shape[1]
+    result = np.zeros((len(times), classes**2))
+    step = max(1, _BLOCK // classes**2)
+    for start in range(0, len(counts), step):
+        block = counts[start : start + step]
+        pairs = block[:, :, None] * block[:, None, :] - block[:, :, None] * np.eye(classes, dtype=np.int64)
+        meeting = (pairs / (block.sum(axis=1) - 1)[:, None, None]).reshape(len(block), -1)
+        result += times[:, start : start + step] @ meeting
+    return result.reshape(-1, classes, classes)
+
+
+def _alpha(coincidences: Floats, level: Level) -> float:
+    """α of coincidences `(C, C)`; NaN where it is undefined."""
+    totals = coincidences.sum(axis=1)
+    by_chance = np.outer(totals, totals) - np.diag(totals)
+    distances = _DISTANCES[level](totals)
+    expected = (by_chance * distances).sum() / max(totals.sum() - 1, 1)
+    return float("nan") if expected <= 0 else float(1 - (coincidences * distances).sum() / expected)
+
+
+def _ordinal(totals: Floats) -> Floats:
+    """Squares of how many answers lie between two classes, half of those at either end included."""
+    middle = totals.cumsum() - totals / 2
+    return np.asarray(np.subtract.outer(middle, middle) ** 2)
+
+
+def _interval(totals: Floats) -> Floats:
+    return np.asarray(np.subtract.outer(np.arange(len(totals)), np.arange(len(totals))) ** 2.0)
+
+
+_DISTANCES: dict[Level, Callable[[Floats], Floats]] = {
+    "nominal": lambda totals: 1 - np.eye(len(totals)),
+    "ordinal": _ordinal,
+    "interval": _interval,
+}

@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from qa import agreement, answers, consensus, verdicts
+from qa import agreement, answers, verdicts
 from qa.answers import Answers
+from qa.consensus import belief, dawid_skene
 from store.schema import Annotator, Campaign, Task, Taxonomy, Vendor
 from store.workspace import Workspace
 
@@ -66,7 +67,7 @@ def report(workspace: Workspace, campaign_name: str) -> QaReport:
     classed = sum(answer.value is not None for answer in given)
     adjudicated = len(task_ids & said.adjudicated.keys())
     outcomes = Counter(verdict.outcome for verdict in decided.values())
-    counts = consensus.counts(said.table, items=len(said.task_ids), classes=len(said.classes))
+    counts = belief.counts(said.table, items=len(said.task_ids), classes=len(said.classes))
     counts = counts[[task_id in task_ids for task_id in said.task_ids]]
     present = {answer.annotator_id for answer in given}
     return QaReport(
@@ -110,12 +111,14 @@ def _people(session: Session) -> dict[int, tuple[str, str]]:
 
 def _qualities(said: Answers, taxonomy: Taxonomy, people: dict[int, tuple[str, str]]) -> dict[int, AnnotatorQuality]:
     """By annotator id, in the order of their names."""
-    belief = consensus.fit(said.table, said.known, annotators=len(said.annotator_ids), classes=len(said.classes))
+    found = dawid_skene.fit_one_coin(
+        said.table, said.known, annotators=len(said.annotator_ids), classes=len(said.classes)
+    )
     figures = zip(
         said.annotator_ids,
-        belief.answers.tolist(),
-        belief.accuracy.tolist(),
-        belief.interval.tolist(),
+        found.answers.tolist(),
+        found.accuracy.tolist(),
+        found.interval.tolist(),
         strict=True,
     )
     qualities = {

@@ -14,9 +14,10 @@ from typing import Any
 from sqlalchemy import func, insert, select
 from sqlalchemy.orm import Session
 
-from qa import answers, consensus, migrations
+from qa import answers, migrations
 from qa.answers import Answer, Answers
-from qa.consensus import Consensus
+from qa.consensus import dawid_skene
+from qa.consensus.belief import Consensus
 from store.arrays import Floats
 from store.errors import InvalidInputError
 from store.schema import Campaign, Label, Task, Taxonomy, Verdict
@@ -66,7 +67,9 @@ def review(workspace: Workspace, campaign_name: str, *, accept_at: float = ACCEP
         asked = select(Task.id, Task.image_id).where(Task.campaign_id == campaign.id, Task.state != "withdrawn")
         tasks = session.execute(asked.order_by(Task.rank))
         image_of = {task_id: image_id for task_id, image_id in tasks if task_id not in said.gold}
-    belief = consensus.fit(said.table, said.known, annotators=len(said.annotator_ids), classes=len(said.classes))
+    belief = dawid_skene.fit_one_coin(
+        said.table, said.known, annotators=len(said.annotator_ids), classes=len(said.classes)
+    )
     policy = {"method": "one-coin Dawid-Skene", "overlap": campaign.overlap, "accept_at": accept_at}
     decisions = _decide(said, belief, policy, list(image_of))
     with workspace.database.write() as session:

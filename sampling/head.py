@@ -59,8 +59,12 @@ def probabilities(views: Views, labelled: Ints, targets: Ints, *, classes: int, 
     return predict(fit(seen[labelled], targets, settings), seen, classes=classes)
 
 
-def fit(vectors: Vectors, targets: Ints, settings: Settings) -> Any:
-    """A head trained on `(L, d)` with `targets` `(L,)`.
+def fit(
+    vectors: Vectors, targets: Ints, settings: Settings, *, weights: Floats | None = None, tolerance: float = 1e-4
+) -> Any:
+    """A head trained on `(L, d)` with `targets` `(L,)`, each counting as 1 or as `weights` `(L,)` say.
+
+    `tolerance` is of the gradient: it is what training stops at.
 
     Raises:
         InvalidInputError: fewer than two classes have images.
@@ -72,7 +76,7 @@ def fit(vectors: Vectors, targets: Ints, settings: Settings) -> Any:
         raise InvalidInputError(
             f"The probe needs images of two classes or more; these {len(targets)} hold {present}. Label more."
         )
-    return LogisticRegression(C=settings.inverse_penalty, max_iter=1000).fit(vectors, targets)
+    return LogisticRegression(C=settings.inverse_penalty, max_iter=1000, tol=tolerance).fit(vectors, targets, weights)
 
 
 def predict(head: Any, vectors: Vectors, *, classes: int) -> Floats:

@@ -2,7 +2,8 @@
 
 from collections.abc import Iterable
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Annotated
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -10,7 +11,10 @@ from api.cli import console
 from api.cli.console import AsJson
 
 if TYPE_CHECKING:
+    from qa.backtest import Backtest
     from qa.report import AnnotatorQuality
+    from qa.simulate import Outcome
+    from store.arrays import Floats
 
 app = typer.Typer(no_args_is_help=True, help="Agreement, verdicts, annotators, adjudication.")
 
@@ -68,6 +72,72 @@ def annotators(context: typer.Context, as_json: AsJson = False) -> None:
 
     found = report.annotators(console.workspace(context))
     console.emit({"annotators": [asdict(each) for each in found]}, _people(found), as_json=as_json)
+
+
+@app.command()
+def simulate(
+    context: typer.Context,
+    *,
+    answers: Annotated[Path, typer.Option(help="CSV, JSONL or Parquet with item, annotator, label, maybe uri.")],
+    truth: Annotated[Path | None, typer.Option(help="The same with item and truth.")] = None,
+    predictions: Annotated[
+        Path | None, typer.Option(help="JSONL or Parquet with item and a model's probabilities; it saw no answer.")
+    ] = None,
+    encoder: Annotated[str | None, typer.Option(help="Whose vectors the probe sees, when there are uris.")] = None,
+    seeds: Annotated[int, typer.Option(min=1, help="Repetitions, each with people in another order.")] = 10,
+    target_error: Annotated[float, typer.Option(help="The share of labels that may be wrong.")] = 0.055,
+    most_answers: Annotated[int, typer.Option(help="To one item, before it would go to an expert.")] = 3,
+    answer_cost: Annotated[float, typer.Option(help="What an answer costs.")] = 1.0,
+    audited: Annotated[float, typer.Option(help="Share of items that get the most answers in any case.")] = 0.02,
+    as_json: AsJson = False,
+) -> None:
+    """What would each way of asking have cost, and how right would it have been? Replayed on answers there are."""
+    from qa.backtest import backtest
+    from qa.overlap import Rules
+
+    rules = Rules(target_error, most_answers, answer_cost=answer_cost, audited=audited)
+    with console.progress_bar("policies") as advance:
+        done = backtest(
+            console.workspace(context),
+            answers,
+            rules=rules,
+            seeds=seeds,
+            truth=truth,
+            probabilities=predictions,
+            encoder=encoder,
+            on_progress=advance,
+        )
+    figures = {name: value for name, value in vars(done).items() if name != "outcomes"}
+    document = figures | {"seeds": seeds, "rules": asdict(rules), "policies": [_policy(one) for one in done.outcomes]}
+    console.emit(document, _told(done), as_json=as_json)
+
+
+_FIGURES = ("answers_per_item", "accuracy", "ece", "cost", "doubtful")
+
+
+def _policy(outcome: "Outcome") -> dict[str, Any]:
+    """Means over seeds, and how far these are apart."""
+    figures: dict[str, Floats | None] = {name: getattr(outcome, name) for name in _FIGURES}
+    means = {name: None if runs is None else float(runs.mean()) for name, runs in figures.items()}
+    spread = {
+        name: None if runs is None or len(runs) < 2 else float(runs.std(ddof=1)) for name, runs in figures.items()
+    }
+    return {"policy": outcome.policy, **means, "standard_deviation": spread}
+
+
+def _told(done: "Backtest") -> list[str]:
+    people = f"{done.answers} answers by {done.annotators} people to {done.items} items of {len(done.classes)} classes"
+    lines = [f"{people}; the truth of {done.known} is known; beside the people: {done.model or 'no model'}."]
+    if done.skipped or done.repeated:
+        lines.append(f"{done.skipped} rows without a label were left out, {done.repeated} replaced by a later answer.")
+    rows = []
+    for policy in map(_policy, done.outcomes):
+        spread = policy["standard_deviation"]
+        cells = [
+            policy[name] if spread[name] is None else f"{policy[name]:.3f} ± {spread[name]:.3f}" for name in _FIGURES
+        ]
+        rows.append((policy["policy"], *cells))
+    return [*lines, *console.table(("policy", "answers/item", "right", "ECE", "cost", "in doubt"), rows)]
 
 
 def _people(qualities: "Iterable[AnnotatorQuality]") -> list[str]:

@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from qa import consensus
+from qa.consensus import belief, dawid_skene
 
 NOBODY = np.empty((0, 3), dtype=np.int64)
 
@@ -31,29 +31,29 @@ def _crowd(seed: int, accuracy: np.ndarray, *, items: int, overlap: int) -> tupl
 
 
 def test_one_answer_by_hand() -> None:
-    found = consensus.fit(np.array([[0, 0, 1]]), _unknown(1), annotators=1, classes=2)
+    found = dawid_skene.fit_one_coin(np.array([[0, 0, 1]]), _unknown(1), annotators=1, classes=2)
     accuracy = found.accuracy[0]
     assert accuracy == pytest.approx((8 + accuracy) / 11, abs=1e-5)  # the fixed point of the two steps
     assert found.posteriors[0] == pytest.approx([1 - accuracy, accuracy])
 
 
 def test_a_settled_item_is_not_argued_with() -> None:
-    found = consensus.fit(np.array([[0, 0, 1], [0, 1, 0]]), np.array([0]), annotators=2, classes=2)
+    found = dawid_skene.fit_one_coin(np.array([[0, 0, 1], [0, 1, 0]]), np.array([0]), annotators=2, classes=2)
     assert found.posteriors.tolist() == [[1, 0]]
     assert found.accuracy == pytest.approx([8 / 11, 9 / 11])
 
 
 def test_nobody_answered() -> None:
-    found = consensus.fit(NOBODY, _unknown(2), annotators=1, classes=4)
+    found = dawid_skene.fit_one_coin(NOBODY, _unknown(2), annotators=1, classes=4)
     assert found.posteriors.tolist() == [[0.25] * 4] * 2
     assert (found.accuracy.tolist(), found.answers.tolist()) == ([0.8], [0])
-    nothing = consensus.fit(NOBODY, _unknown(0), annotators=0, classes=2)
+    nothing = dawid_skene.fit_one_coin(NOBODY, _unknown(0), annotators=0, classes=2)
     assert (nothing.posteriors.shape, nothing.interval.shape) == ((0, 2), (0, 2))
 
 
 def test_everyone_agrees() -> None:
     answers = np.array([(item, annotator, item % 2) for item in range(40) for annotator in range(3)])
-    found = consensus.fit(answers, _unknown(40), annotators=3, classes=2)
+    found = dawid_skene.fit_one_coin(answers, _unknown(40), annotators=3, classes=2)
     assert found.posteriors.argmax(axis=1).tolist() == [0, 1] * 20
     assert found.posteriors.max(axis=1).min() > 0.99
     assert found.accuracy.min() > 0.95
@@ -61,15 +61,15 @@ def test_everyone_agrees() -> None:
 
 def test_nobody_agrees() -> None:
     answers = np.array([(item, annotator, (item + annotator) % 2) for item in range(40) for annotator in range(2)])
-    found = consensus.fit(answers, _unknown(40), annotators=2, classes=2)
+    found = dawid_skene.fit_one_coin(answers, _unknown(40), annotators=2, classes=2)
     assert found.posteriors == pytest.approx(np.full((40, 2), 0.5))
 
 
 def test_who_is_often_wrong_loses_the_argument() -> None:
     answers, truth = _crowd(0, np.array([0.97, 0.95, 0.6]), items=600, overlap=2)
-    found = consensus.fit(answers, _unknown(600), annotators=3, classes=2)
+    found = dawid_skene.fit_one_coin(answers, _unknown(600), annotators=3, classes=2)
     assert found.accuracy.argmin() == 2
-    good_against_bad = consensus.fit(
+    good_against_bad = dawid_skene.fit_one_coin(
         np.vstack([answers, [[600, 0, 0], [600, 2, 1]]]), _unknown(601), annotators=3, classes=2
     )
     assert good_against_bad.posteriors[600, 0] > 0.9
@@ -81,30 +81,30 @@ def test_sparse_answers_never_lose_to_majority(overlap: int) -> None:
     ours, majority = [], []
     for seed in range(10):
         answers, truth = _crowd(seed, np.array([0.95, 0.85, 0.75, 0.65]), items=60, overlap=overlap)
-        found = consensus.fit(answers, _unknown(60), annotators=4, classes=2)
+        found = dawid_skene.fit_one_coin(answers, _unknown(60), annotators=4, classes=2)
         ours.append(np.mean(found.posteriors.argmax(axis=1) == truth))
-        majority.append(np.mean(consensus.counts(answers, items=60, classes=2).argmax(axis=1) == truth))
+        majority.append(np.mean(belief.counts(answers, items=60, classes=2).argmax(axis=1) == truth))
     assert np.mean(ours) >= np.mean(majority)
 
 
 @given(_answers())
 def test_people_of_one_skill_make_a_majority(answers: np.ndarray) -> None:
-    votes = consensus.counts(answers, items=8, classes=3)
-    posteriors = consensus._e_step(answers, _unknown(8), np.full(4, 0.8), 3)
+    votes = belief.counts(answers, items=8, classes=3)
+    posteriors = dawid_skene._e_step(answers, _unknown(8), np.full(4, 0.8), 3)
     assert (votes[np.arange(8), posteriors.argmax(axis=1)] == votes.max(axis=1)).all()
 
 
 @given(_answers(), st.randoms(use_true_random=False))
 def test_invariants(answers: np.ndarray, random: np.random.Generator) -> None:
-    found = consensus.fit(answers, _unknown(8), annotators=4, classes=3)
+    found = dawid_skene.fit_one_coin(answers, _unknown(8), annotators=4, classes=3)
     assert found.posteriors.sum(axis=1) == pytest.approx(np.ones(8))
     assert ((found.interval[:, 0] < found.accuracy) & (found.accuracy < found.interval[:, 1])).all()
     order = list(range(len(answers)))
     random.shuffle(order)
-    shuffled = consensus.fit(answers[order], _unknown(8), annotators=4, classes=3)
+    shuffled = dawid_skene.fit_one_coin(answers[order], _unknown(8), annotators=4, classes=3)
     assert shuffled.posteriors == pytest.approx(found.posteriors, abs=1e-6)
 
 
 def test_counts_by_hand() -> None:
     answers = np.array([[0, 0, 1], [0, 1, 1], [2, 0, 0]])
-    assert consensus.counts(answers, items=3, classes=2).tolist() == [[0, 2], [0, 0], [1, 0]]
+    assert belief.counts(answers, items=3, classes=2).tolist() == [[0, 2], [0, 0], [1, 0]]

@@ -1,0 +1,110 @@
+"""`qa simulate`: policies of asking replayed on a file of answers, with the catalog's vectors where it has them."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from sqlalchemy import select
+
+from curation import splits
+from curation.embed import find_encoder
+from curation.index import open_directions
+from qa import answer_files
+from qa.answer_files import AnswerFile
+from qa.overlap import Rules
+from qa.simulate import Outcome, Recorded, simulate
+from sampling.head import Views
+from store.arrays import Ints
+from store.errors import InvalidInputError, NotFoundError
+from store.schema import Sighting
+from store.workspace import Workspace
+
+
+@dataclass(frozen=True)
+class Backtest:
+    """What a simulation found, and on what."""
+
+    items: int
+    annotators: int
+    classes: list[str]
+    answers: int
+    known: int  # items whose true class is known
+    skipped: int  # rows without a label
+    repeated: int  # rows replaced by a later answer
+    model: str | None  # what the posterior heard beside the people
+    outcomes: list[Outcome]
+
+
+def backtest(
+    workspace: Workspace,
+    path: Path,
+    *,
+    rules: Rules,
+    seeds: int,
+    truth: Path | None = None,
+    probabilities: Path | None = None,
+    encoder: str | None = None,
+    on_progress: Callable[[int, int], None] = lambda done, total: None,
+) -> Backtest:
+    """Replay policies on the answers of a file, see `qa.answer_files`.
+
+    The posterior hears people alone; or a model's probabilities, if they are given; or the probe on an encoder's
+    vectors, if the file says in a column uri which images its items are.
+
+    Raises:
+        NotFoundError: there is no such file, or the images have no vectors.
+        InvalidInputError: a file cannot be used, or both a model and an encoder are named.
+    """
+    if probabilities is not None and encoder is not None:
+        raise InvalidInputError("Give either the probabilities of a model or an encoder for the probe, not both.")
+    told = answer_files.read(path, truth=truth)
+    if encoder is not None and not told.uris:
+        raise InvalidInputError(f"{path} needs a column uri that says which image of the catalog each item is.")
+    model, views, tied = (None if probabilities is None else probabilities.name), None, None
+    if probabilities is None and told.uris:
+        model, views, tied = _views(workspace, told, encoder)
+    recorded = Recorded(
+        told.answers,
+        told.truth,
+        annotators=len(told.annotators),
+        classes=len(told.classes),
+        probabilities=None if probabilities is None else answer_files.read_probabilities(probabilities, told),
+        views=views,
+        tied=tied,
+    )
+    return Backtest(
+        items=len(told.items),
+        annotators=len(told.annotators),
+        classes=told.classes,
+        answers=len(told.answers),
+        known=int((told.truth >= 0).sum()),
+        skipped=told.skipped,
+        repeated=told.repeated,
+        model=model,
+        outcomes=simulate(recorded, rules=rules, seeds=seeds, on_progress=on_progress),
+    )
+
+
+def _views(workspace: Workspace, told: AnswerFile, encoder: str | None) -> tuple[str, Views, Ints]:
+    """The encoder's name, what the probe sees of the items, and the component of each."""
+    with workspace.database.read() as session:
+        row = find_encoder(session, encoder)
+        directions = open_directions(workspace, session, row)
+        sightings = session.execute(select(Sighting.uri, Sighting.image_id).where(Sighting.current))
+        image_of: dict[str, int] = dict(sightings.all())
+        catalog = splits.read(session)
+        name = row.name
+    row_of = {image_id: i for i, image_id in enumerate(directions.image_ids.tolist())}
+    images = [image_of.get(told.uris.get(item, "")) for item in told.items]
+    missing = [item for item, image_id in zip(told.items, images, strict=True) if image_id not in row_of]
+    if missing:
+        raise NotFoundError(
+            f"{len(missing)} of {len(told.items)} items have no image with a vector of {name}, such as {missing[0]}. "
+            "Run: winnow ingest, winnow embed."
+        )
+    component_of: dict[int, int] = dict(zip(catalog.image_ids, catalog.components.tolist(), strict=True))
+    found = [image_id for image_id in images if image_id is not None]
+    rows = np.array([row_of[image_id] for image_id in found], dtype=np.int64)
+    tied = np.array([component_of[image_id] for image_id in found], dtype=np.int64)
+    return f"probe on {name}", Views.of(lambda positions: directions.take(rows[positions]), len(rows)), tied

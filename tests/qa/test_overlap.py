@@ -1,0 +1,149 @@
+"""Who is asked next: by hand, against enumeration, and that the target is met."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from qa import overlap
+from qa.consensus.posterior import Posterior, Trust
+from qa.overlap import Rules, decide, most_doubt
+from store.arrays import Floats, Ints
+from store.errors import InvalidInputError
+from tests.qa.consensus.crowds import coins
+
+SIMPLE = Trust(model=1, answer=1, repeat=0)
+NOBODY: Ints = np.empty((0, 3), dtype=np.int64)
+
+
+def belief(posteriors: list[list[float]], confusion: Floats) -> Posterior:
+    people = len(confusion)
+    nothing = np.zeros(people)
+    return Posterior(np.array(posteriors), nothing, np.zeros((people, 2)), nothing.astype(int), confusion, SIMPLE)
+
+
+def one_each(items: int) -> Ints:
+    """Annotator 0 answered everything once."""
+    return np.stack([np.arange(items), np.zeros(items), np.zeros(items)], axis=1).astype(np.int64)
+
+
+def test_doubt_is_cut_where_the_mean_meets_the_target() -> None:
+    doubt = np.array([0.5, 0.02, 0.0, 0.3])
+    limit = most_doubt(doubt, 0.05)
+    assert limit == pytest.approx(0.09)  # (.2 - .02) / 2: both doubtful items asked down to it
+    assert np.minimum(doubt, limit).mean() == pytest.approx(0.05)
+    assert most_doubt(doubt, 0.21) == 1
+
+
+@given(st.lists(st.floats(0, 1), min_size=1, max_size=30), st.floats(0.01, 0.5))
+def test_the_limit_always_meets_the_target(doubts: list[float], target: float) -> None:
+    doubt = np.array(doubts)
+    limit = most_doubt(doubt, target)
+    if doubt.mean() <= target:
+        assert limit == 1
+    else:
+        assert np.minimum(doubt, limit).mean() == pytest.approx(target)
+
+
+@given(st.integers(0, 10_000))
+def test_gain_is_what_all_answers_give_on_average(seed: int) -> None:
+    generator = np.random.default_rng(seed)
+    now, confusion = generator.dirichlet([1, 1, 1], 4), generator.dirichlet([1, 1, 1], (2, 3))
+    pairs = np.array([(item, annotator) for item in range(4) for annotator in range(2)])
+    found = overlap.gain(now, confusion, np.zeros(4, dtype=np.int64), pairs, trust=SIMPLE)
+    for (item, annotator), value in zip(pairs, found, strict=True):
+        after = 0.0
+        for answer in range(3):
+            joint = now[item] * confusion[annotator, :, answer]
+            after += joint.max()  # the chance of the answer times the likeliest class's share of it
+        assert value == pytest.approx(max(0.0, after - now[item].max()), abs=1e-12)
+
+
+def test_asked_is_who_tells_the_classes_in_doubt_apart() -> None:
+    """Annotator 1 is right more often on the whole, annotator 2 tells 0 from 1."""
+    sees_two = np.array([[0.5, 0.5, 0], [0.5, 0.5, 0], [0, 0, 1.0]])
+    tells = np.array([[0.9, 0.05, 0.05], [0.05, 0.9, 0.05], [0.6, 0.3, 0.1]])
+    confusion = np.stack([coins([0.8], 3)[0], sees_two, tells])
+    found = decide(
+        belief([[0.5, 0.5, 0], [0.5, 0, 0.5]], confusion),
+        one_each(2),
+        np.array([(item, annotator) for item in (0, 1) for annotator in (1, 2)]),
+        rules=Rules(audited=0),
+    )
+    assert found.asked.tolist() == [2, 1]
+    assert not found.accepted.any()
+    assert not found.adjudicated.any()
+
+
+def test_a_dear_annotator_has_to_be_worth_it() -> None:
+    confusion = coins([0.8, 0.95, 0.9], 2)
+    given_, candidates = one_each(1), np.array([[0, 1], [0, 2]])
+    undecided = belief([[0.5, 0.5]], confusion)
+    rules = Rules(audited=0)
+    assert decide(undecided, given_, candidates, rules=rules).asked.tolist() == [1]
+    assert decide(undecided, given_, candidates, rules=rules, costs=np.array([1, 2, 1.0])).asked.tolist() == [2]
+
+
+def test_sure_items_are_accepted_and_those_that_nobody_may_answer_go_to_an_expert() -> None:
+    confusion = coins([0.8, 0.8, 0.8, 0.8], 2)
+    held = belief([[0.99, 0.01], [0.6, 0.4], [0.6, 0.4], [0.6, 0.4]], confusion)
+    thrice = np.array([(2, annotator, annotator % 2) for annotator in range(3)])
+    answers = np.concatenate([one_each(2), thrice, [[3, 0, 0]]])
+    candidates = np.array([[0, 1], [1, 1], [2, 3]])
+    found = decide(held, answers, candidates, rules=Rules(audited=0))
+    assert found.accepted.tolist() == [True, False, False, False]
+    assert found.asked.tolist() == [-1, 1, -1, -1]
+    assert found.adjudicated.tolist() == [False, False, True, True]
+
+
+def test_an_expert_is_asked_where_others_only_guess() -> None:
+    guess = np.full((2, 2, 2), 0.5)
+    held = belief([[0.6, 0.4]], guess)
+    found = decide(held, one_each(1), np.array([[0, 1]]), rules=Rules(audited=0, adjudication_cost=5))
+    assert found.adjudicated.tolist() == [True]
+    able = belief([[0.6, 0.4]], coins([0.9, 0.9], 2))
+    assert decide(able, one_each(1), np.array([[0, 1]]), rules=Rules(audited=0, adjudication_cost=5)).asked[0] == 1
+    cheap = decide(able, one_each(1), np.array([[0, 1]]), rules=Rules(audited=0, adjudication_cost=1))
+    assert cheap.adjudicated.tolist() == [True]  # it settles .4 for 1; the answer is expected to settle .3
+
+
+def test_what_nobody_has_answered_is_never_accepted() -> None:
+    found = decide(belief([[1.0, 0.0]], coins([0.8], 2)), NOBODY, np.array([[0, 0]]), rules=Rules(audited=0))
+    assert (found.asked.tolist(), found.accepted.tolist()) == ([0], [False])
+
+
+def test_the_same_share_is_audited_every_time_until_it_has_all_answers() -> None:
+    sure = belief([[1.0, 0.0]] * 1000, coins([0.8, 0.8, 0.8], 2))
+    rules = Rules(audited=0.1, most_answers=2)
+    answers = one_each(1000)
+    candidates = overlap.unseen(answers, items=1000, annotators=3)
+    first = decide(sure, answers, candidates, rules=rules, seed=4)
+    audited = first.asked >= 0
+    assert 70 < audited.sum() < 130
+    assert (first.asked[audited] == 1).all()
+    assert not first.accepted[audited].any()
+    more = np.concatenate([answers, [(item, 1, 0) for item in np.flatnonzero(audited)]])
+    again = decide(sure, more, overlap.unseen(more, items=1000, annotators=3), rules=rules, seed=4)
+    assert again.accepted.all()
+
+
+def test_nobody_is_offered_what_they_have_seen() -> None:
+    assert overlap.unseen(np.array([[0, 1, 0], [1, 0, 1]]), items=2, annotators=2).tolist() == [[0, 0], [1, 1]]
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"target_error": 0.0},
+        {"target_error": 1.0},
+        {"most_answers": 0},
+        {"audited": 1.5},
+        {"answer_cost": 0.0},
+        {"adjudication_cost": -1.0},
+    ],
+)
+def test_rules_that_make_no_sense_are_refused(wrong: dict[str, Any]) -> None:
+    with pytest.raises(InvalidInputError):
+        Rules(**wrong)
