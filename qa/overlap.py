@@ -15,7 +15,7 @@ _BLOCK = 1 << 22  # numbers held at once while people are compared
 class Rules:
     """What labels may cost and how wrong they may be."""
 
-    target_error: float = 0.055  # the share of all items whose accepted class may be wrong
+    target_error: float = 0.06  # the share of all items whose accepted class may be wrong
     most_answers: int = 3  # to one item, before it goes to an expert
     answer_cost: float = 1.0
     adjudication_cost: float | None = None  # of one item; none: experts are asked only where nobody else can be

@@ -85,7 +85,7 @@ def simulate(
     ] = None,
     encoder: Annotated[str | None, typer.Option(help="Whose vectors the probe sees, when there are uris.")] = None,
     seeds: Annotated[int, typer.Option(min=1, help="Repetitions, each with people in another order.")] = 10,
-    target_error: Annotated[float, typer.Option(help="The share of labels that may be wrong.")] = 0.055,
+    target_error: Annotated[float, typer.Option(help="The share of labels that may be wrong.")] = 0.06,
     most_answers: Annotated[int, typer.Option(help="To one item, before it would go to an expert.")] = 3,
     answer_cost: Annotated[float, typer.Option(help="What an answer costs.")] = 1.0,
     audited: Annotated[float, typer.Option(help="Share of items that get the most answers in any case.")] = 0.02,
