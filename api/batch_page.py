@@ -17,6 +17,7 @@ from api.collection_map import Map
 from api.dashboard import PickRow
 from curation import labels
 from curation.splits import FRACTIONS
+from labeling.campaigns import standing_annotations
 from sampling import batch as batches
 from sampling import recipes
 from sampling.recipes import Recipe
@@ -285,19 +286,11 @@ def _progress(session: Session, batch_id: int, picks: int) -> Progress:
     of_batch = (Campaign.batch_id == batch_id, Campaign.purpose == "labelling")
     images = func.count(Task.image_id.distinct())
     pushed = session.scalar(select(images).join(Campaign).where(*of_batch, Task.state == "pushed"))
-    standing = (
-        select(func.max(Annotation.id).label("id"))
-        .join(Task, Task.id == Annotation.task_id)
-        .join(Campaign, Campaign.id == Task.campaign_id)
-        .where(*of_batch)
-        .group_by(Annotation.task_id, Annotation.ls_annotation_id)
-        .subquery()
-    )
+    standing = standing_annotations(Task.campaign_id.in_(select(Campaign.id).where(*of_batch)))
     answered = session.scalar(
         select(images)
         .join(Annotation, Annotation.task_id == Task.id)
-        .join(standing, standing.c.id == Annotation.id)
-        .where(*dashboard.is_answer())
+        .where(Annotation.id.in_(standing), *dashboard.is_answer())
     )
     labelled = session.scalar(
         select(func.count()).select_from(Pick).where(Pick.batch_id == batch_id, labels.is_labelled(Pick.image_id))

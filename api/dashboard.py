@@ -12,7 +12,7 @@ from sqlalchemy.orm import InstrumentedAttribute, Session
 
 from curation.embed import find_encoder
 from curation.evaluation import wilson
-from labeling.campaigns import status
+from labeling.campaigns import standing_annotations, status
 from sampling import learning_curve
 from sampling.learning_curve import Point
 from store.errors import NotFoundError
@@ -280,11 +280,10 @@ def stages(session: Session) -> list[Stage]:
     )
     of_labelling = select(Campaign.id).where(Campaign.purpose == "labelling")
     pushed = _count(session, Task, Task.state == "pushed", Task.campaign_id.in_(of_labelling))
-    standing = _standing_annotations()
     answered = session.scalar(
         select(func.count(Annotation.task_id.distinct()))
         .join(Task, Task.id == Annotation.task_id)
-        .where(Annotation.id.in_(select(standing.c.id)), Task.campaign_id.in_(of_labelling), *is_answer())
+        .where(Annotation.id.in_(standing_annotations()), Task.campaign_id.in_(of_labelling), *is_answer())
     )
     labelled = session.scalar(select(func.count(Label.image_id.distinct()))) or 0
     opened, settled = _adjudication(session)
@@ -332,15 +331,9 @@ def _embedded(session: Session, images: int) -> Stage:
     return Stage("Embedded", count, f"by {encoder.name}{left_out}", "batch")
 
 
-def _standing_annotations() -> Subquery:
-    """The newest revision of every annotation."""
-    newest = select(func.max(Annotation.id).label("id")).group_by(Annotation.task_id, Annotation.ls_annotation_id)
-    return newest.subquery()
-
-
 def is_answer() -> tuple[ColumnElement[bool], ...]:
-    """What holds of an annotation that answers."""
-    return (~Annotation.deleted, ~Annotation.skipped, Annotation.answer.is_not(None))
+    """What holds of a standing annotation that answers."""
+    return (~Annotation.skipped, Annotation.answer.is_not(None))
 
 
 def _standing_verdicts() -> Select[Any]:
@@ -405,10 +398,9 @@ def _groups(session: Session) -> list[GroupRow]:
 
 def _annotators(session: Session) -> list[AnnotatorRow]:
     """Everyone who answered, those with most answers first."""
-    standing = _standing_annotations()
     answers = (
         select(Annotation.task_id, Annotation.annotator_id, Annotation.answer, Annotation.lead_time_s)
-        .where(Annotation.id.in_(select(standing.c.id)), *is_answer())
+        .where(Annotation.id.in_(standing_annotations()), *is_answer())
         .subquery()
     )
     newest = select(Verdict.task_id, func.max(Verdict.id).label("id")).group_by(Verdict.task_id).subquery()
@@ -478,11 +470,11 @@ def _disputed(session: Session) -> list[Disputed]:
     ).all()
     tiles = _tiles(session, (row[1] for row in rows))
     answers: dict[int, list[tuple[str, str]]] = defaultdict(list)
-    of_task = select(func.max(Annotation.id)).where(Annotation.task_id.in_([row[0] for row in rows]))
+    of_shown = standing_annotations(Task.id.in_([row[0] for row in rows]))
     given = session.execute(
         select(Annotation.task_id, Annotator.name, Annotation.answer)
         .join(Annotator, Annotator.id == Annotation.annotator_id)
-        .where(Annotation.id.in_(of_task.group_by(Annotation.task_id, Annotation.ls_annotation_id)), *is_answer())
+        .where(Annotation.id.in_(of_shown), *is_answer())
         .order_by(Annotator.name)
     )
     for task_id, name, value in given:
@@ -495,9 +487,7 @@ def _disputed(session: Session) -> list[Disputed]:
 
 def campaigns(session: Session, *, limit: int | None = None) -> list[CampaignRow]:
     """Campaigns and their adjudications, newest first."""
-    answered_tasks = select(Annotation.task_id).where(
-        Annotation.id.in_(select(_standing_annotations().c.id)), *is_answer()
-    )
+    answered_tasks = select(Annotation.task_id).where(Annotation.id.in_(standing_annotations()), *is_answer())
     rows = session.execute(
         select(
             Campaign,

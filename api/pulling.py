@@ -22,6 +22,8 @@ from store.workspace import Workspace
 
 Hint = Callable[[int], None]  # that a campaign, by its id, has news
 
+_FINISH_S = 20  # what a running pull is given when the service stops
+
 _log = logging.getLogger("winnow.pulling")
 
 
@@ -41,9 +43,6 @@ def puller(workspace: Workspace, *, every_s: float) -> Iterator[Hint]:
     finally:
         pulling.stop()
         thread.join(timeout=_FINISH_S)
-
-
-_FINISH_S = 20
 
 
 class _Puller:

@@ -12,7 +12,7 @@ from datetime import UTC, date, datetime
 from fractions import Fraction
 from typing import Literal
 
-from sqlalchemy import Select, func, insert, select
+from sqlalchemy import ColumnElement, Select, func, insert, select
 from sqlalchemy.orm import Session
 
 from curation import where
@@ -522,10 +522,9 @@ def _answered(answerers: dict[int, int], overlap: int) -> int:
 
 def _answerers(session: Session, campaign_id: int) -> dict[int, int]:
     """How many people have an answer that stands, by task; tasks without any are left out."""
-    standing = standing_annotations(campaign_id).subquery()
     counts = (
         select(Annotation.task_id, func.count(Annotation.annotator_id.distinct()))
-        .where(Annotation.id.in_(select(standing.c.id)))
+        .where(Annotation.id.in_(standing_annotations(Task.campaign_id == campaign_id)))
         .group_by(Annotation.task_id)
     )
     return dict(session.execute(counts).all())
@@ -533,8 +532,10 @@ def _answerers(session: Session, campaign_id: int) -> dict[int, int]:
 
 def _answers(session: Session, campaign_id: int) -> tuple[int, int]:
     """How many annotations stand, and how many of them are skips."""
-    standing = select(func.count(), func.count().filter(Annotation.skipped))
-    answers, skips = session.execute(standing.where(Annotation.id.in_(standing_annotations(campaign_id)))).one()
+    standing = Annotation.id.in_(standing_annotations(Task.campaign_id == campaign_id))
+    answers, skips = session.execute(
+        select(func.count(), func.count().filter(Annotation.skipped)).where(standing)
+    ).one()
     return answers, skips
 
 
@@ -563,18 +564,9 @@ def _rate_per_hour(session: Session, campaign_id: int) -> float | None:
     return progress.rate_per_hour(answers, first=first, last=last)
 
 
-def standing_annotations(campaign_id: int) -> Select[int]:
-    """A query for the ids of the newest revisions of a campaign's annotations that were not deleted."""
-    newest = (
-        select(Annotation.task_id, Annotation.ls_annotation_id, func.max(Annotation.revision).label("revision"))
-        .join(Task, Task.id == Annotation.task_id)
-        .where(Task.campaign_id == campaign_id)
-        .group_by(Annotation.task_id, Annotation.ls_annotation_id)
-        .subquery()
-    )
-    same = (
-        (Annotation.task_id == newest.c.task_id)
-        & (Annotation.ls_annotation_id == newest.c.ls_annotation_id)
-        & (Annotation.revision == newest.c.revision)
-    )
-    return select(Annotation.id).join(newest, same).where(Annotation.deleted.is_(False))
+def standing_annotations(*of_tasks: ColumnElement[bool]) -> Select[int]:
+    """A query for the ids of the newest revisions of annotations that were not deleted, of all tasks or some."""
+    newest = select(func.max(Annotation.id)).group_by(Annotation.task_id, Annotation.ls_annotation_id)
+    if of_tasks:
+        newest = newest.join(Task, Task.id == Annotation.task_id).where(*of_tasks)
+    return select(Annotation.id).where(Annotation.id.in_(newest), Annotation.deleted.is_(False))

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
 from labeling.geometry import Shape
-from store.errors import InvalidInputError
+from store import parsing
 
 
 @dataclass(frozen=True)
@@ -100,8 +100,4 @@ def from_json(text: str) -> Content:
     try:
         return TypeAdapter(Content).validate_json(text)
     except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"]) or "the whole"
-        raise InvalidInputError(
-            f"The content does not fit in {error.error_count()} places, first {where}: {first['msg']}."
-        ) from error
+        raise parsing.misfit(error, kind="content") from error

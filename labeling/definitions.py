@@ -9,7 +9,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
-from store.errors import InvalidInputError, NotFoundError
+from store import parsing
+from store.errors import InvalidInputError
 
 ShapeKind: TypeAlias = Literal["boxes", "rotated-boxes", "polygons", "masks", "keypoints"]
 TaskKind: TypeAlias = Literal[
@@ -117,11 +118,7 @@ def parse(document: Mapping[str, Any]) -> Definition:
     try:
         return TypeAdapter(Definition).validate_python(document)
     except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"]) or "the whole"
-        raise InvalidInputError(
-            f"The taxonomy does not fit in {error.error_count()} places, first {where}: {first['msg']}."
-        ) from error
+        raise parsing.misfit(error, kind="taxonomy") from error
 
 
 def read(path: Path) -> Definition:
@@ -131,17 +128,7 @@ def read(path: Path) -> Definition:
         NotFoundError: there is no such file.
         InvalidInputError: it cannot be read, or as `parse` says.
     """
-    import yaml
-
-    try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise NotFoundError(f"There is no taxonomy {path}.") from error
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise InvalidInputError(f"The taxonomy {path} cannot be read: {' '.join(str(error).split())}.") from error
-    if not isinstance(values, dict):
-        raise InvalidInputError(f"The taxonomy {path} is not a mapping of names to values.")
-    return parse(values)
+    return parse(parsing.read_yaml(path, kind="taxonomy"))
 
 
 def document(definition: Definition) -> dict[str, Any]:

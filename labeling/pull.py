@@ -218,7 +218,7 @@ class _Reader:
 
     def _counted(self, session: Session) -> tuple[int, int]:
         """Tasks that were pushed, and annotations that stand."""
-        standing = campaigns.standing_annotations(self._terms.id).subquery()
+        standing = campaigns.standing_annotations(Task.campaign_id == self._terms.id).subquery()
         return (
             campaigns.count(session, self._terms.id)["pushed"],
             session.scalar(select(func.count()).select_from(standing)) or 0,

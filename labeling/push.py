@@ -64,15 +64,6 @@ class Webhook:
     headers: dict[str, str]  # a secret that shows who calls
 
 
-@dataclass(frozen=True)
-class _Item:
-    """One task to send."""
-
-    task_id: int
-    uid: str
-    image_id: ImageId
-
-
 def push(
     workspace: Workspace,
     campaign_name: str,

@@ -130,7 +130,7 @@ def _standing(session: Session, campaign_id: int) -> dict[str, list[RemoteAnnota
         select(Task.uid, Annotation, Annotator.ls_user_id)
         .join(Annotation, Annotation.task_id == Task.id)
         .join(Annotator, Annotator.id == Annotation.annotator_id)
-        .where(Annotation.id.in_(campaigns.standing_annotations(campaign_id)))
+        .where(Annotation.id.in_(campaigns.standing_annotations(Task.campaign_id == campaign_id)))
         .order_by(Annotation.id)
     )
     found: dict[str, list[RemoteAnnotation]] = {}

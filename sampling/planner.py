@@ -188,8 +188,8 @@ def _inform(pool: Pool, recipe: Recipe, grown: Sequence[Choice], purse: _Purse) 
     strategy = regime(situation) if isinstance(recipe.strategy, recipes.Auto) else recipe.strategy
     if recipe.quotas or recipe.min_distance or purse.money is not None:
         found = _within(pool, recipe, situation, strategy_of(strategy), front=front, purse=purse)
-        positions = found[~np.isin(found, front)]
-        grown = [choice for choice in grown if choice.position in set(found.tolist())]
+        positions, kept = found[~np.isin(found, front)], set(found.tolist())
+        grown = [choice for choice in grown if choice.position in kept]
     else:
         k = purse.without(front.tolist()).most(candidates)
         positions = strategy_of(strategy)(situation, k, recipe.seed) if k else front[:0]

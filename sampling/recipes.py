@@ -9,7 +9,8 @@ from typing import Annotated, Any, ClassVar, Literal, get_args
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 from pydantic_core import ErrorDetails
 
-from store.errors import InvalidInputError, NotFoundError
+from store import parsing
+from store.errors import InvalidInputError
 
 
 class _Strategy(BaseModel):
@@ -352,14 +353,4 @@ def read(path: Path) -> dict[str, Any]:
         NotFoundError: there is no such file.
         InvalidInputError: it is not a YAML mapping.
     """
-    import yaml
-
-    try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise NotFoundError(f"There is no recipe {path}.") from error
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise InvalidInputError(f"The recipe {path} cannot be read: {' '.join(str(error).split())}.") from error
-    if not isinstance(values, dict):
-        raise InvalidInputError(f"The recipe {path} is not a mapping of names to values.")
-    return values
+    return parsing.read_yaml(path, kind="recipe")

@@ -56,6 +56,7 @@ def read(
     changed = np.zeros(len(image_ids)) if run.passes > 1 else None
     disagreement = np.zeros(len(image_ids))
     places = np.flatnonzero(known)
+    correct = Calibrator(**(calibrator or {}))
     for start in range(0, len(ids), _BLOCK):
         at = places[start : start + _BLOCK]
         passes = predictions.read_passes(session, run, ids[start : start + _BLOCK]).transpose(1, 0, 2)  # (M, n, C)
@@ -64,7 +65,7 @@ def read(
             changed[at] = scores.dropout_consistency(mean, passes)
         if recipe.score in _OF_PASSES:
             disagreement[at] = _OF_PASSES[recipe.score](passes)
-        means[at] = mean if calibrator is None else Calibrator(**calibrator).apply(mean)
+        means[at] = correct.apply(mean)
     uncertainty = None
     if recipe.score in _OF_MEANS:
         uncertainty = _OF_MEANS[recipe.score](means)

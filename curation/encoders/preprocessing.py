@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
 
+from store import parsing
 from store.arrays import Vectors
 from store.errors import InvalidInputError
 
@@ -83,11 +84,7 @@ class Preprocessing:
         try:
             return TypeAdapter(Preprocessing).validate_json(text)
         except ValidationError as error:
-            first = error.errors()[0]
-            where = ".".join(str(part) for part in first["loc"]) or "the whole"
-            raise InvalidInputError(
-                f"The preprocessing does not fit in {error.error_count()} places, first {where}: {first['msg']}."
-            ) from error
+            raise parsing.misfit(error, kind="preprocessing") from error
 
     def digest(self, *parts: str) -> str:
         """The sha256 of this and of what else tells one encoder from another, such as its weights' digest."""

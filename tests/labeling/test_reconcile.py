@@ -33,7 +33,7 @@ def standing(workspace: Workspace) -> dict[int, str | None]:
         rows = session.execute(
             select(Task.rank, Annotation.answer)
             .join(Annotation, Annotation.task_id == Task.id)
-            .where(Annotation.id.in_(campaigns.standing_annotations(campaign_id)))
+            .where(Annotation.id.in_(campaigns.standing_annotations(Task.campaign_id == campaign_id)))
         )
         return dict(rows.all())
 

@@ -9,7 +9,7 @@ from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.migration import MigrationContext
-from sqlalchemy import create_engine, inspect, select, text
+from sqlalchemy import Engine, create_engine, inspect, select, text
 
 from store import schema
 from store.errors import InvalidInputError
@@ -22,12 +22,17 @@ def test_migrations_end_at_the_schema(workspace: Workspace) -> None:
         assert compare_metadata(context, schema.Base.metadata) == []
 
 
-def test_a_run_of_the_second_revision_is_one_of_classes(tmp_path: Path) -> None:
-    """A catalog of 0002 with a run in it is migrated when it is opened, and back."""
+def empty_catalog(folder: Path) -> tuple[Config, Engine]:
+    """Where the migrations are, and a database in `folder` / home that none has touched."""
     config = Config()
     config.set_main_option("script_location", str(Path(schema.__file__).parent / "migrations"))
-    (tmp_path / "home").mkdir()
-    engine = create_engine(f"sqlite:///{tmp_path / 'home' / 'winnow.db'}")
+    (folder / "home").mkdir()
+    return config, create_engine(f"sqlite:///{folder / 'home' / 'winnow.db'}")
+
+
+def test_a_run_of_the_second_revision_is_one_of_classes(tmp_path: Path) -> None:
+    """A catalog of 0002 with a run in it is migrated when it is opened, and back."""
+    config, engine = empty_catalog(tmp_path)
     with engine.begin() as connection:
         config.attributes["connection"] = connection
         command.upgrade(config, "0002")
@@ -49,10 +54,7 @@ def test_a_run_of_the_second_revision_is_one_of_classes(tmp_path: Path) -> None:
 
 def test_a_schedule_of_the_third_revision_only_plans(tmp_path: Path) -> None:
     """A catalog of 0003 with a schedule in it is migrated when it is opened, and back."""
-    config = Config()
-    config.set_main_option("script_location", str(Path(schema.__file__).parent / "migrations"))
-    (tmp_path / "home").mkdir()
-    engine = create_engine(f"sqlite:///{tmp_path / 'home' / 'winnow.db'}")
+    config, engine = empty_catalog(tmp_path)
     with engine.begin() as connection:
         config.attributes["connection"] = connection
         command.upgrade(config, "0003")
@@ -72,10 +74,7 @@ def test_a_schedule_of_the_third_revision_only_plans(tmp_path: Path) -> None:
 
 def test_a_campaign_of_the_sixth_revision_goes_on_with_its_tasks_and_answers(tmp_path: Path) -> None:
     """A catalog of 0006 in the middle of a campaign is migrated when it is opened."""
-    config = Config()
-    config.set_main_option("script_location", str(Path(schema.__file__).parent / "migrations"))
-    (tmp_path / "home").mkdir()
-    engine = create_engine(f"sqlite:///{tmp_path / 'home' / 'winnow.db'}")
+    config, engine = empty_catalog(tmp_path)
     moment, sha256 = "'2026-01-01 00:00:00'", "'" + "0" * 64 + "'"
     rows = {
         "images (id, sha256, phash, width, height, format, bytes, created_at)": (

@@ -1,6 +1,5 @@
 """`duplicates` at the command line: for people, for programs, and what is said of wrong input."""
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -14,15 +13,7 @@ from curation.ingest import ingest
 from store.errors import InvalidInputError, NotFoundError
 from store.schema import ImageId
 from store.workspace import Workspace
-
-
-def winnow(workspace: Workspace, *arguments: str) -> Any:
-    """Run a command for people, then for programs; gives the document."""
-    for command in (arguments, (*arguments, "--json")):
-        result = CliRunner().invoke(app, ["--home", str(workspace.home), *command], catch_exceptions=False)
-        assert result.exit_code == 0, result.output
-        assert result.stdout.strip()
-    return json.loads(result.stdout)
+from tests.api.cli.conftest import winnow
 
 
 def photo(seed: int) -> Image.Image:

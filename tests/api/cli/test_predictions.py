@@ -8,28 +8,14 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
-from typer.testing import CliRunner
 
-from api.cli.main import app
 from curation import predictions, splits, versions
 from sampling.calibration import Calibrator
 from sampling.run_calibration import calibrated
 from store.errors import InvalidInputError, NotFoundError
 from store.schema import ImageId, PredictionRun, Version
 from store.workspace import Workspace
-
-
-def winnow(workspace: Workspace, *arguments: str) -> Any:
-    """Run a command for people, then for programs; gives the document."""
-    for command in (arguments, (*arguments, "--json")):
-        result = CliRunner().invoke(app, ["--home", str(workspace.home), *command], catch_exceptions=False)
-        assert result.exit_code == 0, result.output
-        assert result.stdout.strip()
-    return json.loads(result.stdout)
-
-
-def said(workspace: Workspace, *arguments: str) -> str:
-    return CliRunner().invoke(app, ["--home", str(workspace.home), *arguments], catch_exceptions=False).stdout
+from tests.api.cli.conftest import said, winnow
 
 
 def overconfident(workspace: Workspace, images: list[ImageId], truth: Mapping[ImageId, str], folder: Path) -> None:

@@ -2,14 +2,12 @@
 
 import json
 from pathlib import Path
-from typing import Any
 
 import pytest
-from typer.testing import CliRunner
 
-from api.cli.main import app
 from store.errors import InvalidInputError, NotFoundError
 from store.workspace import Workspace
+from tests.api.cli.conftest import said, winnow
 from tests.conftest import Builder
 
 YAML = """\
@@ -21,19 +19,6 @@ classes:
 attributes:
   - {name: occluded, kind: choice, options: ["no", partly], required: true}
 """
-
-
-def winnow(workspace: Workspace, *arguments: str) -> Any:
-    """Run a command for people, then for programs; gives the document."""
-    for command in (arguments, (*arguments, "--json")):
-        result = CliRunner().invoke(app, ["--home", str(workspace.home), *command], catch_exceptions=False)
-        assert result.exit_code == 0, result.output
-        assert result.stdout.strip()
-    return json.loads(result.stdout)
-
-
-def said(workspace: Workspace, *arguments: str) -> str:
-    return CliRunner().invoke(app, ["--home", str(workspace.home), *arguments], catch_exceptions=False).stdout
 
 
 def test_classes_with_colours_and_descriptions(workspace: Workspace) -> None:

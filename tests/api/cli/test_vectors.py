@@ -1,6 +1,5 @@
 """`encoders`, `embeddings`, `index` and `search` at the command line."""
 
-import json
 import os
 from pathlib import Path
 from typing import Any
@@ -14,15 +13,7 @@ from curation import ivf
 from store.errors import ConflictError, InvalidInputError, NotFoundError
 from store.schema import ImageId
 from store.workspace import Workspace
-
-
-def winnow(workspace: Workspace, *arguments: str) -> Any:
-    """Run a command for people, then for programs; gives the document."""
-    for command in (arguments, (*arguments, "--json")):
-        result = CliRunner().invoke(app, ["--home", str(workspace.home), *command], catch_exceptions=False)
-        assert result.exit_code == 0, result.output
-        assert result.stdout.strip()
-    return json.loads(result.stdout)
+from tests.api.cli.conftest import winnow
 
 
 def test_of_many_unreadable_images_a_few_are_said(build: Any, workspace: Workspace) -> None:
