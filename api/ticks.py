@@ -98,7 +98,7 @@ def _reason_to_skip(workspace: Workspace, schedule: Schedule) -> str | None:
         came = news.since(session, batch_id)
     if came.is_none:
         return f"Nothing has changed since batch {batch_id}: no new image, label or prediction."
-    if schedule.min_drift is None or came.learnt or came.another_encoder or not came.images:
+    if schedule.min_drift is None or not came.only_images:
         return None
     return _lack_of_drift(workspace, came.images, batch_id, schedule.min_drift)
 

@@ -1,18 +1,20 @@
 """News: everything that could make the next batch another one counts, and nothing else does."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
+from sqlalchemy import update
 
 from sampling import batch, news, recipes
 from sampling.news import News
 from store import schema
-from store.schema import ImageId
+from store.schema import ImageId, Sighting
 from store.workspace import Workspace
 
-NONE = News(images=frozenset(), learnt=False, decided=False, another_encoder=False)
+NONE = News(images=frozenset(), learnt=False, decided=False, freed=False, terms=False, another_encoder=False)
 
 
 @pytest.fixture
@@ -69,18 +71,30 @@ def decide(workspace: Workspace, build: Any, images: list[ImageId]) -> None:
         session.add(schema.DuplicateDecision(first_id=images[0], second_id=images[1], same=False))
 
 
+def describe(workspace: Workspace, build: Any, images: list[ImageId]) -> None:
+    with workspace.database.write() as session:
+        session.execute(update(Sighting).where(Sighting.image_id == images[9]).values(source="photos"))
+
+
+def describe_as_dear(workspace: Workspace, build: Any, images: list[ImageId]) -> None:
+    with workspace.database.write() as session:
+        session.execute(update(Sighting).where(Sighting.image_id == images[20]).values(details={"size": "large"}))
+
+
 Change = Callable[[Workspace, Any, list[ImageId]], None]
 
 
 @pytest.mark.parametrize(
     ("change", "expected"),
     [
-        (embed, News(frozenset({51, 52, 53}), learnt=False, decided=False, another_encoder=False)),
-        (embed_otherwise, News(frozenset(), learnt=False, decided=False, another_encoder=True)),
-        (label, News(frozenset(), learnt=True, decided=False, another_encoder=False)),
-        (predict, News(frozenset(), learnt=True, decided=False, another_encoder=False)),
-        (scan_failures, News(frozenset(), learnt=True, decided=False, another_encoder=False)),
-        (decide, News(frozenset(), learnt=False, decided=True, another_encoder=False)),
+        (embed, replace(NONE, images=frozenset({51, 52, 53}))),
+        (embed_otherwise, replace(NONE, another_encoder=True)),
+        (label, replace(NONE, learnt=True)),
+        (predict, replace(NONE, learnt=True)),
+        (scan_failures, replace(NONE, learnt=True)),
+        (decide, replace(NONE, decided=True)),
+        (describe, replace(NONE, freed=True)),
+        (describe_as_dear, replace(NONE, terms=True)),
     ],
 )
 def test_each_change_is_news_until_the_next_batch(
@@ -90,14 +104,18 @@ def test_each_change_is_news_until_the_next_batch(
         session.add(schema.PredictionRun(id=1, model="m", digest="1" * 64, classes=["cat"], report={}))
         session.flush()
         session.add(schema.FailureScan(run_id=1, report={}))
+        session.execute(update(Sighting).where(Sighting.image_id == images[9]).values(source="elsewhere"))
+        session.execute(update(Sighting).where(Sighting.image_id == images[21]).values(details={"size": "small"}))
     decide(workspace, build, images)
     build.labels({images[0]: "cat"})
-    first = plan(workspace)
+    exception = {"where": "size == 'large'", "price": 3}
+    terms: dict[str, Any] = {"where": "source == 'photos'", "cost": {"price": 1, "exceptions": [exception]}}
+    first = plan(workspace, **terms)
     assert since(workspace, first) == NONE
     change(workspace, build, images)
     assert since(workspace, first) == expected
     assert not since(workspace, first).is_none
-    assert since(workspace, plan(workspace, seed=1)) == NONE
+    assert since(workspace, plan(workspace, **terms, seed=1)) == NONE
 
 
 def test_a_batch_from_before_there_was_a_record_knows_nothing(workspace: Workspace, images: list[ImageId]) -> None:
