@@ -18,17 +18,9 @@ _TOLERANCE = 1e-6  # the solver's
 
 @dataclass(frozen=True)
 class Kinds:
-    """Which of `M` candidates are interchangeable: those of one cell whose groups span the same cells.
-
-    Of a group at most one is chosen. Groups that span the same cells share a signature `S`.
-    """
+    """Which of `M` candidates no bound tells apart."""
 
     of_each: Ints  # (M,) kind of a candidate
-    group_of_each: Ints  # (M,)
-    pair_of_each: Ints  # (M,) its group and cell together, numbered
-    kind_of_pair: Ints  # (P,)
-    signature_of_kind: Ints  # (K,)
-    signature_of_group: Ints  # (G,)
     examples: Ints  # (K,) the first candidate of each kind
 
 
@@ -52,29 +44,6 @@ class Solution:
     shortfalls: Floats
 
 
-def find_kinds(cells: Ints, groups: Ints) -> Kinds:
-    """Kinds of candidates from their cells `(M,)` and groups `(M,)`; a negative group is a group of one."""
-    group_of_each = compact(np.where(groups < 0, groups.max(initial=0) + 1 + np.arange(len(groups)), groups))
-    cell_count = int(cells.max(initial=0)) + 1
-    pairs, pair_of_each = np.unique(group_of_each * cell_count + cells, return_inverse=True)
-    group_of_pair, cell_of_pair = pairs // cell_count, pairs % cell_count
-    spans = np.bincount(group_of_pair)  # cells in each group
-    starts = np.cumsum(spans) - spans
-    signature_of_group = np.empty(len(spans), dtype=np.int64)
-    signatures = 0
-    for span in np.unique(spans).tolist():
-        members = np.flatnonzero(spans == span)
-        code: Ints = np.zeros(len(members), dtype=np.int64)
-        for i in range(span):
-            code = compact(code * cell_count + cell_of_pair[starts[members] + i])
-        signature_of_group[members] = signatures + code
-        signatures += int(code.max()) + 1
-    keys, kind_of_pair = np.unique(signature_of_group[group_of_pair] * cell_count + cell_of_pair, return_inverse=True)
-    of_each = kind_of_pair[pair_of_each]
-    _, examples = np.unique(of_each, return_index=True)
-    return Kinds(of_each, group_of_each, pair_of_each, kind_of_pair, keys // cell_count, signature_of_group, examples)
-
-
 def compact(codes: Ints) -> Ints:
     """The same partition, numbered from 0 in ascending order of the codes `(M,)`."""
     numbered: Ints = np.unique(codes, return_inverse=True)[1]
@@ -87,35 +56,18 @@ class Program:
     def __init__(self, kinds: Kinds, rows: Sequence[Row]) -> None:
         from scipy import sparse
 
-        self.kinds, self.rows = kinds, rows
-        self._capacity = np.bincount(kinds.kind_of_pair, minlength=len(kinds.signature_of_kind))  # (K,)
-        self._groups = np.bincount(kinds.signature_of_group)  # (S,)
-        self._in_pair = np.bincount(kinds.pair_of_each)  # (P,) candidates
-        group_of_pair = np.empty(len(kinds.kind_of_pair), dtype=np.int64)
-        group_of_pair[kinds.pair_of_each] = kinds.group_of_each
-        self._in_group = np.bincount(group_of_pair)  # (G,) pairs with a candidate
-        k, r = len(self._capacity), len(rows)
-        self.matrix = np.array([row.coefficients for row in rows], dtype=np.float64).reshape(r, k)
+        self.rows = rows
+        self._of_each = kinds.of_each
+        self._capacity = np.bincount(kinds.of_each, minlength=len(kinds.examples))  # (K,)
+        self.matrix = np.array([row.coefficients for row in rows], dtype=np.float64).reshape(len(rows), -1)
         self._least = np.array([row.least - row.taken for row in rows])
         self._most = np.array([row.most - row.taken for row in rows])
-        shared = np.flatnonzero(np.bincount(kinds.signature_of_kind) > 1)
-        self._shared = shared
-        slot = np.searchsorted(shared, kinds.signature_of_kind)
-        inside = np.flatnonzero(np.isin(kinds.signature_of_kind, shared))
-        once = sparse.csr_array((np.ones(len(inside)), (slot[inside], inside)), shape=(len(shared), k))
-        slack = sparse.eye_array(r)
-        self._system = sparse.block_array([[sparse.csr_array(self.matrix), slack, -slack], [once, None, None]])
-        self._system = self._system.tocsc()
+        slack = sparse.eye_array(len(rows))
+        self._system = sparse.hstack([sparse.csr_array(self.matrix), slack, -slack]).tocsc()
 
     def withdraw(self, candidate: int) -> None:
         """Count one candidate less."""
-        pair, group = self.kinds.pair_of_each[candidate], self.kinds.group_of_each[candidate]
-        self._in_pair[pair] -= 1
-        if self._in_pair[pair] == 0:
-            self._capacity[self.kinds.kind_of_pair[pair]] -= 1
-            self._in_group[group] -= 1
-            if self._in_group[group] == 0:
-                self._groups[self.kinds.signature_of_group[group]] -= 1
+        self._capacity[self._of_each[candidate]] -= 1
 
     def meets(self, counts: Ints) -> bool:
         """Whether exactly these counts `(K,)` meet every row."""
@@ -165,11 +117,7 @@ class Program:
             np.concatenate([np.zeros(k) if cost is None else cost, np.ones(2 * r)]),
             integrality=np.repeat([1, 0], [k, 2 * r]),
             bounds=Bounds(np.concatenate([at_least, np.zeros(2 * r)]), np.concatenate([self._capacity, slack, excess])),
-            constraints=LinearConstraint(
-                self._system,
-                np.concatenate([lower, np.full(len(self._shared), -np.inf)]),
-                np.concatenate([upper, self._groups[self._shared]]),
-            ),
+            constraints=LinearConstraint(self._system, lower, upper),
         )
         if found.x is None:
             return None

@@ -1,4 +1,4 @@
-"""Choosing best first within a budget, quotas, a minimum distance and groups, all at once.
+"""Choosing best first within a budget, quotas and a minimum distance, all at once.
 
 A candidate is taken if what is still asked for can be met afterwards, which an integer program over the
 counts decides exactly (`sampling.allocation`). So the choice is the first in lexicographic order of all
@@ -6,7 +6,6 @@ that meet the bounds, and where no bound binds it is simply the first of the ord
 
 Distances alone are beyond counting: they are looked up as the walk goes. Where they leave a minimum short
 the walk starts again with that minimum's candidates; a choice that is refused after that might exist.
-So might one where groups are spread over so many quotas that each is represented by its best.
 """
 
 import math
@@ -16,12 +15,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from curation.joins import Take
-from sampling.allocation import Kinds, Program, Row, compact, find_kinds
+from sampling.allocation import Kinds, Program, Row, compact
 from store.arrays import Bools, Floats, Ints
 from store.errors import InvalidInputError
 
 _MOST_PRICES = 100  # each may double the kinds of candidates
-_MOST_KINDS = 2_000  # beyond that the best of each group stands for it
 _ROUNDING = 1e-9  # 0.1 × 30 is 3, not 4
 _BLOCK = 1024  # candidates compared with what is chosen at once
 _CHOSEN_BLOCK = 4096
@@ -49,7 +47,6 @@ class Constraints:
     costs: Floats | None = None  # (N,) of each position, of few different prices
     quotas: Sequence[Quota] = ()
     min_distance: float = 0.0  # cosine distance between what is chosen, and to what was taken
-    groups: Ints | None = None  # (N,) at most one of each, taken ones included; negative: in none
     taken: Ints | None = None  # positions chosen already
 
 
@@ -67,16 +64,7 @@ def choose(order: Ints, constraints: Constraints, *, take: Take | None = None) -
     _check(constraints, take)
     taken = np.zeros(0, dtype=np.int64) if constraints.taken is None else constraints.taken
     candidates = order[~np.isin(order, taken)]
-    groups = np.full(len(candidates), -1) if constraints.groups is None else constraints.groups[candidates]
-    if constraints.groups is not None:
-        closed = constraints.groups[taken]
-        free = ~np.isin(groups, closed[closed >= 0])
-        candidates, groups = candidates[free], groups[free]
-    kinds = find_kinds(_cells(candidates, constraints), groups)
-    if len(kinds.examples) > _MOST_KINDS:
-        _, best = np.unique(kinds.group_of_each, return_index=True)
-        candidates = candidates[np.sort(best)]
-        kinds = find_kinds(_cells(candidates, constraints), np.full(len(candidates), -1))
+    kinds = _kinds(candidates, constraints)
     rows = _rows(candidates[kinds.examples], taken, constraints)
     distance = None
     if take is not None and constraints.min_distance:
@@ -153,7 +141,6 @@ class _Walk:
         self._possible: Ints | None = None  # counts known to meet the rows
         self._open = np.ones(len(kinds.examples), dtype=np.bool_)
         self._usable = np.ones(len(candidates), dtype=np.bool_)
-        self._free_group = np.ones(len(kinds.signature_of_group), dtype=np.bool_)
         self._stuck = False  # too few are left, wherever the walk goes on
 
     def go(self, places: Ints, limit: int) -> None:
@@ -189,13 +176,10 @@ class _Walk:
         """Indices into `places` from `at` on: the next ones that nothing chosen forbids, and those too near before."""
         found: list[int] = []
         lost: list[int] = []
-        groups: set[int] = set()
         size = min(_BLOCK, max(32, 2 * ahead))
         while at < len(places) and len(found) < ahead:
             window = places[at : at + size]
-            group = self._kinds.group_of_each[window]
-            live = self._usable[window] & self._open[self._kinds.of_each[window]] & self._free_group[group]
-            kept = np.flatnonzero(live)
+            kept = np.flatnonzero(self._usable[window] & self._open[self._kinds.of_each[window]])
             near: Bools = np.zeros(len(kept), dtype=np.bool_)
             pairs = None
             if self._distance is not None:
@@ -203,14 +187,11 @@ class _Walk:
                 chosen = self._candidates[np.array(self.chosen + places[found].tolist(), dtype=np.int64)]
                 near = self._distance.near(rows, np.concatenate([self._taken, chosen]))
                 pairs = self._distance.pairs(rows, rows)
-            for j, (i, of_group) in enumerate(zip(kept.tolist(), group[kept].tolist(), strict=True)):
-                if of_group in groups:
-                    continue
+            for j, i in enumerate(kept.tolist()):
                 if near[j]:
                     lost.append(at + i)
                     continue
                 found.append(at + i)
-                groups.add(of_group)
                 if len(found) == ahead:
                     break
                 if pairs is not None:
@@ -232,7 +213,6 @@ class _Walk:
     def _take(self, places: Ints) -> None:
         self.chosen += places.tolist()
         self.counts += np.bincount(self._kinds.of_each[places], minlength=len(self.counts))
-        self._free_group[self._kinds.group_of_each[places]] = False
         self._open &= ~self.program.full(self.counts)
 
     def _lose(self, places: Ints) -> None:
@@ -267,8 +247,8 @@ def _check(constraints: Constraints, take: Take | None) -> None:
             raise InvalidInputError(f"The quota of {quota.name} asks for more than it allows.")
 
 
-def _cells(candidates: Ints, constraints: Constraints) -> Ints:
-    """Candidates `(M,)` that are members of the same quotas at the same cost have the same number."""
+def _kinds(candidates: Ints, constraints: Constraints) -> Kinds:
+    """Candidates `(M,)` that are members of the same quotas at the same cost are of one kind."""
     cells: Ints = np.zeros(len(candidates), dtype=np.int64)
     for i, quota in enumerate(constraints.quotas):
         cells = 2 * cells + quota.members[candidates]
@@ -277,7 +257,8 @@ def _cells(candidates: Ints, constraints: Constraints) -> Ints:
     if constraints.money is not None and constraints.costs is not None:
         _, prices = np.unique(constraints.costs[candidates], return_inverse=True)
         cells = compact(cells) * _MOST_PRICES + prices
-    return compact(cells)
+    _, examples, of_each = np.unique(cells, return_index=True, return_inverse=True)
+    return Kinds(of_each, examples)
 
 
 def _rows(examples: Ints, taken: Ints, constraints: Constraints) -> list[Row]:

@@ -17,6 +17,7 @@ _OWN = 0.5  # the weight of an image beside its neighbours
 _SAMPLE = 50_000  # vectors that the components and the cells are computed from
 _EXACT_UP_TO = 20_000  # vectors among which neighbours are exact; beyond, they are those of the same cell
 _IN_CELL = 2000
+_MOST_IN_CELL = 1 << 14  # of look-alikes more fall into one cell, and each is compared with all of it
 _ROWS = 1024
 _GRID = 2.0**-11  # of unit vectors: their cosines are whole multiples of 2^-22, which 24 bits hold
 _AXES_GRID = 2.0**-12
@@ -103,4 +104,5 @@ def _cells(features: Vectors, *, seed: int) -> Iterator[Ints]:
     kmeans.train(features)
     _, homes = kmeans.index.search(features, 1)
     order = np.argsort(homes[:, 0], kind="stable")
-    yield from np.split(order, np.flatnonzero(np.diff(homes[order, 0])) + 1)
+    for members in np.split(order, np.flatnonzero(np.diff(homes[order, 0])) + 1):
+        yield from np.array_split(members, -(-len(members) // _MOST_IN_CELL))

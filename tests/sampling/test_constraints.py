@@ -60,12 +60,6 @@ def test_money_is_a_ceiling() -> None:
     assert pick(5, Constraints(items=2, money=6, costs=costs)) == [0, 1]
 
 
-def test_one_of_each_group_and_none_of_a_taken_one() -> None:
-    groups = np.array([7, 7, -1, 3, -1, 3])
-    assert pick(6, Constraints(items=3, groups=groups)) == [0, 2, 3]
-    assert pick(6, Constraints(items=3, groups=groups, taken=np.array([1]))) == [2, 3]
-
-
 def test_what_was_taken_counts() -> None:
     quota = Quota("a", members(6, 0, 1, 5), most=2)
     assert pick(6, Constraints(items=4, quotas=[quota], taken=np.array([5]))) == [0, 2, 3]
@@ -98,7 +92,6 @@ def test_a_pick_that_blocks_the_only_image_for_two_minima_gives_way() -> None:
     ("constraints", "message"),
     [
         (Constraints(items=7), "a budget of 7: only 6 candidates"),
-        (Constraints(items=6, groups=np.array([0, 0, 1, 2, 3, 4])), "a budget of 6: only 5 candidates"),
         (Constraints(items=2, taken=np.arange(3)), "a budget of 2: 3 taken already"),
         (Constraints(items=5, quotas=[Quota("source=a", members(6, 0, 1), least=4)]), "source=a at least 4: only 2 c"),
         (
@@ -186,10 +179,6 @@ def fulfils(chosen: list[int], constraints: Constraints) -> bool:
         return False
     if constraints.money is not None and constraints.costs[everything].sum() > constraints.money + 1e-6:  # type: ignore[index]
         return False
-    if constraints.groups is not None:
-        of_chosen = [group for group in constraints.groups[chosen].tolist() if group >= 0]
-        if len(of_chosen) != len(set(of_chosen)) or set(of_chosen) & set(constraints.groups[taken].tolist()):
-            return False
     for quota in constraints.quotas:
         count, size = quota.members[everything].sum(), len(everything)
         if not max(quota.least, quota.least_share * size - 1e-6) <= count:
@@ -227,7 +216,6 @@ def problems(draw: st.DrawFn) -> tuple[Ints, Constraints]:
         money=float(generator.integers(0, 12)) if by_money or generator.random() < 0.2 else None,
         costs=generator.choice([0.5, 1, 3], size=n),
         quotas=quotas,
-        groups=generator.integers(-1, max(1, n // 2), size=n) if draw(st.booleans()) else None,
         taken=generator.choice(n, size=draw(st.sampled_from([0, 0, 1])), replace=False),
     )
 
@@ -275,7 +263,6 @@ def test_renaming_the_positions_renames_the_choice(problem: tuple[Ints, Constrai
         money=constraints.money,
         costs=constraints.costs[old],  # type: ignore[index]
         quotas=[Quota(**{**quota.__dict__, "members": quota.members[old]}) for quota in constraints.quotas],
-        groups=None if constraints.groups is None else constraints.groups[old],
         taken=new[constraints.taken],
     )
     try:

@@ -80,6 +80,17 @@ def test_neighbours_are_averaged_exactly_and_by_cell(monkeypatch: pytest.MonkeyP
     assert np.einsum("ij,ij->i", features.smoothed(many), exact).mean() > 0.97
 
 
+def test_of_look_alikes_no_more_are_compared_than_fit(monkeypatch: pytest.MonkeyPatch) -> None:
+    vectors = unit(np.ones((1000, 8)) + 1e-4 * np.random.default_rng(0).normal(size=(1000, 8))).astype(np.float32)
+    monkeypatch.setattr(features, "_EXACT_UP_TO", 100)
+    monkeypatch.setattr(features, "_IN_CELL", 500)
+    monkeypatch.setattr(features, "_MOST_IN_CELL", 64)
+    cells = list(features._cells(vectors, seed=0))
+    assert max(map(len, cells)) <= 64
+    assert sorted(np.concatenate(cells)) == list(range(1000))
+    assert np.einsum("ij,ij->i", features.smoothed(vectors), vectors).min() > 0.9999
+
+
 def test_principal_components_keep_cosines_and_are_those_of_all(monkeypatch: pytest.MonkeyPatch) -> None:
     vectors = unit(np.random.default_rng(0).normal(size=(300, 20)))
     found = features.principal(lambda rows: vectors[rows], 300)
