@@ -114,8 +114,9 @@ def push(
             project = _project(workspace, server, terms, restored=restored)
             if webhook is not None:
                 server.ensure_webhook(project, webhook.url, webhook.headers)
-            found, doubled = settle(workspace, server, project, terms.id)
-            removed = _remove_copies(workspace, server, project, doubled) if doubled else 0
+            found, doubled = settle(workspace, server, project, terms)
+            may_remove = doubled and not terms.adopted
+            removed = _remove_copies(workspace, server, project, doubled) if may_remove else 0
             sent = 0
             total = _sendable(workspace, terms)
             for chunk in _announce(workspace, terms, draw):
@@ -168,7 +169,7 @@ def _project(workspace: Workspace, server: LabelStudio, terms: Terms, *, restore
     return project
 
 
-def settle(workspace: Workspace, server: LabelStudio, project: int, campaign_id: int) -> tuple[int, set[str]]:
+def settle(workspace: Workspace, server: LabelStudio, project: int, terms: Terms) -> tuple[int, set[str]]:
     """Record what the server has; while the fate of a request is open, wait a little for it to arrive.
 
     Returns:
@@ -178,12 +179,12 @@ def settle(workspace: Workspace, server: LabelStudio, project: int, campaign_id:
     recorded = 0
     while True:
         doubled: set[str] = set()
-        for page in server.tasks(project):
-            new, copied = _record(workspace, campaign_id, page)
+        for page in campaigns.named(workspace, terms, server.tasks(project)):
+            new, copied = _record(workspace, terms.id, page)
             recorded += new
             doubled |= copied
         with workspace.database.read() as session:
-            open_fate = select(Task.id).where(Task.campaign_id == campaign_id, Task.state == "intended").limit(1)
+            open_fate = select(Task.id).where(Task.campaign_id == terms.id, Task.state == "intended").limit(1)
             settled = session.scalar(open_fate) is None
         if settled or time.monotonic() > deadline:
             return recorded, doubled
