@@ -71,6 +71,7 @@ def reconcile(
     image_url: Callable[[ImageId], str],
     predictions_model: str | None = None,
     blind_share: float = 0.0,
+    min_score: float = 0.0,
 ) -> Reconciled:
     """Make the project hold every item once, and what a restored server forgot; again, nothing twice.
 
@@ -98,6 +99,7 @@ def reconcile(
         image_url=image_url,
         predictions_model=predictions_model,
         blind_share=blind_share,
+        min_score=min_score,
         restored=drift.restored,
     )
     put_back = 0

@@ -129,6 +129,9 @@ def push(
         float | None,
         typer.Option(help="Of the tasks, drawn in secret, that show no prediction: what do people owe it?"),
     ] = None,
+    min_score: Annotated[
+        float | None, typer.Option(help="Of predicted boxes: those that score less are not shown.")
+    ] = None,
     webhook: Annotated[
         bool | None, typer.Option("--webhook/--no-webhook", help="Let Label Studio tell `winnow serve` of answers.")
     ] = None,
@@ -145,10 +148,14 @@ def push(
             image_base_url=image_base_url,
             predictions=predictions,
             blind_share=blind_share,
+            min_score=min_score,
             webhook=webhook,
         )
     with console.progress_bar("push") as on_progress:
         pushed = pushing.start(workspace, name, manner, on_progress=on_progress)
+    if pushed.unknown_classes:
+        unknown = ", ".join(map(console.printable, pushed.unknown_classes))
+        print(f"Boxes of classes that the taxonomy lacks are not shown: {unknown}.", file=sys.stderr)
     found = f", {pushed.found} found from an interrupted push" if pushed.found else ""
     removed = f", {pushed.removed} copies removed" if pushed.removed else ""
     waiting = f"; {pushed.waiting} wait until the vendor has room" if pushed.waiting else ""
@@ -205,6 +212,7 @@ def reconcile(
         image_url=image_urls.signer(workspace.key, manner.image_base_url),
         predictions_model=manner.predictions,
         blind_share=manner.blind_share,
+        min_score=manner.min_score,
     )
     restored = f", {done.put_back} answers put back after a restore" if done.restored else ""
     line = f"{name}: {done.recreated} tasks made again, {done.removed} copies removed{restored}"
