@@ -47,6 +47,7 @@ _SCORES = {
     "diverse": "the share of the pool that a pick stands for",
     "random": "drawn, not scored",
     "gold": "drawn, not scored",
+    "adopted": "taken over, not scored",
 }
 
 
@@ -112,6 +113,7 @@ class BatchPage:
     pool: int | None
     said: list[str]  # of its cost, of accuracy so far and of what to expect
     words: list[str]
+    origin: str | None  # of an adopted one
     yaml: str
     sources: list[tuple[str, str]]  # what the planner read
     arms: list[tuple[str, int]]  # most picks first
@@ -141,7 +143,8 @@ def read(workspace: Workspace, batch_id: int, *, arm: str | None = None, page: i
         picks = sum(count for _, count in arms)
         pages = _pages(batch_id, dict(arms), arm=arm, page=page)
         splits = dict(_counts(session, Pick.split, batch_id))
-        recipe = _recipe(batch)
+        origin = batches.origin(batch)
+        recipe = None if origin is not None else _recipe(batch)
         return BatchPage(
             id=batch.id,
             digest=batch.digest,
@@ -150,8 +153,9 @@ def read(workspace: Workspace, batch_id: int, *, arm: str | None = None, page: i
             pool=batch.report.get("pool"),
             said=_said(batch.report),
             words=[] if recipe is None else recipe_words.describe(recipe, arms=dict(arms)),
+            origin=origin,
             yaml=_yaml(batch.recipe),
-            sources=_sources(session, batch.state, batch.report.get("calibration")),
+            sources=[] if origin is not None else _sources(session, batch.state, batch.report.get("calibration")),
             arms=arms,
             splits=[(split, splits[split]) for split in FRACTIONS if split in splits],
             scores=_scores(session, batch_id, [arm for arm, _ in arms]),

@@ -22,6 +22,7 @@ def manner(
     image_base_url: str | None = None,
     predictions: str | None = None,
     blind_share: float | None = None,
+    min_score: float | None = None,
     webhook: bool | None = None,
 ) -> Manner:
     """How a campaign is to be pushed: as said, and where nothing is said as it was pushed last.
@@ -32,6 +33,7 @@ def manner(
         image_base_url: of `winnow serve`.
         predictions: a model's name; an empty one for no predictions, and no share of blind tasks either.
         blind_share: of the tasks.
+        min_score: of the boxes that are shown.
         webhook: whether Label Studio tells `winnow serve` of changes.
 
     Raises:
@@ -43,6 +45,7 @@ def manner(
         "image_base_url": image_base_url,
         "predictions": predictions,
         "blind_share": 0.0 if predictions == "" else blind_share,
+        "min_score": min_score,
         "webhook": webhook,
     }
     merged = last | {name: value for name, value in said.items() if value is not None}
@@ -75,6 +78,7 @@ def start(
         image_url=image_urls.signer(workspace.key, manner.image_base_url),
         predictions_model=manner.predictions,
         blind_share=manner.blind_share,
+        min_score=manner.min_score,
         webhook=hook,
         on_progress=on_progress,
     )

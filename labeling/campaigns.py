@@ -7,25 +7,39 @@ import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime
 from fractions import Fraction
-from typing import Literal
+from typing import Literal, TypeVar
 
-from sqlalchemy import ColumnElement, Select, func, insert, select
+from sqlalchemy import ColumnElement, Select, exists, func, insert, select
 from sqlalchemy.orm import Session
 
 from curation import where
 from labeling import progress, shares, taxonomy, vendors
-from labeling.label_studio import MOMENT, LabelStudio, RemoteProject
+from labeling.label_studio import MOMENT, AnnotatedTask, LabelStudio, RemoteProject, RemoteTask
 from labeling.taxonomy import TaxonomyRevision
 from store.errors import ConflictError, InvalidInputError, NotFoundError, RemoteError
-from store.schema import Annotation, Batch, Campaign, Image, ImageId, Pick, Task, Taxonomy, Vendor, Verdict, now
+from store.schema import (
+    AdoptedTask,
+    Annotation,
+    Batch,
+    Campaign,
+    Image,
+    ImageId,
+    Pick,
+    Task,
+    Taxonomy,
+    Vendor,
+    Verdict,
+    now,
+)
 from store.workspace import Workspace
 
 _UID_DIGITS = 32
 _PULLS = re.compile(r" \(pull (\d+)\)")
 
+_SomeTask = TypeVar("_SomeTask", RemoteTask, AnnotatedTask)
 
 State = Literal["planned", "open", "paused", "cancelling", "cancelled", "closed"]
 
@@ -66,6 +80,7 @@ class Status:
     in_flight: int  # at the vendor, of all campaigns
     ls_url: str
     ls_project_id: int | None
+    adopted: bool  # its Label Studio project was there before it
 
 
 @dataclass(frozen=True)
@@ -83,6 +98,7 @@ class Terms:
     marker: str  # what the description of its Label Studio project holds
     pulls: int  # that changed something
     taxonomy: TaxonomyRevision
+    adopted: bool  # its project was there before it: no task there is made or removed
 
 
 def create(
@@ -149,7 +165,7 @@ def create_shared(
         InvalidInputError: the overlap is below 1, the shares are not 1 together, the expression cannot be
             understood, or a campaign would have no name or no image.
     """
-    _check_name(name)
+    check_name(name)
     if overlap < 1:
         raise InvalidInputError(f"Every item needs one answer or more, not {overlap}.")
     with workspace.database.write() as session:
@@ -218,7 +234,7 @@ def create_adjudication(
         ConflictError: another campaign has this name.
         InvalidInputError: there is no image, or one that is not in the parent.
     """
-    _check_name(name)
+    check_name(name)
     with workspace.database.write() as session:
         disputed = get(session, parent)
         campaign = Campaign(
@@ -351,6 +367,7 @@ def status(session: Session, name: str, *, at: datetime | None = None) -> Status
         in_flight=in_flight(session, vendor.id),
         ls_url=vendor.ls_url,
         ls_project_id=campaign.ls_project_id,
+        adopted=_is_adopted(session, campaign.id),
     )
 
 
@@ -407,7 +424,25 @@ def terms(session: Session, name: str) -> Terms:
         marker=f"winnow:{first_uid}",
         pulls=(campaign.ls_sync or {}).get("pulls", 0),
         taxonomy=taxonomy.get(session, campaign.taxonomy_id),
+        adopted=_is_adopted(session, campaign.id),
     )
+
+
+def named(workspace: Workspace, terms: Terms, pages: Iterator[list[_SomeTask]]) -> Iterator[list[_SomeTask]]:
+    """Pages of a project's tasks under our uids: adopted ones carry none, and are known by their numbers."""
+    for page in pages:
+        if not terms.adopted:
+            yield page
+            continue
+        numbers = [task.ls_task_id for task in page]
+        ours = (
+            select(AdoptedTask.ls_task_id, Task.uid)
+            .join(Task, Task.id == AdoptedTask.task_id)
+            .where(AdoptedTask.campaign_id == terms.id, AdoptedTask.ls_task_id.in_(numbers))
+        )
+        with workspace.database.read() as session:
+            uids = dict(session.execute(ours).all())
+        yield [replace(task, uid=uids.get(task.ls_task_id)) for task in page]
 
 
 def pushed_project(server: LabelStudio, terms: Terms) -> RemoteProject:
@@ -464,7 +499,12 @@ def exclusive(workspace: Workspace, campaign_id: int) -> Iterator[None]:
         yield
 
 
-def _check_name(name: str) -> None:
+def check_name(name: str) -> None:
+    """Refuse an empty name.
+
+    Raises:
+        InvalidInputError: it is one.
+    """
     if not name.strip():
         raise InvalidInputError("A campaign needs a name.")
 
@@ -483,7 +523,7 @@ def _plan(session: Session, key: bytes, campaign: Campaign, image_ids: Sequence[
     sha256 = dict(session.execute(of_batch.where(Pick.batch_id == campaign.batch_id)).all())
     rows = [
         {
-            "uid": _uid(key, campaign.name, sha256[image_id]),
+            "uid": uid(key, campaign.name, sha256[image_id]),
             "campaign_id": campaign.id,
             "image_id": image_id,
             "rank": rank,
@@ -493,6 +533,10 @@ def _plan(session: Session, key: bytes, campaign: Campaign, image_ids: Sequence[
     ]
     session.execute(insert(Task), rows)
     return campaign.id
+
+
+def _is_adopted(session: Session, campaign_id: int) -> bool:
+    return bool(session.scalar(select(exists().where(AdoptedTask.campaign_id == campaign_id))))
 
 
 def _essence(campaign: Campaign) -> tuple[object, ...]:
@@ -510,7 +554,7 @@ def _image_ids(session: Session, campaign_id: int) -> Sequence[int]:
     return session.scalars(select(Task.image_id).where(Task.campaign_id == campaign_id)).all()
 
 
-def _uid(key: bytes, campaign: str, sha256: str) -> str:
+def uid(key: bytes, campaign: str, sha256: str) -> str:
     """A task's name, the same whenever it is planned, and another one in every workspace."""
     return hmac.digest(key, f"{campaign}/{sha256}".encode(), hashlib.sha256).hex()[:_UID_DIGITS]
 

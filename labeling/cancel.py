@@ -32,7 +32,7 @@ def cancel(workspace: Workspace, campaign_name: str) -> Cancelled:
     Raises:
         NotFoundError: there is no such campaign.
         InvalidInputError: the token is not there.
-        ConflictError: it is closed, or the server was restored from a backup.
+        ConflictError: it is closed or adopted, or the server was restored from a backup.
         RemoteError: Label Studio failed or refused; the same cancels on.
     """
     terms = _note(workspace, campaign_name)
@@ -57,6 +57,10 @@ def cancel(workspace: Workspace, campaign_name: str) -> Cancelled:
 def _note(workspace: Workspace, campaign_name: str) -> Terms:
     with workspace.database.write() as session:
         campaign = campaigns.get(session, campaign_name)
+        if campaigns.terms(session, campaign_name).adopted:
+            raise ConflictError(
+                f"The project of {campaign_name!r} was adopted: nothing is removed from it. Run: winnow campaign close."
+            )
         if campaigns.state(campaign) == "closed":
             raise ConflictError(f"The campaign {campaign_name!r} is closed: there is nothing to cancel.")
         campaign.cancelled_at = campaign.cancelled_at or now()
@@ -70,7 +74,7 @@ def _withdraw(workspace: Workspace, terms: Terms) -> None:
         uids = set(session.scalars(select(Task.uid).where(Task.campaign_id == terms.id)))
     with label_studio.connect(terms.ls_url, vendors.token(terms.ls_token_reference)) as server:
         project = campaigns.pushed_project(server, terms).ls_project_id
-        push.settle(workspace, server, project, terms.id)
+        push.settle(workspace, server, project, terms)
         there = [task for page in server.tasks(project) for task in page]
         unanswered = [task.ls_task_id for task in there if task.uid in uids and task.annotation_count == 0]
         server.delete_unanswered(project, unanswered)

@@ -30,6 +30,7 @@ _COLOUR = re.compile(r"#[0-9a-f]{6}")
 _HOTKEY = re.compile(r"((ctrl|shift|alt|meta|command)\+)*((?![A-Z,+])[!-~]|f[1-9]|f1[0-2])")  # + and , part keys
 _TAG_NAME = re.compile(r"\w[\w .-]*")
 _DATA_KEY = re.compile(r"[A-Za-z_]\w*")
+_SHOWN = 5  # names in a message
 _TASK_UID = "uid"  # what the data of every task of ours holds beside the image
 
 
@@ -151,6 +152,30 @@ def check(definition: Definition) -> None:
     if definition.kind == "questions":
         _check_questions(definition)
     _check_tags(definition)
+
+
+def differences(asked: Definition, wanted: Definition) -> list[str]:
+    """What keeps answers to `asked` from being answers to `wanted`, in a few words each; how things look is nothing."""
+    found = [] if asked.kind == wanted.kind else [f"it asks for {asked.kind}, not for {wanted.kind}"]
+    theirs, ours = ({each.name: each for each in one.attributes} for one in (asked, wanted))
+    for what, there, here in (
+        ("classes", asked.class_names, wanted.class_names),
+        ("attributes", list(theirs), list(ours)),
+    ):
+        for verb, names in (
+            ("adds", [name for name in there if name not in here]),
+            ("lacks", [name for name in here if name not in there]),
+        ):
+            if names:
+                shown = ", ".join(map(repr, names[:_SHOWN])) + (", …" if len(names) > _SHOWN else "")
+                found.append(f"it {verb} {len(names)} {what}: {shown}")
+    for name in theirs.keys() & ours.keys():
+        kinds = [(each.kind, each.about, set(each.options)) for each in (theirs[name], ours[name])]
+        if kinds[0] != kinds[1]:
+            found.append(f"{name!r} is another question")
+    if asked.tags != wanted.tags:
+        found.append("its tags have other names")
+    return sorted(found)
 
 
 def _check_classes(definition: Definition) -> None:

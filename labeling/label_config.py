@@ -138,16 +138,10 @@ def result(name: str, tags: TagNames = TagNames()) -> list[dict[str, Any]]:  # n
     return [{"from_name": tags.classes, "to_name": tags.image, "type": "choices", "value": {"choices": [name]}}]
 
 
-def prediction(
-    name: str,
-    *,
-    score: float | None,
-    model_version: str,
-    tags: TagNames = TagNames(),  # noqa: B008 - it never changes
-) -> dict[str, Any]:
-    """A pre-annotation; `score` is the probability of the class, 0–1, or none if nobody is to see it."""
+def prediction(said: list[dict[str, Any]], *, score: float | None, model_version: str) -> dict[str, Any]:
+    """A pre-annotation with this `result`; `score`, 0–1, is of all of it, or none if nobody is to see it."""
     shown = {} if score is None else {"score": score}
-    return {"model_version": model_version, **shown, "result": result(name, tags)}
+    return {"model_version": model_version, **shown, "result": said}
 
 
 def instruction(guideline: str) -> str:

@@ -1,5 +1,6 @@
 """The few calls we make to a Label Studio server; its SDK, and the SDK's errors, stop here."""
 
+import errno
 import json
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -41,7 +42,7 @@ class RemoteTask:
     """One task as the server holds it now."""
 
     ls_task_id: int
-    uid: str | None  # none in a task that is not ours
+    uid: str | None  # none in a task that does not say one
     annotation_count: int
 
 
@@ -63,6 +64,8 @@ class RemoteProject:
     description: str
     tasks: int
     annotations: int  # skips among them, drafts not
+    label_config: str
+    overlap: int  # annotations wanted of each task
 
 
 class LabelStudio:
@@ -71,9 +74,10 @@ class LabelStudio:
     Every call raises RemoteError when the server cannot be reached or refuses.
     """
 
-    def __init__(self, url: str, sdk: Any) -> None:  # the SDK's types are too loose to help
+    def __init__(self, url: str, sdk: Any, transport: httpx.Client) -> None:  # the SDK's types are too loose to help
         self.url = url
         self._sdk = sdk
+        self._transport = transport
 
     def find_project(self, marker: str) -> int | None:
         """The project whose description holds `marker`; the oldest if there are several."""
@@ -87,7 +91,14 @@ class LabelStudio:
         if found is None:
             return None
         annotations = (found.total_annotations_number or 0) + (found.skipped_annotations_number or 0)
-        return RemoteProject(found.id, found.description or "", found.task_number or 0, annotations)
+        return RemoteProject(
+            found.id,
+            found.description or "",
+            found.task_number or 0,
+            annotations,
+            found.label_config or "",
+            found.maximum_annotations or 1,
+        )
 
     def describe(self, ls_project_id: int, description: str) -> None:
         """Give a project another description."""
@@ -134,7 +145,7 @@ class LabelStudio:
         """Pages of the tasks, by id."""
         for page in self._pages(project, "id,data,total_annotations,cancelled_annotations"):
             yield [
-                RemoteTask(task.id, task.data.get("uid"), task.total_annotations + task.cancelled_annotations)
+                RemoteTask(task.id, _uid(task.data), task.total_annotations + task.cancelled_annotations)
                 for task in page
             ]
 
@@ -145,10 +156,39 @@ class LabelStudio:
         for page in self._pages(project, fields, filters):
             yield [
                 AnnotatedTask(
-                    task.id, task.data.get("uid"), _moment(task.updated_at), list(map(_annotation, task.annotations))
+                    task.id, _uid(task.data), _moment(task.updated_at), list(map(_annotation, task.annotations))
                 )
                 for task in page
             ]
+
+    def addresses(self, project: int, key: str) -> Iterator[list[tuple[int, Any]]]:
+        """Pages of the tasks' ids and what their data holds under `key`, as it was imported; none where nothing."""
+        for page in self._pages(project, "id,data", resolve_uri=False):
+            yield [(task.id, task.data.get(key)) for task in page]
+
+    def download(self, address: str, *, with_token: bool, limit: int) -> bytes:
+        """What is at an address, on this server or, without the token, elsewhere.
+
+        Raises:
+            OSError: it cannot be had, or is over `limit` bytes; `strerror` says why, and quotes nothing.
+        """
+        headers = {"Authorization": self._sdk._client_wrapper.get_headers()["Authorization"]} if with_token else {}
+        data = bytearray()
+        try:
+            with self._transport.stream("GET", address, headers=headers, follow_redirects=True) as answer:
+                if with_token and answer.status_code == 401:
+                    raise RemoteError(f"Label Studio at {self.url} {_refusal(401)}")
+                if answer.status_code != 200:
+                    raise OSError(errno.EIO, f"its server answered with status {answer.status_code}")
+                for block in answer.iter_bytes():
+                    data += block
+                    if len(data) > limit:
+                        raise OSError(errno.EFBIG, f"it is over {limit // 1_000_000} MB")
+        except (httpx.RequestError, httpx.InvalidURL) as error:
+            if with_token:
+                raise RemoteError(f"Label Studio at {self.url} did not give a file. Run the same again.") from error
+            raise OSError(errno.EIO, "no answer") from None  # their messages may quote a signed address
+        return bytes(data)
 
     def create_annotation(self, ls_task_id: int, annotation: RemoteAnnotation) -> None:
         """Put an annotation back under its author; asks once, even if the answer is lost."""
@@ -204,7 +244,9 @@ class LabelStudio:
         with self._errors():
             return {user.id: user.email for user in self._sdk.users.list()}
 
-    def _pages(self, project: int, fields: str, filters: Sequence[dict[str, Any]] = ()) -> Iterator[Sequence[Any]]:
+    def _pages(
+        self, project: int, fields: str, filters: Sequence[dict[str, Any]] = (), *, resolve_uri: bool | None = None
+    ) -> Iterator[Sequence[Any]]:
         """Tasks in the order of their ids, each page asked for by the last id of the one before.
 
         Pages asked for by number shift when a task is deleted meanwhile, and hide another one.
@@ -219,6 +261,7 @@ class LabelStudio:
                     query=json.dumps(query),
                     include=fields,
                     fields="all",
+                    resolve_uri=resolve_uri,
                     page=1,
                     page_size=_PAGE,
                     request_options={"additional_query_parameters": _AT_ONCE},
@@ -267,11 +310,17 @@ def connect(url: str, token: str) -> Iterator[LabelStudio]:
 
     with httpx.Client(timeout=_TIMEOUT_S) as transport:
         sdk: Any = Sdk
-        yield LabelStudio(url, sdk(base_url=url, api_key=token, httpx_client=transport))
+        yield LabelStudio(url, sdk(base_url=url, api_key=token, httpx_client=transport), transport)
 
 
 def _filter(column: str, kind: str, value: object, *, operator: str = "greater") -> dict[str, Any]:
     return {"filter": f"filter:tasks:{column}", "operator": operator, "type": kind, "value": value}
+
+
+def _uid(data: dict[str, Any]) -> str | None:
+    """What a task says it is called: ours say it, and others may hold anything under that key."""
+    uid = data.get("uid")
+    return uid if isinstance(uid, str) else None
 
 
 def _moment(told: datetime | str) -> str:

@@ -119,7 +119,8 @@ class _Reader:
         assert self.sync.since is not None  # noqa: S101  asked only then
         since = (datetime.strptime(self.sync.since, MOMENT) - _OVERLAP).strftime(MOMENT)
         newest = self.sync.since
-        for page in self._server.annotated(self._project.ls_project_id, changed_since=since):
+        changed = self._server.annotated(self._project.ls_project_id, changed_since=since)
+        for page in campaigns.named(self._workspace, self._terms, changed):
             self._take(page)
             newest = max(newest, *(task.updated_at for task in page))
         if newest != self.sync.since:
@@ -131,7 +132,8 @@ class _Reader:
         """Take in all tasks, and note which are gone."""
         seen: set[int] = set()
         newest = self.sync.since or datetime.fromtimestamp(0, UTC).strftime(MOMENT)
-        for page in self._server.annotated(self._project.ls_project_id):
+        everything = self._server.annotated(self._project.ls_project_id)
+        for page in campaigns.named(self._workspace, self._terms, everything):
             seen |= self._take(page)
             newest = max(newest, *(task.updated_at for task in page))
         self._save(sorted(self._answered() - seen), {})  # of tasks that are gone

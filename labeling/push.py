@@ -9,6 +9,7 @@ Of the tasks only as many are sent as the vendor has room for; the same write th
 
 import hashlib
 import hmac
+import statistics
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -18,12 +19,15 @@ from sqlalchemy import Select, bindparam, func, select, update
 from sqlalchemy.orm import Session
 
 from curation import predictions
-from labeling import campaigns, label_config, label_studio, vendors
+from labeling import campaigns, definitions, label_config, label_studio, results, vendors
 from labeling.campaigns import Terms
+from labeling.content import Content, Region
+from labeling.geometry import Box
 from labeling.label_studio import LabelStudio, RemoteTask
+from labeling.results import ImageSize, Part
 from store import fail_points
 from store.errors import InvalidInputError
-from store.schema import Campaign, ImageId, Pick, Prediction, PredictionRun, Task
+from store.schema import BoxPrediction, Campaign, Image, ImageId, Pick, Prediction, PredictionRun, Task
 from store.workspace import Workspace
 
 _TASKS_PER_REQUEST = 1000
@@ -44,6 +48,7 @@ class Pushed:
     tasks: int  # the campaign's tasks in Label Studio, as recorded
     waiting: int  # tasks for which the vendor has no room now
     blind: int  # of the tasks sent so far: those that do not show the prediction there is
+    unknown_classes: list[str]  # that the model predicts and the taxonomy lacks: boxes of these are not shown
 
 
 @dataclass(frozen=True)
@@ -53,6 +58,7 @@ class Manner:
     image_base_url: str  # of `winnow serve`, as annotators reach it
     predictions: str | None = None  # the model whose newest predictions are shown
     blind_share: float = 0.0  # of the tasks, to which they are not
+    min_score: float = 0.0  # of the boxes that are shown
     webhook: bool = True
 
 
@@ -71,6 +77,7 @@ def push(
     image_url: Callable[[ImageId], str],
     predictions_model: str | None = None,
     blind_share: float = 0.0,
+    min_score: float = 0.0,
     webhook: Webhook | None = None,
     restored: bool = False,
     on_progress: Callable[[int, int], None] = lambda done, total: None,
@@ -84,16 +91,18 @@ def push(
         workspace: holds the catalog.
         campaign_name: which campaign.
         image_url: gives the address at which annotators see an image; it should name no file or person.
-        predictions_model: its newest prediction run is shown as pre-annotations.
+        predictions_model: its newest prediction run is shown as pre-annotations: a class, or of a taxonomy that
+            has boxes the boxes of its classes.
         blind_share: of the tasks, 0–1, that show none, so that one can tell what the others owe to it; drawn by uid.
+        min_score: boxes that score less, 0–1, are not shown.
         webhook: where the server tells of changes.
         restored: the server may be a backup, of which `labeling.reconcile` takes care.
         on_progress: called with the tasks sent and those to send.
 
     Raises:
         NotFoundError: there is no such campaign, or no prediction of that model.
-        InvalidInputError: that model predicts classes the taxonomy lacks or has no prediction of gold, the share is
-            none, or the token is not there.
+        InvalidInputError: that model predicts something else than the taxonomy asks or has no prediction of gold, the
+            share or score is none, or the token is not there.
         ConflictError: the campaign is paused or has ended, or the server was restored from a backup.
         RemoteError: Label Studio failed or refused; the same push continues.
     """
@@ -101,6 +110,8 @@ def push(
         raise InvalidInputError(f"The share of blind tasks is between 0 and 1, not {blind_share:g}.")
     if blind_share and predictions_model is None:
         raise InvalidInputError("Without a model's predictions every task is blind: say whose are shown to the others.")
+    if not 0 <= min_score <= 1:
+        raise InvalidInputError(f"The score from which boxes are shown is between 0 and 1, not {min_score:g}.")
     with workspace.database.read() as session:
         campaign_id = campaigns.get(session, campaign_name).id
     with campaigns.exclusive(workspace, campaign_id):
@@ -108,19 +119,20 @@ def push(
             terms = campaigns.terms(session, campaign_name)
             campaigns.check_pushable(terms)
             run = None if predictions_model is None else _run(session, terms, predictions_model)
-        draw = _Draw(workspace.key, blind_share, None if run is None else run.id)
+        draw = _Draw(workspace.key, blind_share, run)
         tags = terms.taxonomy.definition.tags
         with label_studio.connect(terms.ls_url, vendors.token(terms.ls_token_reference)) as server:
             project = _project(workspace, server, terms, restored=restored)
             if webhook is not None:
                 server.ensure_webhook(project, webhook.url, webhook.headers)
-            found, doubled = settle(workspace, server, project, terms.id)
-            removed = _remove_copies(workspace, server, project, doubled) if doubled else 0
+            found, doubled = settle(workspace, server, project, terms)
+            may_remove = doubled and not terms.adopted
+            removed = _remove_copies(workspace, server, project, doubled) if may_remove else 0
             sent = 0
             total = _sendable(workspace, terms)
             for chunk in _announce(workspace, terms, draw):
                 fail_points.reach("push.after_intent")
-                suggestions = _suggestions(workspace, terms, chunk)
+                suggestions = _suggestions(workspace, terms, chunk, min_score=min_score)
                 tasks = [_task(each, image_url, suggestions, tags.data) for each in chunk]
                 fail_points.reach("push.before_request")
                 ls_task_ids = server.import_tasks(project, tasks)
@@ -140,6 +152,7 @@ def push(
             tasks=states["pushed"],
             waiting=states["planned"],
             blind=session.scalar(blind) or 0,
+            unknown_classes=[] if run is None else _unknown_classes(terms, run),
         )
 
 
@@ -168,7 +181,7 @@ def _project(workspace: Workspace, server: LabelStudio, terms: Terms, *, restore
     return project
 
 
-def settle(workspace: Workspace, server: LabelStudio, project: int, campaign_id: int) -> tuple[int, set[str]]:
+def settle(workspace: Workspace, server: LabelStudio, project: int, terms: Terms) -> tuple[int, set[str]]:
     """Record what the server has; while the fate of a request is open, wait a little for it to arrive.
 
     Returns:
@@ -178,12 +191,12 @@ def settle(workspace: Workspace, server: LabelStudio, project: int, campaign_id:
     recorded = 0
     while True:
         doubled: set[str] = set()
-        for page in server.tasks(project):
-            new, copied = _record(workspace, campaign_id, page)
+        for page in campaigns.named(workspace, terms, server.tasks(project)):
+            new, copied = _record(workspace, terms.id, page)
             recorded += new
             doubled |= copied
         with workspace.database.read() as session:
-            open_fate = select(Task.id).where(Task.campaign_id == campaign_id, Task.state == "intended").limit(1)
+            open_fate = select(Task.id).where(Task.campaign_id == terms.id, Task.state == "intended").limit(1)
             settled = session.scalar(open_fate) is None
         if settled or time.monotonic() > deadline:
             return recorded, doubled
@@ -224,7 +237,7 @@ class _Draw:
 
     key: bytes
     blind_share: float
-    run_id: int | None
+    run: PredictionRun | None
 
     def is_blind(self, uid: str) -> bool:
         """Drawn by the uid under the key: whoever sees the uid cannot tell."""
@@ -254,13 +267,12 @@ def _intend(workspace: Workspace, terms: Terms, draw: _Draw) -> list[_ToSend]:
         size = _TASKS_PER_REQUEST if room is None else min(room, _TASKS_PER_REQUEST)
         tasks = session.scalars(planned.limit(size)).all()
         predicted: set[int] = set()
-        if draw.run_id is not None:
-            of_run = select(Prediction.image_id).where(Prediction.run_id == draw.run_id)
-            predicted = set(session.scalars(of_run.where(Prediction.image_id.in_([task.image_id for task in tasks]))))
+        if draw.run is not None:
+            predicted = _predicted(session, draw.run, [task.image_id for task in tasks])
         for task in tasks:
             task.state = "intended"
             if task.blind is None:
-                task.prediction_run_id = draw.run_id if task.image_id in predicted else None
+                task.prediction_run_id = draw.run.id if draw.run and task.image_id in predicted else None
                 task.blind = task.prediction_run_id is not None and draw.is_blind(task.uid)
         return [_to_send(task) for task in tasks]
 
@@ -323,21 +335,33 @@ def _task(
 def _run(session: Session, terms: Terms, model: str) -> PredictionRun:
     """The model's newest run, if what it says can be shown."""
     asked = terms.taxonomy.definition
-    if asked.kind != "classification":
-        raise InvalidInputError(f"Predictions are shown where one class is asked for, not for {asked.kind}.")
+    shows_boxes = not {"boxes", "rotated-boxes"}.isdisjoint(definitions.shape_kinds(asked))
+    if asked.kind != "classification" and not shows_boxes:
+        raise InvalidInputError(f"Predictions are shown where one class or boxes are asked for, not for {asked.kind}.")
     run = predictions.newest_run(session, model)
-    unknown = set(run.classes) - set(asked.class_names)
-    if unknown:
+    if (run.kind == "boxes") != shows_boxes:
+        raise InvalidInputError(f"{model!r} predicts {run.kind}, and {terms.taxonomy.name!r} asks for {asked.kind}.")
+    unknown = _unknown_classes(terms, run)
+    if unknown and (run.kind != "boxes" or len(unknown) == len(run.classes)):
         raise InvalidInputError(f"{model!r} predicts {len(unknown)} classes that {terms.taxonomy.name!r} lacks.")
     gold = set(session.scalars(_gold(terms.id)))
-    of_gold = select(Prediction.image_id).where(Prediction.run_id == run.id, Prediction.image_id.in_(gold))
-    bare = len(gold - set(session.scalars(of_gold)))
+    bare = len(gold - _predicted(session, run, gold))
     if bare:
         raise InvalidInputError(
             f"{model!r} has no prediction of {bare} of {len(gold)} gold items, which would tell them from others: "
             "predict them too, or push without predictions."
         )
     return run
+
+
+def _unknown_classes(terms: Terms, run: PredictionRun) -> list[str]:
+    return sorted(set(run.classes) - set(terms.taxonomy.definition.class_names))
+
+
+def _predicted(session: Session, run: PredictionRun, image_ids: Collection[int]) -> set[int]:
+    """Which of these images the run says something of."""
+    table = BoxPrediction if run.kind == "boxes" else Prediction
+    return set(session.scalars(select(table.image_id).where(table.run_id == run.id, table.image_id.in_(image_ids))))
 
 
 def _gold(campaign_id: int) -> Select[int]:
@@ -350,8 +374,10 @@ def _gold(campaign_id: int) -> Select[int]:
     )
 
 
-def _suggestions(workspace: Workspace, terms: Terms, chunk: Sequence[_ToSend]) -> dict[ImageId, dict[str, Any]]:
-    """The most probable class, the first of equals, as the run that each task shows saw its image.
+def _suggestions(
+    workspace: Workspace, terms: Terms, chunk: Sequence[_ToSend], *, min_score: float
+) -> dict[ImageId, dict[str, Any]]:
+    """The most probable class, the first of equals, or the boxes, as the run that each task shows saw its image.
 
     With gold among the items none has a score: a model that learnt from the gold is surer of it than of others.
     """
@@ -361,12 +387,48 @@ def _suggestions(workspace: Workspace, terms: Terms, chunk: Sequence[_ToSend]) -
         for run_id in {each.shown_run_id for each in chunk} - {None}:
             run = session.get_one(PredictionRun, run_id)
             image_ids = [each.image_id for each in chunk if each.shown_run_id == run_id]
-            model_version = f"{run.model} {run.digest[:8]}"
-            for image_id, row in zip(image_ids, predictions.read(session, run, image_ids), strict=True):
+            said = (
+                _boxes(session, terms, run, image_ids, min_score=min_score, has_scores=not has_gold)
+                if run.kind == "boxes"
+                else _likeliest_class(session, terms, run, image_ids)
+            )
+            for image_id, (result, score) in zip(image_ids, said, strict=True):
                 found[image_id] = label_config.prediction(
-                    run.classes[row.argmax()],
-                    score=None if has_gold else float(row.max()),
-                    model_version=model_version,
-                    tags=terms.taxonomy.definition.tags,
+                    result, score=None if has_gold else score, model_version=f"{run.model} {run.digest[:8]}"
                 )
         return found
+
+
+def _likeliest_class(
+    session: Session, terms: Terms, run: PredictionRun, image_ids: Sequence[ImageId]
+) -> Iterator[tuple[list[Part], float]]:
+    for row in predictions.read(session, run, image_ids):
+        yield label_config.result(run.classes[row.argmax()], terms.taxonomy.definition.tags), float(row.max())
+
+
+def _boxes(
+    session: Session,
+    terms: Terms,
+    run: PredictionRun,
+    image_ids: Sequence[ImageId],
+    *,
+    min_score: float,
+    has_scores: bool,
+) -> Iterator[tuple[list[Part], float | None]]:
+    """Boxes of the taxonomy's classes, of several passes the first's, and the mean of their scores, as for sorting."""
+    asked = terms.taxonomy.definition
+    sides = session.execute(select(Image.id, Image.width, Image.height).where(Image.id.in_(image_ids)))
+    sizes = {image_id: ImageSize(width, height) for image_id, width, height in sides}
+    for image_id, (boxes, *_) in zip(image_ids, predictions.read_boxes(session, run, image_ids), strict=True):
+        shown = [one for one in boxes if one.name in asked.class_names and one.score >= min_score]
+        regions = [
+            Region(
+                id=f"{run.digest[:8]}-{place}",
+                shape=Box(one.x, one.y, one.width, one.height),
+                classes=(one.name,),
+                score=one.score if has_scores else None,
+            )
+            for place, one in enumerate(shown)
+        ]
+        result = results.write(Content(regions=tuple(regions)), asked, sizes[image_id])
+        yield result, statistics.fmean(one.score for one in shown) if shown else None

@@ -53,7 +53,8 @@ def find(workspace: Workspace, campaign_name: str) -> Drift:
         ).all()
     with label_studio.connect(terms.ls_url, vendors.token(terms.ls_token_reference)) as server:
         project = campaigns.found_project(server, terms)
-        there = Counter(task.uid for page in server.tasks(project.ls_project_id) for task in page)
+        pages = campaigns.named(workspace, terms, server.tasks(project.ls_project_id))
+        there = Counter(task.uid for page in pages for task in page)
     ours = {uid: there[uid] for uid, _, _ in rows if uid in there}
     return Drift(
         missing=[ImageId(image_id) for uid, image_id, state in rows if state == "pushed" and uid not in there],
@@ -70,12 +71,13 @@ def reconcile(
     image_url: Callable[[ImageId], str],
     predictions_model: str | None = None,
     blind_share: float = 0.0,
+    min_score: float = 0.0,
 ) -> Reconciled:
     """Make the project hold every item once, and what a restored server forgot; again, nothing twice.
 
-    Tasks that people deleted are made again and show what they showed; what else is sent, and what that shows, says
-    `push.push`. Answers are put back only where the server was restored: an answer that is gone from a server that was
-    not was deleted by somebody.
+    Tasks that people deleted are made again and show what they showed, but not in an adopted project, where tasks
+    come and go as its owners like; what else is sent, and what that shows, says `push.push`. Answers are put back
+    only where the server was restored: an answer that is gone from a server that was not was deleted by somebody.
 
     Raises:
         NotFoundError: there is no such campaign.
@@ -87,15 +89,17 @@ def reconcile(
     with workspace.database.read() as session:
         terms = campaigns.terms(session, campaign_name)
     campaigns.check_pushable(terms)
-    with workspace.database.write() as session:
-        lost = update(Task).where(Task.campaign_id == terms.id, Task.image_id.in_(drift.missing))
-        session.execute(lost.values(state="planned", ls_task_id=None))
+    if not terms.adopted:
+        with workspace.database.write() as session:
+            lost = update(Task).where(Task.campaign_id == terms.id, Task.image_id.in_(drift.missing))
+            session.execute(lost.values(state="planned", ls_task_id=None))
     pushed = push.push(
         workspace,
         campaign_name,
         image_url=image_url,
         predictions_model=predictions_model,
         blind_share=blind_share,
+        min_score=min_score,
         restored=drift.restored,
     )
     put_back = 0
@@ -112,16 +116,18 @@ def _put_back(workspace: Workspace, server: LabelStudio, terms: Terms) -> int:
     """Give the server the answers that stand here, unless their author has one there already."""
     with workspace.database.read() as session:
         standing = _standing(session, terms.id)
-    put_back = 0
+    authors: dict[str, set[int | None]] = {}
+    task_of: dict[str, int] = {}
     assert terms.ls_project_id is not None  # noqa: S101  it was found just now
-    for page in server.annotated(terms.ls_project_id):
+    for page in campaigns.named(workspace, terms, server.annotated(terms.ls_project_id)):
         for task in page:
-            there = {each.ls_user_id for each in task.annotations}
-            for annotation in standing.get(task.uid or "", []):
-                if annotation.ls_user_id not in there:
-                    server.create_annotation(task.ls_task_id, annotation)
-                    put_back += 1
-    return put_back
+            if task.uid in standing:
+                task_of.setdefault(task.uid, task.ls_task_id)
+                authors.setdefault(task.uid, set()).update(each.ls_user_id for each in task.annotations)
+    lost = [(uid, each) for uid in task_of for each in standing[uid] if each.ls_user_id not in authors[uid]]
+    for uid, annotation in lost:
+        server.create_annotation(task_of[uid], annotation)
+    return len(lost)
 
 
 def _standing(session: Session, campaign_id: int) -> dict[str, list[RemoteAnnotation]]:

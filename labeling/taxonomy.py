@@ -70,10 +70,16 @@ def newest(session: Session, name: str) -> TaxonomyRevision:
     Raises:
         NotFoundError: there is none of this name.
     """
-    taxonomy = _newest(session, name)
-    if taxonomy is None:
+    found = find(session, name)
+    if found is None:
         raise NotFoundError(f"There is no taxonomy called {name!r}. See: winnow taxonomy list.")
-    return _revision(taxonomy)
+    return found
+
+
+def find(session: Session, name: str) -> TaxonomyRevision | None:
+    """The same, or none."""
+    taxonomy = _newest(session, name)
+    return None if taxonomy is None else _revision(taxonomy)
 
 
 def get(session: Session, taxonomy_id: int) -> TaxonomyRevision:

@@ -103,12 +103,26 @@ def replay(workspace: Workspace, batch_id: int) -> ReplaySummary:
 
     Raises:
         NotFoundError: there is no such batch.
+        InvalidInputError: it was adopted.
     """
     with workspace.database.read() as session:
         batch = find(session, batch_id)
+        if (adopted := origin(batch)) is not None:
+            raise InvalidInputError(f"Batch {batch_id} cannot be replayed. {adopted}")
         recorded, recipe = batch.digest, parse(batch.recipe)
         pool = state.load(workspace, session, State(**batch.state), Roles.unpack(batch.pool), recipe)
     return ReplaySummary(batch_id, recorded, _digest(recipe, pool, rank(choose(pool, recipe))))
+
+
+def origin(batch: Batch) -> str | None:
+    """Where the images of an adopted batch come from, in a sentence; none where a recipe chose them."""
+    adopted = batch.recipe.get("adopted")
+    if adopted is None:
+        return None
+    return (
+        f"Adopted from project {adopted['project']} of Label Studio at {adopted['label_studio']}: "
+        "no recipe chose these images."
+    )
 
 
 def find(session: Session, batch_id: int) -> Batch:

@@ -298,7 +298,9 @@ class Batch(Base):
     __tablename__ = "batches"
 
     id: Mapped[int] = mapped_column(primary_key=True)
-    digest: Mapped[str] = mapped_column(String(64), unique=True)  # of recipe and picks
+    digest: Mapped[str] = mapped_column(
+        String(64), unique=True
+    )  # of recipe and picks; of an adopted one, which can grow, of the recipe
     recipe: Mapped[dict[str, Any]]
     state: Mapped[dict[str, Any]]  # which encoder, prediction run and failure scan the planner read
     pool: Mapped[bytes] = mapped_column(LargeBinary, deferred=True)  # a bit per image and role: see sampling.batch
@@ -391,6 +393,16 @@ class Task(Base):
         ForeignKey("prediction_runs.id")
     )  # that predicts it for people
     blind: Mapped[bool | None]  # whether they are not shown that; decided when the task is first sent
+
+
+class AdoptedTask(Base):
+    """A Label Studio task that was there before its campaign; of several that show one image each is that item's."""
+
+    __tablename__ = "adopted_tasks"
+
+    campaign_id: Mapped[int] = mapped_column(ForeignKey("campaigns.id"), primary_key=True)
+    ls_task_id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    task_id: Mapped[int] = mapped_column(ForeignKey("tasks.id"), index=True)
 
 
 class Annotator(Base):

@@ -17,7 +17,7 @@ _KEY_BYTES = 32
 
 @dataclass(frozen=True)
 class Workspace:
-    """Where things are. Only `database` and `key` are truth; the folders below are caches."""
+    """Where things are. Only `database`, `key` and `adopted_dir` are truth; the other folders are caches."""
 
     home: Path
     database: Database
@@ -51,6 +51,11 @@ class Workspace:
     def originals_dir(self) -> Path:
         """Copies of images that are no files: those behind URLs, in archives and in videos."""
         return self.home / "originals"
+
+    @property
+    def adopted_dir(self) -> Path:
+        """Pictures that only a Label Studio held, see labeling.adopt; truth too, as sightings name them."""
+        return self.home / "adopted"
 
     @cached_property
     def key(self) -> bytes:

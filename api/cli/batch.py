@@ -61,11 +61,13 @@ def plan(
 def show(context: typer.Context, batch_id: int, as_json: AsJson = False) -> None:
     """Every pick with its reason."""
     from api import documents
+    from sampling import batch
 
     with console.workspace(context).database.read() as session:
         document = documents.batch(session, batch_id)
+        origin = batch.origin(batch.find(session, batch_id))
     rows = [(pick["rank"], pick["image"], pick["arm"], float(pick["score"]), pick["why"]) for pick in document["picks"]]
-    said = [document["report"].get(name) for name in ("calibration", "accuracy", "forecast")]
+    said = [origin, *(document["report"].get(name) for name in ("calibration", "accuracy", "forecast"))]
     lines = [*filter(None, said), *console.table(("rank", "image", "arm", "score", "why"), rows)]
     console.emit(document, lines, as_json=as_json)
 

@@ -1,5 +1,6 @@
 """`winnow campaign`: batches on their way through Label Studio."""
 
+import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from datetime import datetime
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 
 app = typer.Typer(no_args_is_help=True, help="Batches being labelled, one Label Studio project each.")
 
+_LEFT_OUT = 10  # tasks a person is told of
 
 ImageBaseUrl = Annotated[
     str | None,
@@ -73,6 +75,47 @@ def create(
 
 
 @app.command()
+def adopt(
+    context: typer.Context,
+    name: str,
+    *,
+    ls_project: Annotated[int, typer.Option(help="The project's number in Label Studio.")],
+    vendor: Annotated[str, typer.Option(help="Whose Label Studio it is in.")],
+    taxonomy: Annotated[
+        str | None, typer.Option(help="What it has to ask; by default its config becomes the taxonomy NAME.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Take over a Label Studio project that is there, with all its tasks; again, those that came since."""
+    from labeling import adopt
+
+    workspace = console.workspace(context)
+    with console.progress_bar("adopt") as on_progress:
+        done = adopt.adopt(
+            workspace,
+            name,
+            vendor_name=vendor,
+            ls_project_id=ls_project,
+            taxonomy_name=taxonomy,
+            on_progress=on_progress,
+        )
+    for sentence in done.unmapped:
+        print(f"Left out of the taxonomy: {sentence}", file=sys.stderr)
+    for each in done.left_out[:_LEFT_OUT]:
+        print(f"Left out: task {each.ls_task_id}: {console.printable(each.why)}.", file=sys.stderr)
+    if len(done.left_out) > _LEFT_OUT:
+        print(f"Left out: {len(done.left_out) - _LEFT_OUT} more tasks; --json names all.", file=sys.stderr)
+    lines = [
+        f"{name}: {done.new_tasks} tasks of project {done.ls_project_id} adopted, {done.tasks} in all, which show "
+        f"{done.items} images; {done.new_images} images are new",
+        f"taxonomy {done.taxonomy} revision {done.taxonomy_revision}, batch {done.batch}; "
+        f"{len(done.left_out)} tasks left out",
+        f"Its answers come with: winnow campaign pull {name}",
+    ]
+    console.emit(asdict(done), lines, as_json=as_json)
+
+
+@app.command()
 def push(
     context: typer.Context,
     name: str,
@@ -85,6 +128,9 @@ def push(
     blind_share: Annotated[
         float | None,
         typer.Option(help="Of the tasks, drawn in secret, that show no prediction: what do people owe it?"),
+    ] = None,
+    min_score: Annotated[
+        float | None, typer.Option(help="Of predicted boxes: those that score less are not shown.")
     ] = None,
     webhook: Annotated[
         bool | None, typer.Option("--webhook/--no-webhook", help="Let Label Studio tell `winnow serve` of answers.")
@@ -102,10 +148,14 @@ def push(
             image_base_url=image_base_url,
             predictions=predictions,
             blind_share=blind_share,
+            min_score=min_score,
             webhook=webhook,
         )
     with console.progress_bar("push") as on_progress:
         pushed = pushing.start(workspace, name, manner, on_progress=on_progress)
+    if pushed.unknown_classes:
+        unknown = ", ".join(map(console.printable, pushed.unknown_classes))
+        print(f"Boxes of classes that the taxonomy lacks are not shown: {unknown}.", file=sys.stderr)
     found = f", {pushed.found} found from an interrupted push" if pushed.found else ""
     removed = f", {pushed.removed} copies removed" if pushed.removed else ""
     waiting = f"; {pushed.waiting} wait until the vendor has room" if pushed.waiting else ""
@@ -162,6 +212,7 @@ def reconcile(
         image_url=image_urls.signer(workspace.key, manner.image_base_url),
         predictions_model=manner.predictions,
         blind_share=manner.blind_share,
+        min_score=manner.min_score,
     )
     restored = f", {done.put_back} answers put back after a restore" if done.restored else ""
     line = f"{name}: {done.recreated} tasks made again, {done.removed} copies removed{restored}"
@@ -268,7 +319,7 @@ def _drift(workspace: "Workspace", name: str) -> "tuple[Drift | None, str | None
 def _screen(status: "Status", drift: "Drift | None", trouble: str | None) -> Iterator[str]:
     yield (
         f"{status.name}: {status.purpose} of batch {status.batch} by {status.vendor}, {status.taxonomy} revision "
-        f"{status.taxonomy_revision}, overlap {status.overlap}; {status.state}"
+        f"{status.taxonomy_revision}, overlap {status.overlap}; {'adopted, ' * status.adopted}{status.state}"
     )
     room = f", {status.waiting} waiting for room" if status.waiting else ""
     withdrawn = f", {status.withdrawn} withdrawn" if status.withdrawn else ""

@@ -1,14 +1,17 @@
 """What the documents say is true: every command in them runs, every name and link in them exists."""
 
+import io
 import os
 import re
 import shlex
 import subprocess
 import sys
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import httpx
 import numpy as np
 import pytest
 import yaml
@@ -18,7 +21,7 @@ from sqlalchemy import select
 from api.cli import reference
 from api.demo import people
 from api.demo.label_studio_server import LabelStudioServer
-from labeling import campaigns
+from labeling import campaigns, definitions, label_config
 from sampling import recipes
 from store.schema import Task
 from store.workspace import open_workspace
@@ -74,6 +77,33 @@ def test_what_is_said_of_taxonomies_runs(tmp_path: Path) -> None:
             [WINNOW, *shlex.split(command)[1:]], cwd=tmp_path, capture_output=True, text=True, check=False
         )
         assert done.returncode == 0, f"{command}\n{done.stderr}"
+
+
+@pytest.mark.label_studio
+def test_what_is_said_of_adopting_runs(tmp_path: Path, label_studio: LabelStudioServer) -> None:
+    token = label_studio.token_file.read_text()
+    environment = os.environ | {"LABEL_STUDIO_TOKEN": token, "OMP_NUM_THREADS": "2"}
+    with httpx.Client(base_url=label_studio.url, headers={"Authorization": f"Token {token}"}, timeout=60) as http:
+        asked = [{"name": "cat"}, {"name": "dog"}]
+        config = label_config.render(definitions.parse({"kind": "classification", "classes": asked}))
+        body = {"title": "Before Winnow", "label_config": config}
+        project = http.post("/api/projects/", json=body).raise_for_status().json()["id"]
+        for name in ("red", "blue"):
+            stored = io.BytesIO()
+            Image.new("RGB", (8, 8), name).save(stored, "PNG")
+            file = {"file": (f"{name}.png", stored.getvalue(), "image/png")}
+            http.post(f"/api/projects/{project}/import", files=file).raise_for_status()
+        task = http.get("/api/tasks", params={"project": project}).json()["tasks"][0]["id"]
+        answer = {"result": label_config.result("cat")}
+        http.post(f"/api/tasks/{task}/annotations/", json=answer).raise_for_status()
+    for words in prepared(commands(ROOT / "docs" / "adopting.md"), label_studio):
+        command = [str(project) if before == "--ls-project" else word for before, word in pairwise(["", *words])]
+        done = subprocess.run(
+            [WINNOW, *command[1:]], cwd=tmp_path, env=environment, capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 0, f"{' '.join(words)}\n{done.stderr}"
+        if words[2] == "pull":
+            assert done.stdout.startswith("street: 1 answers")
 
 
 @pytest.fixture

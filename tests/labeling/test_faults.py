@@ -24,6 +24,7 @@ from api.app import create_app
 from api.demo import label_studio_server
 from api.demo.label_studio_server import LabelStudioServer
 from labeling import label_config, label_studio, pull, push, vendors, webhooks
+from labeling.definitions import ClassDefinition, Definition
 from store import fail_points
 from store.errors import RemoteError
 from store.schema import Annotation, ImageId, Task
@@ -42,6 +43,7 @@ pytestmark = [pytest.mark.faults, pytest.mark.label_studio]
 SEEDS = range(10)
 TASKS_A_REQUEST = 50
 A_PAGE = 90  # tasks
+ANIMALS = Definition("classification", (ClassDefinition("cat"), ClassDefinition("dog")))
 TIMEOUT_S = 3.0
 HELD_S = 4.0  # longer than anyone waits for an answer
 LATE_S = 15.0  # longer than a request is held
@@ -244,7 +246,7 @@ def push_all(workspace: Workspace, campaign: str) -> push.Pushed:
 
 
 def chosen(result: Sequence[Any]) -> str | None:
-    return label_config.answer(result, ("cat", "dog"))
+    return label_config.answer(result, ANIMALS)
 
 
 def is_within(seen: Sequence[str | None], remembered: Sequence[str | None]) -> bool:

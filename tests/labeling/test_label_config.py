@@ -130,7 +130,7 @@ def test_other_parts_of_an_answer_do_not_matter() -> None:
 
 
 def test_a_prediction_names_a_class_with_its_score_and_model() -> None:
-    assert label_config.prediction("dog", score=0.75, model_version="probe 1") == {
+    assert label_config.prediction(label_config.result("dog"), score=0.75, model_version="probe 1") == {
         "model_version": "probe 1",
         "score": 0.75,
         "result": label_config.result("dog"),
