@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from fractions import Fraction
-from typing import Literal
+from typing import Any, Literal
 
 from sqlalchemy import ColumnElement, Select, func, insert, select
 from sqlalchemy.orm import Session
@@ -41,6 +41,7 @@ class Status:
     taxonomy_revision: int
     vendor: str
     overlap: int
+    adaptive: dict[str, Any] | None  # see Campaign
     state: State
     closed: bool
     items: int
@@ -57,7 +58,7 @@ class Status:
     skips: int
     price: float | None  # of an answer; none where the vendor's is not known, and then no cost is
     cost: float | None  # of the answers, skips among them
-    forecast: float | None  # the same at the end
+    forecast: float | None  # the same at the end; of an adaptive campaign, when what it asks for now has come
     rate_per_hour: float | None  # answers, see labeling.progress; none before the first
     eta: datetime | None
     deadline: date | None
@@ -75,6 +76,7 @@ class Terms:
     id: int
     name: str
     overlap: int
+    is_adaptive: bool
     state: State
     vendor_id: int
     ls_url: str
@@ -93,6 +95,7 @@ def create(
     taxonomy_name: str,
     vendor_name: str,
     overlap: int = 2,
+    adaptive: Mapping[str, Any] | None = None,
     expression: str | None = None,
     deadline: date | None = None,
 ) -> int:
@@ -108,6 +111,7 @@ def create(
         taxonomy_name=taxonomy_name,
         vendor_shares={vendor_name: Fraction(1)},
         overlap=overlap,
+        adaptive=adaptive,
         expression=expression,
         deadline=deadline,
     )
@@ -122,6 +126,7 @@ def create_shared(
     taxonomy_name: str,
     vendor_shares: Mapping[str, Fraction],
     overlap: int = 2,
+    adaptive: Mapping[str, Any] | None = None,
     expression: str | None = None,
     deadline: date | None = None,
 ) -> dict[str, int]:
@@ -137,6 +142,7 @@ def create_shared(
         taxonomy_name: what is asked.
         vendor_shares: by the vendor's name; together 1.
         overlap: answers wanted of each item.
+        adaptive: the rules, see `qa.overlap.Rules`, by which an item gets more than one; `overlap` is then not read.
         expression: a `--where` expression; only images for which it holds are taken.
         deadline: the last day; asking again with another one moves it.
 
@@ -173,7 +179,8 @@ def create_shared(
                 batch_id=batch_id,
                 taxonomy_id=taxonomy_id,
                 vendor_id=vendors.get(session, vendor_name).id,
-                overlap=overlap,
+                overlap=overlap if adaptive is None else 1,
+                adaptive=None if adaptive is None else dict(adaptive),
                 deadline=deadline,
             )
             own = [others[position] for position in positions]
@@ -309,11 +316,12 @@ def status(session: Session, name: str, *, at: datetime | None = None) -> Status
     vendor = session.get_one(Vendor, campaign.vendor_id)
     states = count(session, campaign.id)
     answerers = _answerers(session, campaign.id)
-    answered = _answered(answerers, campaign.overlap)
+    more = _wanted(session, campaign)
+    answered = _answered(answerers, campaign.overlap, more)
     answers, skips = _answers(session, campaign.id)
     outcomes = _outcomes(session, campaign.id)
-    wanted = (states.total() - states["withdrawn"]) * campaign.overlap
-    given = sum(min(people, campaign.overlap) for people in answerers.values())
+    wanted = (states.total() - states["withdrawn"] - len(more)) * campaign.overlap + sum(more.values())
+    given = sum(min(people, more.get(task_id, campaign.overlap)) for task_id, people in answerers.items())
     missing = 0 if campaign.closed_at is not None else wanted - given
     rate = _rate_per_hour(session, campaign.id)
     eta = progress.end(missing, rate, now=at) if missing else None
@@ -326,6 +334,7 @@ def status(session: Session, name: str, *, at: datetime | None = None) -> Status
         taxonomy_revision=asked.revision,
         vendor=vendor.name,
         overlap=campaign.overlap,
+        adaptive=campaign.adaptive,
         state=state(campaign),
         closed=campaign.closed_at is not None,
         items=states.total(),
@@ -361,7 +370,7 @@ def in_flight(session: Session, vendor_id: int) -> int:
     for campaign in session.scalars(open_ones):
         states = count(session, campaign.id)
         sent = states["pushed"] + states["intended"]
-        total += sent - _answered(_answerers(session, campaign.id), campaign.overlap)
+        total += sent - _answered(_answerers(session, campaign.id), campaign.overlap, _wanted(session, campaign))
     return total
 
 
@@ -379,7 +388,7 @@ def open_items(session: Session, vendor_name: str) -> int:
         .where(Vendor.name == vendor_name, Campaign.purpose == "labelling", Campaign.closed_at.is_(None))
     )
     return sum(
-        count(session, each.id).total() - _answered(_answerers(session, each.id), each.overlap)
+        count(session, each.id).total() - _answered(_answerers(session, each.id), each.overlap, _wanted(session, each))
         for each in session.scalars(open_ones)
     )
 
@@ -399,6 +408,7 @@ def terms(session: Session, name: str) -> Terms:
         id=campaign.id,
         name=campaign.name,
         overlap=campaign.overlap,
+        is_adaptive=campaign.adaptive is not None,
         state=state(campaign),
         vendor_id=vendor.id,
         ls_url=vendor.ls_url,
@@ -503,6 +513,7 @@ def _essence(campaign: Campaign) -> tuple[object, ...]:
         campaign.taxonomy_id,
         campaign.vendor_id,
         campaign.overlap,
+        campaign.adaptive,
     )
 
 
@@ -515,9 +526,31 @@ def _uid(key: bytes, campaign: str, sha256: str) -> str:
     return hmac.digest(key, f"{campaign}/{sha256}".encode(), hashlib.sha256).hex()[:_UID_DIGITS]
 
 
-def _answered(answerers: dict[int, int], overlap: int) -> int:
-    """How many items have all the answers they want."""
-    return sum(count >= overlap for count in answerers.values())
+def _answered(answerers: Mapping[int, int], overlap: int, more: Mapping[int, int]) -> int:
+    """How many items have all the answers they want: `overlap`, or what `more` says of them."""
+    return sum(count >= more.get(task_id, overlap) for task_id, count in answerers.items())
+
+
+def _wanted(session: Session, campaign: Campaign) -> dict[int, int]:
+    """How many people an item of an adaptive campaign wants, by task: one more than its verdict in force rests on."""
+    if campaign.adaptive is None:
+        return {}
+    return {
+        verdict.task_id: max(campaign.overlap, len(verdict.evidence["annotations"]) + 1)
+        for verdict in verdicts_in_force(session, campaign.id)
+        if verdict.outcome == "another-opinion"
+    }
+
+
+def verdicts_in_force(session: Session, campaign_id: int) -> Sequence[Verdict]:
+    """The newest verdict of each item of a campaign that has one."""
+    newest = (
+        select(func.max(Verdict.id))
+        .join(Task, Task.id == Verdict.task_id)
+        .where(Task.campaign_id == campaign_id, Task.state != "withdrawn")
+        .group_by(Verdict.task_id)
+    )
+    return session.scalars(select(Verdict).where(Verdict.id.in_(newest)).order_by(Verdict.task_id)).all()
 
 
 def _answerers(session: Session, campaign_id: int) -> dict[int, int]:
