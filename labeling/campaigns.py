@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime
 from fractions import Fraction
-from typing import Literal, TypeVar
+from typing import Any, Literal, TypeVar
 
 from sqlalchemy import ColumnElement, Select, exists, func, insert, select
 from sqlalchemy.orm import Session
@@ -55,6 +55,7 @@ class Status:
     taxonomy_revision: int
     vendor: str
     overlap: int
+    adaptive: dict[str, Any] | None  # see Campaign
     state: State
     closed: bool
     items: int
@@ -71,7 +72,7 @@ class Status:
     skips: int
     price: float | None  # of an answer; none where the vendor's is not known, and then no cost is
     cost: float | None  # of the answers, skips among them
-    forecast: float | None  # the same at the end
+    forecast: float | None  # the same at the end; of an adaptive campaign, when what it asks for now has come
     rate_per_hour: float | None  # answers, see labeling.progress; none before the first
     eta: datetime | None
     deadline: date | None
@@ -90,6 +91,7 @@ class Terms:
     id: int
     name: str
     overlap: int
+    is_adaptive: bool
     state: State
     vendor_id: int
     ls_url: str
@@ -109,6 +111,7 @@ def create(
     taxonomy_name: str,
     vendor_name: str,
     overlap: int = 2,
+    adaptive: Mapping[str, Any] | None = None,
     expression: str | None = None,
     deadline: date | None = None,
 ) -> int:
@@ -124,6 +127,7 @@ def create(
         taxonomy_name=taxonomy_name,
         vendor_shares={vendor_name: Fraction(1)},
         overlap=overlap,
+        adaptive=adaptive,
         expression=expression,
         deadline=deadline,
     )
@@ -138,6 +142,7 @@ def create_shared(
     taxonomy_name: str,
     vendor_shares: Mapping[str, Fraction],
     overlap: int = 2,
+    adaptive: Mapping[str, Any] | None = None,
     expression: str | None = None,
     deadline: date | None = None,
 ) -> dict[str, int]:
@@ -153,6 +158,7 @@ def create_shared(
         taxonomy_name: what is asked.
         vendor_shares: by the vendor's name; together 1.
         overlap: answers wanted of each item.
+        adaptive: the rules, see `qa.overlap.Rules`, by which an item gets more than one; `overlap` is then not read.
         expression: a `--where` expression; only images for which it holds are taken.
         deadline: the last day; asking again with another one moves it.
 
@@ -163,7 +169,7 @@ def create_shared(
         NotFoundError: there is no such batch, taxonomy or vendor.
         ConflictError: another campaign has such a name.
         InvalidInputError: the overlap is below 1, the shares are not 1 together, the expression cannot be
-            understood, or a campaign would have no name or no image.
+            understood, a campaign would have no name or no image, or cannot be adaptive.
     """
     check_name(name)
     if overlap < 1:
@@ -171,7 +177,11 @@ def create_shared(
     with workspace.database.write() as session:
         if session.get(Batch, batch_id) is None:
             raise NotFoundError(f"There is no batch {batch_id}.")
-        taxonomy_id = taxonomy.newest(session, taxonomy_name).id
+        asked = taxonomy.newest(session, taxonomy_name)
+        if adaptive is not None and asked.definition.kind != "classification":
+            raise InvalidInputError(
+                f"{taxonomy_name!r} asks for {asked.definition.kind}: say how many answers it wants."
+            )
         picks = select(Pick.image_id, Pick.arm).where(Pick.batch_id == batch_id).order_by(Pick.rank)
         if expression is not None:
             picks = picks.join(Image, Image.id == Pick.image_id).where(where.clause(expression, session))
@@ -183,13 +193,24 @@ def create_shared(
             raise InvalidInputError(f"{idle[0]!r} would get none of {len(others)} images: give a larger share.")
         campaign_ids = {}
         for vendor_name, positions in dealt.items():
+            vendor = vendors.get(session, vendor_name)
+            if (
+                adaptive is not None
+                and adaptive["adjudication_cost"] is not None
+                and asked.definition.kind not in vendor.prices
+            ):
+                raise InvalidInputError(
+                    f"What an expert may cost is weighed against the price of an answer, and {vendor_name!r} has none: "
+                    f"winnow vendor add {vendor_name} --price {asked.definition.kind}=PRICE."
+                )
             campaign = Campaign(
                 name=name if len(dealt) == 1 else f"{name}-{vendor_name}",
                 purpose="labelling",
                 batch_id=batch_id,
-                taxonomy_id=taxonomy_id,
-                vendor_id=vendors.get(session, vendor_name).id,
-                overlap=overlap,
+                taxonomy_id=asked.id,
+                vendor_id=vendor.id,
+                overlap=overlap if adaptive is None else 1,
+                adaptive=None if adaptive is None else dict(adaptive),
                 deadline=deadline,
             )
             own = [others[position] for position in positions]
@@ -325,11 +346,12 @@ def status(session: Session, name: str, *, at: datetime | None = None) -> Status
     vendor = session.get_one(Vendor, campaign.vendor_id)
     states = count(session, campaign.id)
     answerers = _answerers(session, campaign.id)
-    answered = _answered(answerers, campaign.overlap)
+    more = _wanted(session, campaign)
+    answered = _answered(answerers, campaign.overlap, more)
     answers, skips = _answers(session, campaign.id)
     outcomes = _outcomes(session, campaign.id)
-    wanted = (states.total() - states["withdrawn"]) * campaign.overlap
-    given = sum(min(people, campaign.overlap) for people in answerers.values())
+    wanted = (states.total() - states["withdrawn"] - len(more)) * campaign.overlap + sum(more.values())
+    given = sum(min(people, more.get(task_id, campaign.overlap)) for task_id, people in answerers.items())
     missing = 0 if campaign.closed_at is not None else wanted - given
     rate = _rate_per_hour(session, campaign.id)
     eta = progress.end(missing, rate, now=at) if missing else None
@@ -342,6 +364,7 @@ def status(session: Session, name: str, *, at: datetime | None = None) -> Status
         taxonomy_revision=asked.revision,
         vendor=vendor.name,
         overlap=campaign.overlap,
+        adaptive=campaign.adaptive,
         state=state(campaign),
         closed=campaign.closed_at is not None,
         items=states.total(),
@@ -378,7 +401,7 @@ def in_flight(session: Session, vendor_id: int) -> int:
     for campaign in session.scalars(open_ones):
         states = count(session, campaign.id)
         sent = states["pushed"] + states["intended"]
-        total += sent - _answered(_answerers(session, campaign.id), campaign.overlap)
+        total += sent - _answered(_answerers(session, campaign.id), campaign.overlap, _wanted(session, campaign))
     return total
 
 
@@ -396,7 +419,7 @@ def open_items(session: Session, vendor_name: str) -> int:
         .where(Vendor.name == vendor_name, Campaign.purpose == "labelling", Campaign.closed_at.is_(None))
     )
     return sum(
-        count(session, each.id).total() - _answered(_answerers(session, each.id), each.overlap)
+        count(session, each.id).total() - _answered(_answerers(session, each.id), each.overlap, _wanted(session, each))
         for each in session.scalars(open_ones)
     )
 
@@ -416,6 +439,7 @@ def terms(session: Session, name: str) -> Terms:
         id=campaign.id,
         name=campaign.name,
         overlap=campaign.overlap,
+        is_adaptive=campaign.adaptive is not None,
         state=state(campaign),
         vendor_id=vendor.id,
         ls_url=vendor.ls_url,
@@ -547,6 +571,7 @@ def _essence(campaign: Campaign) -> tuple[object, ...]:
         campaign.taxonomy_id,
         campaign.vendor_id,
         campaign.overlap,
+        campaign.adaptive,
     )
 
 
@@ -559,9 +584,31 @@ def uid(key: bytes, campaign: str, sha256: str) -> str:
     return hmac.digest(key, f"{campaign}/{sha256}".encode(), hashlib.sha256).hex()[:_UID_DIGITS]
 
 
-def _answered(answerers: dict[int, int], overlap: int) -> int:
-    """How many items have all the answers they want."""
-    return sum(count >= overlap for count in answerers.values())
+def _answered(answerers: Mapping[int, int], overlap: int, more: Mapping[int, int]) -> int:
+    """How many items have all the answers they want: `overlap`, or what `more` says of them."""
+    return sum(count >= more.get(task_id, overlap) for task_id, count in answerers.items())
+
+
+def _wanted(session: Session, campaign: Campaign) -> dict[int, int]:
+    """How many people an item of an adaptive campaign wants, by task: one more than its verdict in force rests on."""
+    if campaign.adaptive is None:
+        return {}
+    return {
+        verdict.task_id: max(campaign.overlap, len(verdict.evidence["annotations"]) + 1)
+        for verdict in verdicts_in_force(session, campaign.id)
+        if verdict.outcome == "another-opinion"
+    }
+
+
+def verdicts_in_force(session: Session, campaign_id: int) -> Sequence[Verdict]:
+    """The newest verdict of each item of a campaign that has one."""
+    newest = (
+        select(func.max(Verdict.id))
+        .join(Task, Task.id == Verdict.task_id)
+        .where(Task.campaign_id == campaign_id, Task.state != "withdrawn")
+        .group_by(Verdict.task_id)
+    )
+    return session.scalars(select(Verdict).where(Verdict.id.in_(newest)).order_by(Verdict.task_id)).all()
 
 
 def _answerers(session: Session, campaign_id: int) -> dict[int, int]:

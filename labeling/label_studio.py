@@ -21,6 +21,7 @@ _ACTIONS = ("ANNOTATION_CREATED", "ANNOTATIONS_CREATED", "ANNOTATION_UPDATED", "
 _OF_ANNOTATIONS = ("result", "completed_by", "was_cancelled", "lead_time", "ground_truth")
 _OF_EXPANDED_ANNOTATIONS = tuple(f"annotations.{name}" for name in ("id", "updated_at", *_OF_ANNOTATIONS))
 _AT_ONCE = {"expand": "annotations"}  # the server then writes those of a page in a third of the time
+_REMOVED = "Deleted"  # what the server calls users that were removed from the organization
 _ONCE = 0  # retries of a request that creates: a repeated one would create twice
 
 
@@ -44,6 +45,8 @@ class RemoteTask:
     ls_task_id: int
     uid: str | None  # none in a task that does not say one
     annotation_count: int
+    overlap: int  # how many people's answers it is offered for, skips not counted
+    finished: bool  # it is offered to nobody any more
 
 
 @dataclass(frozen=True)
@@ -143,11 +146,25 @@ class LabelStudio:
 
     def tasks(self, project: int) -> Iterator[list[RemoteTask]]:
         """Pages of the tasks, by id."""
-        for page in self._pages(project, "id,data,total_annotations,cancelled_annotations"):
+        for page in self._pages(project, "id,data,total_annotations,cancelled_annotations,overlap,is_labeled"):
             yield [
-                RemoteTask(task.id, _uid(task.data), task.total_annotations + task.cancelled_annotations)
+                RemoteTask(
+                    task.id,
+                    _uid(task.data),
+                    task.total_annotations + task.cancelled_annotations,
+                    overlap=task.overlap,
+                    finished=task.is_labeled,
+                )
                 for task in page
             ]
+
+    def offer(self, ls_task_id: int, *, overlap: int, finished: bool) -> None:
+        """Offer a task until so many people have answered it; to nobody, if it is `finished`.
+
+        The server itself reckons whether it is finished only when the next answer to it comes.
+        """
+        with self._errors():
+            self._sdk.tasks.update(str(ls_task_id), overlap=overlap, is_labeled=finished)
 
     def annotated(self, project: int, *, changed_since: str | None = None) -> Iterator[list[AnnotatedTask]]:
         """Pages of tasks with their annotations by id: all, or those that changed after a moment the server named."""
@@ -243,6 +260,10 @@ class LabelStudio:
         """The e-mail of every user, by their id."""
         with self._errors():
             return {user.id: user.email for user in self._sdk.users.list()}
+
+    def members(self) -> set[int]:
+        """The ids of the users who can log in: neither deleted nor removed from the organization."""
+        return {ls_user_id for ls_user_id, email in self.emails().items() if email != _REMOVED}
 
     def _pages(
         self, project: int, fields: str, filters: Sequence[dict[str, Any]] = (), *, resolve_uri: bool | None = None

@@ -92,13 +92,10 @@ def pull(workspace: Workspace, campaign_name: str, *, everything: bool = False) 
             terms = campaigns.terms(session, campaign_name)
         with label_studio.connect(terms.ls_url, vendors.token(terms.ls_token_reference)) as server:
             reader = _Reader(workspace, server, terms)
-            for _ in range(_LOOKS):
-                if everything or reader.sync.since is None:
-                    break
-                reader.read_changes()
-                if reader.agrees():
-                    return reader.pulled()
-            reader.read_everything()
+            if everything or not reader.caught_up():
+                reader.read_everything()
+            if terms.is_adaptive:
+                reader.note_who_is_gone()
             return reader.pulled()
 
 
@@ -113,6 +110,16 @@ class _Reader:
         self._first_pulls = self.sync.pulls
         self._changes = {"new": 0, "edited": 0, "deleted": 0}
         self._emails: Mapping[int, str] | None = None
+
+    def caught_up(self) -> bool:
+        """Take in the tasks that changed; false where that cannot be all, or never was all."""
+        for _ in range(_LOOKS):
+            if self.sync.since is None:
+                return False
+            self.read_changes()
+            if self.agrees():
+                return True
+        return False
 
     def read_changes(self) -> None:
         """Take in the tasks that changed."""
@@ -158,6 +165,17 @@ class _Reader:
             pushed - self.sync.missing + self.sync.other_tasks,
             standing + self.sync.other_annotations,
         )
+
+    def note_who_is_gone(self) -> None:
+        """Say of each of the vendor's people whether they can still log in; who cannot is asked for no opinion."""
+        members = self._server.members()
+        people = select(Annotator).where(Annotator.vendor_id == self._terms.vendor_id)
+        with self._workspace.database.read() as session:
+            changed = [row.id for row in session.scalars(people) if row.gone == (row.ls_user_id in members)]
+        if changed:
+            with self._workspace.database.write() as session:
+                for row in session.scalars(people.where(Annotator.id.in_(changed))):
+                    row.gone = row.ls_user_id not in members
 
     def pulled(self) -> Pulled:
         """What all of it came to."""

@@ -365,7 +365,8 @@ class Campaign(Base):
     batch_id: Mapped[int] = mapped_column(ForeignKey("batches.id"))
     taxonomy_id: Mapped[int] = mapped_column(ForeignKey("taxonomies.id"))
     vendor_id: Mapped[int] = mapped_column(ForeignKey("vendors.id"))
-    overlap: Mapped[int]  # answers wanted per item
+    overlap: Mapped[int]  # answers wanted per item; in an adaptive campaign of each at least
+    adaptive: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))  # its rules, see qa.overlap.Rules
     ls_project_id: Mapped[int | None]
     ls_sync: Mapped[dict[str, Any] | None]  # how far it was pulled, see labeling.pull
     pushing: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))  # see labeling.push.Manner
@@ -415,6 +416,7 @@ class Annotator(Base):
     vendor_id: Mapped[int] = mapped_column(ForeignKey("vendors.id"))
     ls_user_id: Mapped[int]
     name: Mapped[str]
+    gone: Mapped[bool] = mapped_column(default=False, server_default="0")  # from that Label Studio: asked no more
 
 
 class Annotation(Base):
@@ -451,7 +453,7 @@ class Verdict(Base):
     outcome: Mapped[str] = mapped_column(String(16))  # accepted, another-opinion, adjudication, rejected
     answer: Mapped[str | None]
     posterior: Mapped[float | None]  # probability that the answer is right
-    evidence: Mapped[dict[str, Any]]  # annotation ids, annotator accuracies, adjudicator
+    evidence: Mapped[dict[str, Any]]  # answers, accuracies, the model's say, adjudicator: see qa.verdicts
     created_at: Mapped[datetime] = mapped_column(default=now)
 
 

@@ -63,6 +63,7 @@ class State:
                 ("POST", r"/api/projects/(\d+)/import", self.import_tasks),
                 ("GET", "/api/tasks/", self.list_tasks),
                 ("POST", "/api/dm/actions/", self.delete_tasks),
+                ("PATCH", f"/api/tasks/{number}", self.update_task),
                 ("DELETE", f"/api/tasks/{number}", self.delete_task),
                 ("POST", f"/api/tasks/{number}annotations/", self.create_annotation),
                 ("GET", f"/api/annotations/{number}", self.get_annotation),
@@ -120,7 +121,8 @@ class State:
         created = []
         for task in body:
             id_ = self._next("task")
-            counts = {"total_annotations": 0, "cancelled_annotations": 0}
+            counts = {"total_annotations": 0, "cancelled_annotations": 0, "is_labeled": False}
+            counts["overlap"] = project.fields.get("maximum_annotations", 1)
             self.tasks[id_] = {"id": id_, "project": number, "data": task["data"], "annotations": [], **counts}
             self._touch(self.tasks[id_])
             created.append(id_)
@@ -157,6 +159,12 @@ class State:
         for number in unanswered:
             self.delete_task(number, asked=asked, body=None)
         return 200, {"processed_items": len(unanswered)}
+
+    def update_task(self, number: int, *, asked: dict[str, str], body: Any) -> tuple[int, Any]:
+        task = _found(self.tasks, number, "Task")
+        task |= body
+        self._touch(task)
+        return 200, task | {"annotations": [self.annotations[each] for each in task["annotations"]]}
 
     def delete_task(self, number: int, *, asked: dict[str, str], body: Any) -> tuple[int, Any]:
         task = _found(self.tasks, number, "Task")
@@ -216,8 +224,11 @@ class State:
         return _found(self.projects, number, "Project")
 
     def _count(self, task: Document) -> None:
-        skips = [self.annotations[each]["was_cancelled"] for each in task["annotations"]]
+        there = [self.annotations[each] for each in task["annotations"]]
+        skips = [each["was_cancelled"] for each in there]
         task |= {"total_annotations": skips.count(False), "cancelled_annotations": skips.count(True)}
+        people = {each["completed_by"] for each in there if not each["was_cancelled"]}
+        task["is_labeled"] = len(people) >= task["overlap"]
         self._touch(task)
 
     def _touch(self, thing: Document) -> None:

@@ -162,6 +162,14 @@ def answers(said: Conversation, project: int, made: list[int]) -> None:
     ask("of another project", lambda: ours.has_annotation(one, NOBODYS))
     ask("deleted", lambda: ours.has_annotation(two, project))
 
+    for overlap, finished in ((2, False), (1, True)):
+        ask("offered otherwise", lambda o=overlap, f=finished: ours.offer(made[0], overlap=o, finished=f))
+        ask("as offered", lambda: ours.tasks(project))
+    ask("answered before it was offered to two", lambda: ours.offer(made[2], overlap=2, finished=False))
+    said.do("POST", f"/api/tasks/{made[2]}/annotations/", json=answer)
+    ask("one of two", lambda: ours.tasks(project))
+    ask("no task", lambda: ours.offer(NOBODYS, overlap=2, finished=False))
+
     back = RemoteAnnotation(0, 1, CAT, skipped=False, lead_time_s=1.5, updated_at="", ground_truth=True)
     ask("put back", lambda: ours.create_annotation(made[1], back))
     ask("of no task", lambda: ours.create_annotation(NOBODYS, back))
@@ -183,6 +191,7 @@ def webhooks(said: Conversation, project: int) -> None:
         said.heard.append(("their actions", [sorted(hook["actions"]) for hook in hooks]))
     ask("of no project", lambda: ours.ensure_webhook(NOBODYS, "http://127.0.0.1:1/x", {}))
     ask("people", lambda: "admin@winnow.example" in ours.emails().values())
+    ask("who can log in", lambda: bool(ours.members() & {i for i, email in ours.emails().items() if "admin@" in email}))
 
 
 @pytest.mark.label_studio
