@@ -92,8 +92,8 @@ def push(
 
     Raises:
         NotFoundError: there is no such campaign, or no prediction of that model.
-        InvalidInputError: that model predicts classes the taxonomy lacks or has no prediction of gold, the share is
-            none, or the token is not there.
+        InvalidInputError: that model predicts classes the taxonomy lacks or has no prediction of gold, the campaign is
+            an audit, the share is none, or the token is not there.
         ConflictError: the campaign is paused or has ended, or the server was restored from a backup.
         RemoteError: Label Studio failed or refused; the same push continues.
     """
@@ -107,6 +107,10 @@ def push(
         with workspace.database.read() as session:
             terms = campaigns.terms(session, campaign_name)
             campaigns.check_pushable(terms)
+            if predictions_model is not None and campaigns.get(session, campaign_name).purpose == "audit":
+                raise InvalidInputError(
+                    f"{campaign_name!r} is an audit: whoever answers sees nobody's answer, nor a model's."
+                )
             run = None if predictions_model is None else _run(session, terms, predictions_model)
         draw = _Draw(workspace.key, blind_share, None if run is None else run.id)
         tags = terms.taxonomy.definition.tags

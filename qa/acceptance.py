@@ -151,16 +151,16 @@ def find(kind: Kind, levels: Levels, *, lot_size: int, process: bool = False) ->
 def rescale(plan: Plan, severity: Severity, *, lot_size: int) -> Plan:
     """A plan that was given by its numbers under another severity: samples a step larger or smaller, as `Levels.under`.
 
+    A lot with fewer items than a sample is inspected as a whole.
+
     Raises:
-        InvalidInputError: the lot has fewer items than a sample.
+        InvalidInputError: it has too few for the plan to reject anything, or for a second sample.
     """
     factor = {"reduced": 1 / STEP, "normal": 1.0, "tightened": STEP}[severity]
-    sizes = [
+    wanted = [
         max(math.ceil(size * factor - _ROUNDING), high) for size, high in zip(plan.sizes, plan.reject, strict=True)
     ]
-    if plan.sizes[-1] > lot_size:
-        raise InvalidInputError(f"The plan inspects {plan.sizes[-1]} items, and the lot has {lot_size}.")
-    return Plan(tuple(min(size, lot_size) for size in sizes), plan.accept, plan.reject)
+    return Plan(tuple(min(size, lot_size) for size in wanted), plan.accept, plan.reject)
 
 
 def of_lots(plan: Plan, defectives: Ints, *, lot_size: int) -> Curve:

@@ -3,7 +3,8 @@
 A verdict stands while the annotations it rests on do: accepted items are not argued again because
 people elsewhere turned out better or worse. A new, changed or deleted answer reopens an item,
 except that an adjudicator has the last word: only another answer of an adjudicator replaces theirs.
-What a migration of the taxonomy made of an accepted item stands as long.
+What a migration of the taxonomy made of an accepted item stands as long. An item of a rejected lot
+stays rejected until an adjudicator or auditor answers it.
 """
 
 from collections import Counter
@@ -14,7 +15,7 @@ from typing import Any
 from sqlalchemy import func, insert, select
 from sqlalchemy.orm import Session
 
-from qa import answers, migrations
+from qa import answers, migrations, rejections
 from qa.answers import Answer, Answers
 from qa.consensus import dawid_skene
 from qa.consensus.belief import Consensus
@@ -148,6 +149,8 @@ def _by_adjudicator(task_id: int, heard: list[dict[str, Any]], last_word: Answer
 
 
 def _stands(verdict: Verdict | None, decision: _Decision) -> bool:
+    if verdict is not None and rejections.holds(verdict, decision.evidence):
+        return True
     if verdict is not None and migrations.KEY in verdict.evidence:
         return bool(verdict.evidence["annotations"] == decision.evidence["annotations"])
     if verdict is None or any(verdict.evidence.get(key) != decision.evidence[key] for key in ("annotations", "policy")):
