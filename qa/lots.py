@@ -119,7 +119,7 @@ def make_plan(terms: Terms, severity: Severity, *, lot_size: int, process: bool 
         return acceptance.find(terms.kind, terms.levels.under(severity), lot_size=lot_size, process=process)
     if (terms.kind, len(terms.sizes), len(terms.accept)) not in (("single", 1, 1), ("double", 2, 2)):
         raise InvalidInputError(
-            f"A {terms.kind} plan is given by one sample and acceptance number, a double one by two of each; "
+            "A single plan is given by one --sample and one --accept, a double one by two of each; "
             f"here are {len(terms.sizes)} and {len(terms.accept)}."
         )
     if terms.kind == "single":
