@@ -13,6 +13,8 @@ from sqlalchemy.orm import InstrumentedAttribute, Session
 from curation.embed import find_encoder
 from curation.evaluation import wilson
 from labeling.campaigns import standing_annotations, status
+from qa import lots
+from qa.lots import LotStatus
 from sampling import learning_curve
 from sampling.learning_curve import Point
 from store.errors import NotFoundError
@@ -50,6 +52,7 @@ _MEMBERS = 4
 _DISPUTED = 9
 _VERSIONS = 6
 _CAMPAIGNS = 6
+_LOTS = 8
 _MEDOIDS = 6
 _QUARANTINED = 8
 
@@ -217,6 +220,7 @@ class Dashboard:
     adjudication_settled: int
     disputed: list[Disputed]
     campaigns: list[CampaignRow]
+    lots: list[LotStatus]  # the newest first
     failing_model: str | None
     clusters: list[ClusterRow]
     versions: list[VersionRow]
@@ -243,6 +247,7 @@ def read(session: Session) -> Dashboard:
         adjudication_settled=settled,
         disputed=_disputed(session),
         campaigns=campaigns(session, limit=_CAMPAIGNS),
+        lots=lots.list_lots(session, limit=_LOTS),
         failing_model=model,
         clusters=clusters,
         versions=_versions(session),

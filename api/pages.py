@@ -5,7 +5,7 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from api import learning_plot
+from api import learning_plot, lot_words, operating_curve
 from api.batch_page import BatchPage
 from api.dashboard import Dashboard
 from api.jobs import Job
@@ -17,8 +17,10 @@ if TYPE_CHECKING:
 def dashboard(model: Dashboard, jobs: list[Job], *, home: Path) -> str:
     """The page; whatever a user, a file name or an annotator brought is shown as text."""
     plot = learning_plot.lay_out(model.curve) if model.curve else None
+    lot = model.lots[0] if model.lots else None
+    lot_plot = None if lot is None else operating_curve.lay_out(lot.plan, lot.terms.levels, lot_size=lot.size)
     name = "empty.html" if model.is_empty else "dashboard.html"
-    return _templates().get_template(name).render(model=model, plot=plot, jobs=jobs, home=home)
+    return _templates().get_template(name).render(model=model, plot=plot, lot_plot=lot_plot, jobs=jobs, home=home)
 
 
 def batch(model: BatchPage, *, home: Path) -> str:
@@ -37,7 +39,9 @@ def _templates() -> "Environment":
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    templates.filters.update(number="{:,}".format, percent="{:.1%}".format, moment=_moment, duration=_duration)
+    templates.filters.update(
+        number="{:,}".format, percent="{:.1%}".format, moment=_moment, duration=_duration, plan=lot_words.short
+    )
     return templates
 
 

@@ -10,6 +10,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime
 from fractions import Fraction
+from itertools import chain
+from itertools import count as count_from
 from typing import Any, Literal, TypeVar
 
 from sqlalchemy import ColumnElement, Select, exists, func, insert, select
@@ -273,6 +275,39 @@ def create_adjudication(
             strangers = len(set(image_ids)) - len(chosen)
             raise InvalidInputError(f"{strangers} of {len(set(image_ids))} images are not in the campaign {parent!r}.")
         return _plan(session, workspace.key, campaign, chosen)
+
+
+def derive(
+    session: Session,
+    key: bytes,
+    base: str,
+    *,
+    purpose: Literal["labelling", "audit"],
+    parent: Campaign,
+    vendor_id: int,
+    image_ids: Sequence[ImageId],
+) -> Campaign:
+    """Plan, in the caller's transaction, a campaign over some items of another, `parent`, in the given order.
+
+    It is called `base`, or `base-2` and so on if there is one. An auditor answers once; whoever labels again, as
+    often as in the parent.
+
+    Raises:
+        InvalidInputError: there is no image.
+    """
+    taken = set(session.scalars(select(Campaign.name).where(Campaign.name.startswith(base, autoescape=True))))
+    names = chain([base], (f"{base}-{number}" for number in count_from(2)))
+    campaign = Campaign(
+        name=next(name for name in names if name not in taken),
+        purpose=purpose,
+        parent_id=parent.id,
+        batch_id=parent.batch_id,
+        taxonomy_id=parent.taxonomy_id,
+        vendor_id=vendor_id,
+        overlap=1 if purpose == "audit" else parent.overlap,
+    )
+    _plan(session, key, campaign, image_ids)
+    return campaign
 
 
 def get(session: Session, name: str) -> Campaign:

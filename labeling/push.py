@@ -102,7 +102,7 @@ def push(
     Raises:
         NotFoundError: there is no such campaign, or no prediction of that model.
         InvalidInputError: that model predicts something else than the taxonomy asks or has no prediction of gold, the
-            share or score is none, or the token is not there.
+            campaign is an audit, the share or score is none, or the token is not there.
         ConflictError: the campaign is paused or has ended, or the server was restored from a backup.
         RemoteError: Label Studio failed or refused; the same push continues.
     """
@@ -118,6 +118,10 @@ def push(
         with workspace.database.read() as session:
             terms = campaigns.terms(session, campaign_name)
             campaigns.check_pushable(terms)
+            if predictions_model is not None and campaigns.get(session, campaign_name).purpose == "audit":
+                raise InvalidInputError(
+                    f"{campaign_name!r} is an audit: whoever answers sees nobody's answer, nor a model's."
+                )
             run = None if predictions_model is None else _run(session, terms, predictions_model)
         draw = _Draw(workspace.key, blind_share, run)
         tags = terms.taxonomy.definition.tags

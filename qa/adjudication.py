@@ -45,7 +45,8 @@ def open_campaign(workspace: Workspace, campaign_name: str, *, vendor_name: str 
             )
             if task_id in disputed
         }
-        earlier = session.scalars(select(Campaign.id).where(Campaign.parent_id == campaign.id)).all()
+        of_campaign = (Campaign.parent_id == campaign.id, Campaign.purpose == "adjudication")
+        earlier = session.scalars(select(Campaign.id).where(*of_campaign)).all()
         held = set(session.scalars(select(Task.image_id).where(Task.campaign_id.in_(earlier))))
     fresh = sorted(images - held)
     name = None

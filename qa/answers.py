@@ -13,6 +13,7 @@ from store.errors import InvalidInputError
 from store.schema import Annotation, Annotator, Campaign, Label, Pick, Task, Taxonomy
 
 CLASSIFICATION = "classification"  # the kind of taxonomy whose answers can be weighed
+SETTLING = ("adjudication", "audit")  # the purposes of campaigns whose answers are the last word on another's items
 
 
 @dataclass(frozen=True)
@@ -30,15 +31,15 @@ class Answer:
 
 @dataclass(frozen=True)
 class Answers:
-    """Every answer under one taxonomy, in its labelling campaigns and their adjudications."""
+    """Every answer under one taxonomy, in its labelling campaigns, their adjudications and audits."""
 
     classes: list[str]
     task_ids: list[int]  # the items of all labelling campaigns, ascending
     image_ids: list[int]  # what each of them shows
     annotator_ids: list[int]  # who answered any of them, ascending
     given: list[Answer]  # one per item and annotator, ordered by these
-    at_expert: set[int]  # items that an adjudication holds, settled or not
-    adjudicated: dict[int, Answer]  # the newest answer of an adjudicator, by the item it settles
+    at_expert: set[int]  # items that an adjudication or audit holds, settled or not
+    adjudicated: dict[int, Answer]  # the newest answer of an adjudicator or auditor, by the item it settles
     gold: dict[int, str]  # what was known of an item before anyone was asked: it tests people and gets no verdict
 
     @property
@@ -67,12 +68,13 @@ def labelling_campaign(session: Session, name: str) -> Campaign:
 
     Raises:
         NotFoundError: there is none.
-        InvalidInputError: it is an adjudication, which is decided with its parent, or asks for more than one class.
+        InvalidInputError: it settles items of another, its parent, and is decided with it, or asks for more than one
+            class.
     """
     campaign = campaigns.get(session, name)
-    if campaign.purpose == "adjudication":
+    if campaign.purpose in SETTLING:
         parent = session.scalar(select(Campaign.name).where(Campaign.id == campaign.parent_id))
-        raise InvalidInputError(f"{name!r} is the adjudication of {parent!r}: name that campaign instead.")
+        raise InvalidInputError(f"{name!r} is the {campaign.purpose} of {parent!r}: name that campaign instead.")
     kind = session.get_one(Taxonomy, campaign.taxonomy_id).task_kind
     if kind != CLASSIFICATION:
         raise InvalidInputError(f"{name!r} asks for {kind}; verdicts are made where one class is asked for.")
@@ -145,13 +147,13 @@ def _gold(session: Session, taxonomy: Taxonomy) -> dict[int, str]:
 
 
 def _settled_tasks(session: Session, taxonomy: Taxonomy) -> dict[int, int]:
-    """The item that each item of an adjudication settles."""
+    """The item that each item of an adjudication or audit settles."""
     disputed = aliased(Task)
     rows = session.execute(
         select(Task.id, disputed.id)
         .join(Campaign, Campaign.id == Task.campaign_id)
         .join(disputed, (disputed.campaign_id == Campaign.parent_id) & (disputed.image_id == Task.image_id))
-        .where(Campaign.taxonomy_id == taxonomy.id, Campaign.purpose == "adjudication", Task.state != "withdrawn")
+        .where(Campaign.taxonomy_id == taxonomy.id, Campaign.purpose.in_(SETTLING), Task.state != "withdrawn")
     )
     return dict(rows.all())
 

@@ -41,7 +41,7 @@ class QaReport:
     adjudicated: int  # those of them that an adjudicator settled
     in_adjudication: int
     waiting: int  # for another opinion
-    rejected: int  # since a migration of the taxonomy left their class uncertain
+    rejected: int  # since a migration of the taxonomy left their class uncertain, or with their lot
     unreviewed: int
     annotators: list[AnnotatorQuality]  # of this campaign, by name
 

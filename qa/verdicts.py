@@ -8,7 +8,8 @@ one asks again where that is worth its price (`qa.overlap`); who is still to com
 A verdict stands while the annotations it rests on do: accepted items are not argued again because people elsewhere
 turned out better or worse, or because there are embeddings now. A new, changed or deleted answer reopens an item,
 except that an adjudicator has the last word: only another answer of an adjudicator replaces theirs. What a migration of
-the taxonomy made of an accepted item stands as long.
+the taxonomy made of an accepted item stands as long. An item of a rejected lot stays rejected until an adjudicator or
+auditor answers it.
 
 A skip is a look at the item that says nothing. It counts among the answers a campaign wants of an item and among the
 most an adaptive one asks for, and favours no class.
@@ -24,7 +25,7 @@ from sqlalchemy import insert, select
 from sqlalchemy.orm import Session
 
 from labeling import campaigns
-from qa import answers, migrations, overlap, views
+from qa import answers, migrations, overlap, rejections, views
 from qa.answers import Answer, Answers
 from qa.consensus import posterior, probed
 from qa.consensus.posterior import Posterior
@@ -332,6 +333,8 @@ def _by_adjudicator(task_id: int, heard: list[dict[str, Any]], last_word: Answer
 
 def _stands(verdict: Verdict | None, decision: _Decision) -> bool:
     """Whether a verdict is not decided anew: it rests on the same, was decided by the same policy, and is accepted."""
+    if verdict is not None and rejections.holds(verdict, decision.evidence):
+        return True
     if verdict is None or verdict.evidence.get("annotations") != decision.evidence["annotations"]:
         return False
     if migrations.KEY in verdict.evidence:

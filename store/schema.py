@@ -360,8 +360,8 @@ class Campaign(Base):
 
     id: Mapped[int] = mapped_column(primary_key=True)
     name: Mapped[str] = mapped_column(unique=True)
-    purpose: Mapped[str] = mapped_column(String(16))  # labelling or adjudication
-    parent_id: Mapped[int | None] = mapped_column(ForeignKey("campaigns.id"))  # of an adjudication
+    purpose: Mapped[str] = mapped_column(String(16))  # labelling, adjudication or audit
+    parent_id: Mapped[int | None] = mapped_column(ForeignKey("campaigns.id"))  # whose items it settles, audits, reworks
     batch_id: Mapped[int] = mapped_column(ForeignKey("batches.id"))
     taxonomy_id: Mapped[int] = mapped_column(ForeignKey("taxonomies.id"))
     vendor_id: Mapped[int] = mapped_column(ForeignKey("vendors.id"))
@@ -468,6 +468,56 @@ class Label(Base):
     verdict_id: Mapped[int] = mapped_column(ForeignKey("verdicts.id"), unique=True)
     value: Mapped[str]
     created_at: Mapped[datetime] = mapped_column(default=now)
+
+
+class Lot(Base):
+    """Items that a vendor delivered, judged together by a sample of them: see qa.lots."""
+
+    __tablename__ = "lots"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    campaign_id: Mapped[int] = mapped_column(ForeignKey("campaigns.id"), index=True)
+    auditor_id: Mapped[int] = mapped_column(ForeignKey("vendors.id"))
+    resubmits_id: Mapped[int | None] = mapped_column(ForeignKey("lots.id"))  # the rejected lot that was reworked
+    severity: Mapped[str] = mapped_column(String(16))  # reduced, normal or tightened
+    terms: Mapped[dict[str, Any]]  # what was asked for, see qa.lots.Terms
+    plan: Mapped[dict[str, Any]]  # what came of it, see qa.acceptance.Plan
+    seed: Mapped[int]  # of the order in which the items are drawn
+    created_at: Mapped[datetime] = mapped_column(default=now)
+
+
+class LotItem(Base):
+    """One item of a lot, with the label that is judged."""
+
+    __tablename__ = "lot_items"
+
+    lot_id: Mapped[int] = mapped_column(ForeignKey("lots.id"), primary_key=True)
+    place: Mapped[int] = mapped_column(primary_key=True)  # 0, 1, 2 … as drawn: the first are audited first
+    task_id: Mapped[int] = mapped_column(ForeignKey("tasks.id"), index=True)
+    label_id: Mapped[int] = mapped_column(ForeignKey("labels.id"), unique=True)  # a label is judged once
+
+
+class LotCampaign(Base):
+    """A campaign that audits the lot, or in which its vendor reworks it; its purpose says which."""
+
+    __tablename__ = "lot_campaigns"
+
+    campaign_id: Mapped[int] = mapped_column(ForeignKey("campaigns.id"), primary_key=True)
+    lot_id: Mapped[int] = mapped_column(ForeignKey("lots.id"), index=True)
+
+
+class LotDecision(Base):
+    """What was decided about a lot, and on what; the newest row is in force."""
+
+    __tablename__ = "lot_decisions"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    lot_id: Mapped[int] = mapped_column(ForeignKey("lots.id"), index=True)
+    outcome: Mapped[str] = mapped_column(String(16))  # continue, accepted, rejected, sorted
+    audited: Mapped[int]  # items of the sample that decided
+    found: Mapped[int]  # defectives in it
+    evidence: Mapped[dict[str, Any]]  # the auditors' annotations, and which of the items are defective
+    decided_at: Mapped[datetime] = mapped_column(default=now)
 
 
 # --- versions ------------------------------------------------------------------------------------

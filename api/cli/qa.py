@@ -1,4 +1,4 @@
-"""`winnow qa`: verdicts, agreement, annotators, adjudication."""
+"""`winnow qa`: verdicts, agreement, annotators, adjudication, and lots beside this file."""
 
 from collections import Counter
 from collections.abc import Iterable
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from api.cli import console
+from api.cli import console, lots
 from api.cli.console import AsJson
 
 if TYPE_CHECKING:
@@ -18,7 +18,8 @@ if TYPE_CHECKING:
     from qa.simulate import Outcome
     from store.arrays import Floats
 
-app = typer.Typer(no_args_is_help=True, help="Agreement, verdicts, annotators, adjudication.")
+app = typer.Typer(no_args_is_help=True, help="Agreement, verdicts, annotators, adjudication, lots.")
+app.add_typer(lots.app, name="lots")
 
 
 @app.command()

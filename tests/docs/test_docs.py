@@ -137,7 +137,7 @@ def answer(folder: Path, name: str, server: LabelStudioServer, login: tuple[str,
             for uid, image_id in session.execute(select(Task.uid, Task.image_id))
         }
     assert status.ls_project_id is not None
-    workers = [people.EXPERT] if status.purpose == "adjudication" else list(people.ANNOTATORS[1:])
+    workers = list(people.ANNOTATORS[1:]) if status.purpose == "labelling" else [people.EXPERT]
     people.answer(
         server.url,
         status.ls_project_id,

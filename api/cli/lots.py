@@ -1,0 +1,273 @@
+"""`winnow qa lots`: acceptance sampling of what vendors deliver."""
+
+from collections.abc import Iterator
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+
+from api.cli import console
+from api.cli.console import AsJson
+
+if TYPE_CHECKING:
+    from qa.acceptance import Curve
+    from qa.lots import LotStatus, Terms
+
+app = typer.Typer(no_args_is_help=True, help="Acceptance sampling: audit a part of what a vendor delivered.")
+
+Aql = Annotated[float | None, typer.Option(help="A lot with this share of wrong labels is good: 0.02.")]
+Ltpd = Annotated[float | None, typer.Option(help="One with this share is bad: 0.08.")]
+ProducersRisk = Annotated[float, typer.Option(help="How often a lot at the AQL may be rejected.")]
+ConsumersRisk = Annotated[float, typer.Option(help="How often a lot at the LTPD may be accepted.")]
+Kind = Annotated[
+    Literal["single", "double", "sequential"],
+    typer.Option(help="One sample, two, or item by item, which needs fewest."),
+]
+Sample = Annotated[list[int] | None, typer.Option(help="Instead: so many items; twice for a double plan.")]
+Accept = Annotated[list[int] | None, typer.Option(help="With --sample: accept with so many wrong; twice in all.")]
+SEVERITY_HELP = "By default as the vendor's lots before make it; tightened also after a discontinuation."
+SeverityOption = Annotated[Literal["reduced", "normal", "tightened"] | None, typer.Option(help=SEVERITY_HELP)]
+
+_ROWS = 12
+
+
+@app.command()
+def plan(
+    *,
+    lot_size: Annotated[int, typer.Option(min=1, help="Items in a lot.")],
+    aql: Aql = None,
+    ltpd: Ltpd = None,
+    producers_risk: ProducersRisk = 0.05,
+    consumers_risk: ConsumersRisk = 0.10,
+    kind: Kind = "single",
+    sample: Sample = None,
+    accept: Accept = None,
+    severity: Annotated[Literal["reduced", "normal", "tightened"], typer.Option(help="Of inspection.")] = "normal",
+    process: Annotated[
+        bool, typer.Option("--process", help="Qualities are those of the process that makes lots, not of one lot.")
+    ] = False,
+    plot: Annotated[Path | None, typer.Option(help="Write the curve as a .png.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """What a sampling plan does to lots of every quality."""
+    from api import lot_words, operating_curve
+    from qa import acceptance, lots
+
+    terms = _terms(
+        kind=kind,
+        aql=aql,
+        ltpd=ltpd,
+        producers_risk=producers_risk,
+        consumers_risk=consumers_risk,
+        sample=sample,
+        accept=accept,
+    ) or lots.Terms(kind)
+    found = lots.make_plan(terms, severity, lot_size=lot_size, process=process)
+    marks = operating_curve.marks(found, terms.levels, lot_size=lot_size, process=process)
+    worst, at = acceptance.outgoing_limit(found, lot_size=lot_size, process=process)
+    shown = [fraction for _, fraction, _ in marks]
+    curve = operating_curve.over_range(found, lot_size=lot_size, process=process, points=_ROWS, also=shown)
+    if plot is not None:
+        title = f"{terms.kind} sampling of lots of {lot_size:,}: {lot_words.short(found)}"
+        operating_curve.save(plot, found, terms.levels, lot_size=lot_size, process=process, title=title)
+    document = {
+        "lot_size": lot_size,
+        "kind": terms.kind,
+        "severity": severity,
+        "process": process,
+        "levels": None if terms.levels is None else asdict(terms.levels),
+        "plan": asdict(found),
+        "risks": None if not marks else {"producer": 1 - marks[0][2], "consumer": marks[1][2]},
+        "aoql": {"outgoing": worst, "incoming": at},
+        "curve": _points(curve),
+        "plot": None if plot is None else str(plot),
+    }
+    distribution = "binomial" if process else "hypergeometric"
+    lines = [f"{terms.kind} sampling of lots of {lot_size}, {severity} inspection", *lot_words.sentences(found), ""]
+    if marks:
+        (_, aql_met, passing), (_, ltpd_met, escaping) = marks
+        lines.append(
+            f"AQL {aql_met:.4g}: a lot this good is rejected {1 - passing:.2%} of the time, the producer's risk"
+        )
+        lines.append(f"LTPD {ltpd_met:.4g}: a lot this bad is accepted {escaping:.2%} of the time, the consumer's risk")
+    lines.append(
+        f"AOQL {worst:.4f}: with rejected lots sorted, the most that is left on average, where {at:.4g} came in"
+    )
+    lines += ["", f"Operating curve, {distribution}:", *_curve(curve)]
+    console.emit(document, lines, as_json=as_json)
+
+
+@app.command("open")
+def open_lot(
+    context: typer.Context,
+    campaign: str,
+    *,
+    auditor: Annotated[str, typer.Option(metavar="VENDOR", help="Who audits: not who labelled.")],
+    aql: Aql = None,
+    ltpd: Ltpd = None,
+    producers_risk: ProducersRisk = 0.05,
+    consumers_risk: ConsumersRisk = 0.10,
+    kind: Kind = "single",
+    sample: Sample = None,
+    accept: Accept = None,
+    severity: SeverityOption = None,
+    as_json: AsJson = False,
+) -> None:
+    """Make a lot of what people agreed on since the last one, and plan the blind audit of a random sample."""
+    from qa import lots
+
+    terms = _terms(
+        kind=kind,
+        aql=aql,
+        ltpd=ltpd,
+        producers_risk=producers_risk,
+        consumers_risk=consumers_risk,
+        sample=sample,
+        accept=accept,
+    )
+    found = lots.open_lot(console.workspace(context), campaign, auditor=auditor, terms=terms, severity=severity)
+    _emit(found, as_json=as_json)
+
+
+@app.command("list")
+def list_all(context: typer.Context, as_json: AsJson = False) -> None:
+    """Every lot, the newest first."""
+    from api import lot_words
+    from qa import lots
+
+    with console.workspace(context).database.read() as session:
+        found = lots.list_lots(session)
+    headings = ["lot", "campaign", "vendor", "items", "severity", "plan", "audited", "wrong", "decision", "rework"]
+    rows = [
+        (
+            *(lot.id, lot.campaign, lot.vendor, lot.size, lot.severity, lot_words.short(lot.plan)),
+            *(f"{lot.audited} of {lot.drawn}", lot.found, lot.outcome, lot.rework),
+        )
+        for lot in found
+    ]
+    console.emit({"lots": [asdict(lot) for lot in found]}, console.table(headings, rows), as_json=as_json)
+
+
+@app.command()
+def show(
+    context: typer.Context,
+    lot: Annotated[int, typer.Argument(metavar="LOT")],
+    plot: Annotated[Path | None, typer.Option(help="Write the operating curve as a .png.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """One lot: its plan and risks, what was found, what became of it."""
+    from api import lot_words, operating_curve
+    from qa import lots
+
+    with console.workspace(context).database.read() as session:
+        found = lots.show(session, lot)
+    if plot is not None:
+        title = f"Lot {lot}, {found.size:,} items of {found.campaign}: {lot_words.short(found.plan)}"
+        operating_curve.save(plot, found.plan, found.terms.levels, lot_size=found.size, process=False, title=title)
+    _emit(found, as_json=as_json)
+
+
+@app.command()
+def decide(
+    context: typer.Context,
+    lot: Annotated[int, typer.Argument(metavar="LOT")],
+    sort: Annotated[bool, typer.Option("--sort", help="A rejected lot: have the auditor go through the rest.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Judge a lot by the audit so far; a rejected lot's labels are in force no more."""
+    from qa import lots
+
+    _emit(lots.decide(console.workspace(context), lot, sort=sort), as_json=as_json)
+
+
+@app.command()
+def rework(context: typer.Context, lot: Annotated[int, typer.Argument(metavar="LOT")], as_json: AsJson = False) -> None:
+    """Give a rejected lot back: plan the campaign in which its vendor labels it again."""
+    from qa import lots
+
+    _emit(lots.rework(console.workspace(context), lot), as_json=as_json)
+
+
+def _terms(
+    *,
+    kind: Literal["single", "double", "sequential"],
+    aql: float | None,
+    ltpd: float | None,
+    producers_risk: float,
+    consumers_risk: float,
+    sample: list[int] | None,
+    accept: list[int] | None,
+) -> "Terms | None":
+    """What the options ask for; nothing, where none says what a plan is to do."""
+    from qa.acceptance import Levels
+    from qa.lots import Terms
+    from store.errors import InvalidInputError
+
+    if (aql is None) != (ltpd is None):
+        raise InvalidInputError("Say both quality levels, --aql and --ltpd, or neither.")
+    levels = None if aql is None or ltpd is None else Levels(aql, ltpd, producers_risk, consumers_risk)
+    if sample or accept:
+        sizes, numbers = tuple(sample or ()), tuple(accept or ())
+        return Terms("double" if max(len(sizes), len(numbers)) == 2 else "single", levels, sizes, numbers)
+    return None if levels is None else Terms(kind, levels)
+
+
+def _emit(lot: "LotStatus", *, as_json: bool) -> None:
+    from api import operating_curve
+
+    curve = operating_curve.over_range(lot.plan, lot_size=lot.size, points=_ROWS)
+    console.emit(asdict(lot) | {"curve": _points(curve)}, _told(lot), as_json=as_json)
+
+
+def _told(lot: "LotStatus") -> Iterator[str]:
+    from api import lot_words
+
+    again = "" if lot.resubmits is None else f", lot {lot.resubmits} again"
+    yield f"Lot {lot.id}: {lot.size} items of {lot.campaign} by {lot.vendor}{again}; {lot.severity} inspection"
+    yield from (f"  {sentence}" for sentence in lot_words.sentences(lot.plan))
+    if lot.terms.levels is not None and lot.producers_risk is not None and lot.consumers_risk is not None:
+        levels = lot.terms.levels
+        yield (
+            f"  Risks: {lot.producers_risk:.1%} that a lot with {levels.aql:.3g} wrong is rejected, "
+            f"{lot.consumers_risk:.1%} that one with {levels.ltpd:.3g} is accepted."
+        )
+    yield f"  Audit by {lot.auditor}: {lot.audited} of {lot.drawn} answered, {lot.found} wrong."
+    yield f"  {lot.outcome.capitalize()}. {_next(lot)}".rstrip()
+
+
+def _next(lot: "LotStatus") -> str:
+    """What to do now."""
+    audit = lot.audits[-1]
+    if lot.outcome == "open" or (lot.outcome == "rejected" and lot.drawn == lot.size):
+        if lot.audited < lot.drawn:
+            return f"Next: winnow campaign push {audit}, winnow campaign pull {audit}, winnow qa lots decide {lot.id}"
+        return f"Next: winnow qa lots decide {lot.id}"
+    if lot.outcome != "rejected":
+        return ""
+    if lot.rework is None:
+        return f"Next: winnow qa lots rework {lot.id}, or winnow qa lots decide {lot.id} --sort"
+    return (
+        f"Next: winnow campaign push {lot.rework}; once it is reviewed: "
+        f"winnow qa lots open {lot.rework} --auditor {lot.auditor}"
+    )
+
+
+def _points(curve: "Curve") -> list[dict[str, float]]:
+    names = ("fractions", "accepted", "sampled", "outgoing", "inspected")
+    rows: list[list[Any]] = [getattr(curve, name).tolist() for name in names]
+    return [dict(zip(("fraction", *names[1:]), row, strict=True)) for row in zip(*rows, strict=True)]
+
+
+def _curve(curve: "Curve") -> list[str]:
+    rows = [
+        (
+            f"{point['fraction']:.4f}",
+            f"{point['accepted']:.4f}",
+            f"{point['sampled']:.1f}",
+            f"{point['outgoing']:.4f}",
+            f"{point['inspected']:.1f}",
+        )
+        for point in _points(curve)
+    ]
+    return console.table(("defective", "accepted", "ASN", "AOQ", "ATI"), rows)

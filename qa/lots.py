@@ -1,0 +1,562 @@
+"""Lots: what a vendor delivered, accepted or rejected as a whole by an audit of some of it.
+
+A lot is the items of a campaign that people agreed on since its last lot. Its items are put in a random order, which
+nobody outside can know, and the first of them go to an auditor, another vendor, in a campaign that shows neither the
+labels nor whose they are. The plan and its risks are those of `qa.acceptance`; how severely a vendor is inspected
+follows from its lots before.
+
+A rejected lot goes back: its vendor labels the items again in a new campaign, whose items are the next lot; or the
+auditor goes through all of it. Decisions are appended; a lot that was accepted or rejected stays so.
+"""
+
+import hashlib
+import hmac
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from itertools import takewhile
+from typing import Any
+
+import numpy as np
+from sqlalchemy import func, select
+from sqlalchemy.orm import Session
+
+from curation import labels
+from labeling import campaigns, evolution, vendors
+from qa import acceptance, answers, migrations, rejections, verdicts
+from qa.acceptance import Decision, Kind, Levels, Plan, Severity, Standing
+from qa.answers import Answer
+from store.errors import ConflictError, InvalidInputError, NotFoundError
+from store.schema import (
+    Annotation,
+    Annotator,
+    Campaign,
+    ImageId,
+    Label,
+    Lot,
+    LotCampaign,
+    LotDecision,
+    LotItem,
+    Task,
+    Taxonomy,
+    Vendor,
+    Verdict,
+)
+from store.workspace import Workspace
+
+_SEVERITIES: tuple[Severity, ...] = ("reduced", "normal", "tightened")  # the later, the more severe
+
+
+@dataclass(frozen=True)
+class Terms:
+    """What is asked of a plan: quality levels and their risks, the numbers of the plan, or both."""
+
+    kind: Kind = "single"
+    levels: Levels | None = None
+    sizes: tuple[int, ...] = ()  # of the samples one after another, where given: one, or two for a double plan
+    accept: tuple[int, ...] = ()  # with so many defectives after each
+
+
+@dataclass(frozen=True)
+class LotStatus:
+    """A lot, as the catalog knows since the last pull."""
+
+    id: int
+    campaign: str
+    vendor: str
+    auditor: str
+    size: int
+    severity: Severity
+    terms: Terms
+    plan: Plan
+    producers_risk: float | None  # of the plan at the levels of normal inspection; none without levels
+    consumers_risk: float | None
+    audits: list[str]  # campaigns
+    drawn: int  # items that went to the auditor
+    audited: int  # of these, with an answer
+    found: int  # of these, defective
+    outcome: str  # open, accepted, rejected or sorted
+    decided_on: int | None  # items of the sample that decided
+    rework: str | None  # the campaign in which its vendor labels it again
+    resubmits: int | None  # the rejected lot that it was
+    created_at: datetime
+    decided_at: datetime | None
+
+
+@dataclass(frozen=True)
+class _Item:
+    task_id: int
+    image_id: ImageId
+    value: str  # the label that is judged
+    revision: int  # of the taxonomy it is of
+
+
+@dataclass(frozen=True)
+class _Audit:
+    """What the auditors said, by the place of the items."""
+
+    items: list[_Item]
+    said: dict[int, Answer]
+    defective: dict[int, bool]
+
+    @property
+    def in_order(self) -> list[bool]:
+        """Whether the items are defective, up to the first without an answer."""
+        return [self.defective[place] for place in takewhile(self.defective.__contains__, range(len(self.items)))]
+
+
+def make_plan(terms: Terms, severity: Severity, *, lot_size: int, process: bool = False) -> Plan:
+    """The plan for a lot.
+
+    Raises:
+        InvalidInputError: neither levels nor numbers are given, or they make no plan for such a lot.
+    """
+    if not terms.sizes and not terms.accept:
+        if terms.levels is None:
+            raise InvalidInputError(
+                "A plan needs quality levels (--aql, --ltpd) or its own numbers (--sample, --accept)."
+            )
+        return acceptance.find(terms.kind, terms.levels.under(severity), lot_size=lot_size, process=process)
+    if (terms.kind, len(terms.sizes), len(terms.accept)) not in (("single", 1, 1), ("double", 2, 2)):
+        raise InvalidInputError(
+            "A single plan is given by one --sample and one --accept, a double one by two of each; "
+            f"here are {len(terms.sizes)} and {len(terms.accept)}."
+        )
+    if terms.kind == "single":
+        plan = acceptance.single(terms.sizes[0], terms.accept[0])
+    else:
+        plan = acceptance.double(terms.sizes[0], terms.sizes[1], (terms.accept[0], terms.accept[1]))
+    return acceptance.rescale(plan, severity, lot_size=lot_size)
+
+
+def open_lot(
+    workspace: Workspace,
+    campaign_name: str,
+    *,
+    auditor: str,
+    terms: Terms | None = None,
+    severity: Severity | None = None,
+) -> LotStatus:
+    """Make a lot of what people agreed on in a campaign since its last lot, and plan the audit of its first sample.
+
+    Push that with `winnow campaign push`. All of it is there, or nothing.
+
+    Args:
+        workspace: Holds the catalog.
+        campaign_name: Whose items.
+        auditor: The vendor who audits, not the one who labelled.
+        terms: Of the plan; a lot that is submitted again has by default those it had.
+        severity: By default what the switching rules say of the vendor's lots; a lot that is submitted again is
+            inspected no less severely than before.
+
+    Raises:
+        NotFoundError: there is no such campaign or vendor.
+        InvalidInputError: there is nothing to judge, the auditor labelled it, or there is no such plan.
+        ConflictError: the vendor's lots are not inspected any more, and no severity is given.
+    """
+    with workspace.database.read() as session:
+        asked = _ask(session, campaign_name, auditor=auditor, terms=terms, severity=severity)
+    plan = make_plan(asked.terms, asked.severity, lot_size=len(asked.label_of))
+    seed = _seed(workspace.key, campaign_name, asked.label_of)
+    task_ids = sorted(asked.label_of)
+    order = np.random.default_rng(seed).permutation(len(task_ids)).tolist()
+    with workspace.database.write() as session:
+        if _ask(session, campaign_name, auditor=auditor, terms=terms, severity=severity) != asked:
+            raise ConflictError(f"{campaign_name!r} changed meanwhile: ask again.")
+        lot = Lot(
+            campaign_id=campaigns.get(session, campaign_name).id,
+            auditor_id=vendors.get(session, auditor).id,
+            resubmits_id=asked.resubmits_id,
+            severity=asked.severity,
+            terms=asdict(asked.terms),
+            plan=asdict(plan),
+            seed=seed,
+        )
+        session.add(lot)
+        session.flush()
+        session.add_all(
+            LotItem(lot_id=lot.id, place=place, task_id=task_ids[i], label_id=asked.label_of[task_ids[i]])
+            for place, i in enumerate(order)
+        )
+        session.flush()
+        _draw(session, workspace.key, lot, acceptance.next_size(plan, Decision("continue", 0, 0)))
+        lot_id = lot.id
+    return _shown(workspace, lot_id)
+
+
+def decide(workspace: Workspace, lot_id: int, *, sort: bool = False) -> LotStatus:
+    """Judge a lot by the auditor's answers so far.
+
+    The items audited are labelled as the auditor said. Where the plan asks for another sample, its audit is planned.
+    The other items of a rejected lot have no label in force any more; with `sort` they all go to the auditor, and once
+    these are answered the lot is sorted. Deciding again without new answers changes nothing.
+
+    Raises:
+        NotFoundError: there is no such lot.
+        ConflictError: a lot is to be sorted that is not rejected, or that its vendor reworks.
+    """
+    with workspace.database.write() as session:
+        lot = _get(session, lot_id)
+        campaign = session.get_one(Campaign, lot.campaign_id)
+        audit = _audit(session, lot)
+        newest_of = verdicts.newest(session, campaign)
+        settled = [(newest_of[audit.items[place].task_id], answer) for place, answer in sorted(audit.said.items())]
+        rejections.settle(session, campaign, lot.id, settled)
+        newest = _decision(session, lot)
+        if newest is None or newest.outcome == "continue":
+            newest = _judge(session, workspace.key, lot, audit, newest)
+        if newest is not None and newest.outcome in ("rejected", "sorted"):
+            others = [newest_of[item.task_id] for place, item in enumerate(audit.items) if place not in audit.said]
+            rejections.reject(session, lot.id, others)
+        if sort:
+            _check_sortable(session, lot, newest)
+            _draw(session, workspace.key, lot, len(audit.items))
+        if newest is not None and newest.outcome == "rejected" and len(audit.said) == len(audit.items):
+            _append(session, lot, "sorted", len(audit.items), audit)
+        migrations.carry_over(session, session.get_one(Taxonomy, campaign.taxonomy_id).name)
+    return _shown(workspace, lot_id)
+
+
+def rework(workspace: Workspace, lot_id: int) -> LotStatus:
+    """Plan the campaign in which the vendor of a rejected lot labels again what the auditor has not settled.
+
+    Its tasks are new; what people agree on there is the next lot, submitted again. Asking twice plans it once.
+
+    Raises:
+        NotFoundError: there is no such lot.
+        ConflictError: it is not rejected, or the auditor sorts it.
+    """
+    with workspace.database.write() as session:
+        lot = _get(session, lot_id)
+        decision = _decision(session, lot)
+        if decision is None or decision.outcome != "rejected":
+            outcome = "not decided" if decision is None or decision.outcome == "continue" else decision.outcome
+            raise ConflictError(f"The lot {lot_id} is {outcome}: only a rejected one is reworked.")
+        audit = _audit(session, lot)
+        if _drawn(session, lot) == len(audit.items):
+            raise ConflictError(f"The lot {lot_id} goes to the auditor as a whole: it is not reworked too.")
+        if _rework(session, lot) is None:
+            campaign = session.get_one(Campaign, lot.campaign_id)
+            again = [item for place, item in enumerate(audit.items) if place not in audit.said]
+            made = campaigns.derive(
+                session,
+                workspace.key,
+                f"{_first_campaign(session, campaign).name}-rework",
+                purpose="labelling",
+                parent=campaign,
+                vendor_id=campaign.vendor_id,
+                image_ids=[item.image_id for item in sorted(again, key=lambda item: item.task_id)],
+            )
+            session.add(LotCampaign(campaign_id=made.id, lot_id=lot.id))
+    return _shown(workspace, lot_id)
+
+
+def show(session: Session, lot_id: int) -> LotStatus:
+    """One lot.
+
+    Raises:
+        NotFoundError: there is none of this number.
+    """
+    return _status(session, _get(session, lot_id))
+
+
+def list_lots(session: Session, *, limit: int | None = None) -> list[LotStatus]:
+    """The lots, the newest first."""
+    return [_status(session, lot) for lot in session.scalars(select(Lot).order_by(Lot.id.desc()).limit(limit))]
+
+
+def standing(session: Session, vendor_id: int) -> Standing:
+    """How a vendor's next lot is inspected, by those that were decided; lots submitted again do not count."""
+    first = select(func.min(LotDecision.id)).where(LotDecision.outcome != "continue").group_by(LotDecision.lot_id)
+    rows = session.execute(
+        select(Lot.severity, LotDecision.outcome)
+        .join(Campaign, Campaign.id == Lot.campaign_id)
+        .join(LotDecision, LotDecision.lot_id == Lot.id)
+        .where(Campaign.vendor_id == vendor_id, Lot.resubmits_id.is_(None), LotDecision.id.in_(first))
+        .order_by(Lot.id)
+    )
+    return acceptance.standing([(_severity(word), outcome == "accepted") for word, outcome in rows])
+
+
+@dataclass(frozen=True)
+class _Asked:
+    """What a lot is to be, before there is a plan."""
+
+    label_of: dict[int, int]  # the label that is judged, by task
+    terms: Terms
+    severity: Severity
+    resubmits_id: int | None
+
+
+def _ask(
+    session: Session, campaign_name: str, *, auditor: str, terms: Terms | None, severity: Severity | None
+) -> _Asked:
+    campaign = answers.labelling_campaign(session, campaign_name)
+    if vendors.get(session, auditor).id == campaign.vendor_id:
+        raise InvalidInputError(f"{auditor!r} labelled {campaign_name!r}: let somebody else audit it.")
+    label_of = _new_labels(session, campaign)
+    if not label_of:
+        raise InvalidInputError(
+            f"Nothing in {campaign_name!r} was agreed on since its last lot. Run: winnow qa review {campaign_name}."
+        )
+    before = _reworked(session, campaign)
+    if terms is None:
+        terms = Terms() if before is None else _terms(before)
+    if severity is None:
+        severity = _next_severity(session, campaign, before)
+    return _Asked(label_of, terms, severity, None if before is None else before.id)
+
+
+def _shown(workspace: Workspace, lot_id: int) -> LotStatus:
+    with workspace.database.read() as session:
+        return show(session, lot_id)
+
+
+def _severity(word: str) -> Severity:
+    return next(each for each in _SEVERITIES if each == word)
+
+
+def _get(session: Session, lot_id: int) -> Lot:
+    lot = session.get(Lot, lot_id)
+    if lot is None:
+        raise NotFoundError(f"There is no lot {lot_id}. See: winnow qa lots list.")
+    return lot
+
+
+def _new_labels(session: Session, campaign: Campaign) -> dict[int, int]:
+    """The label in force of each item that people agreed on and that is in no lot as it is, by task.
+
+    What an adjudicator settled is no work of the vendor. A label that a migration of the taxonomy made of one that is
+    in a lot is not judged again.
+    """
+    taxonomy = session.get_one(Taxonomy, campaign.taxonomy_id)
+    judged = set(session.scalars(select(LotItem.label_id)))
+    in_lots = set(session.scalars(select(LotItem.task_id).join(Task).where(Task.campaign_id == campaign.id)))
+    rows = session.execute(
+        select(Task.id, Label.id, Verdict)
+        .join(Verdict, Verdict.task_id == Task.id)
+        .join(Label, Label.verdict_id == Verdict.id)
+        .where(Task.campaign_id == campaign.id, Label.id.in_(labels.newest_ids(taxonomy.name)))
+    )
+    return {
+        task_id: label_id
+        for task_id, label_id, verdict in rows
+        if "adjudicator" not in verdict.evidence
+        and label_id not in judged
+        and not (migrations.KEY in verdict.evidence and task_id in in_lots)
+    }
+
+
+def _next_severity(session: Session, campaign: Campaign, before: Lot | None) -> Severity:
+    now = standing(session, campaign.vendor_id)
+    if now == "discontinued":
+        vendor = session.get_one(Vendor, campaign.vendor_id).name
+        raise ConflictError(
+            f"The lots of {vendor!r} are not inspected any more: five were rejected under tightened inspection. Once "
+            f"{vendor!r} has mended what was wrong, go on with --severity tightened."
+        )
+    return now if before is None else max(now, _severity(before.severity), key=_SEVERITIES.index)
+
+
+def _seed(key: bytes, campaign_name: str, label_of: Mapping[int, int]) -> int:
+    """The same again for the same lot, and nobody can tell it who has not the workspace's key."""
+    words = f"lot/{campaign_name}/{min(label_of.values())}"
+    return int.from_bytes(hmac.digest(key, words.encode(), hashlib.sha256)[:4]) >> 1
+
+
+def _draw(session: Session, key: bytes, lot: Lot, size: int) -> None:
+    """Plan the audit of the items up to `size` that were not drawn before, if there are any."""
+    drawn = _drawn(session, lot)
+    fresh = [item.image_id for item in _items(session, lot)[drawn:size]]
+    if fresh:
+        audit = campaigns.derive(
+            session,
+            key,
+            f"audit-{lot.id}",
+            purpose="audit",
+            parent=session.get_one(Campaign, lot.campaign_id),
+            vendor_id=lot.auditor_id,
+            image_ids=fresh,
+        )
+        session.add(LotCampaign(campaign_id=audit.id, lot_id=lot.id))
+        session.flush()
+
+
+def _judge(session: Session, key: bytes, lot: Lot, audit: _Audit, before: LotDecision | None) -> LotDecision | None:
+    """Append what the plan says, and draw what it asks for; as long as a sample is not answered it says nothing."""
+    plan = _plan(lot)
+    decision = acceptance.decide(plan, np.array(audit.in_order, dtype=np.bool_))
+    drawn = _drawn(session, lot)
+    if decision.outcome == "continue":
+        wanted = acceptance.next_size(plan, decision)
+        if len(audit.in_order) < drawn or wanted <= drawn:
+            return before
+        appended = _append(session, lot, "continue", drawn, audit)
+        _draw(session, key, lot, wanted)
+        return appended
+    return _append(session, lot, decision.outcome, decision.size, audit)
+
+
+def _append(session: Session, lot: Lot, outcome: str, audited: int, audit: _Audit) -> LotDecision:
+    sample = range(audited)
+    found = [place for place in sample if audit.defective[place]]
+    decision = LotDecision(
+        lot_id=lot.id,
+        outcome=outcome,
+        audited=audited,
+        found=len(found),
+        evidence={
+            "annotations": [audit.said[place].annotation_id for place in sample],
+            "defective": [
+                {
+                    "task": audit.items[place].task_id,
+                    "label": audit.items[place].value,
+                    "auditor": audit.said[place].annotator,
+                    "answer": audit.said[place].value,
+                }
+                for place in found
+            ],
+        },
+    )
+    session.add(decision)
+    session.flush()
+    return decision
+
+
+def _check_sortable(session: Session, lot: Lot, decision: LotDecision | None) -> None:
+    if decision is None or decision.outcome not in ("rejected", "sorted"):
+        outcome = "not decided" if decision is None or decision.outcome == "continue" else decision.outcome
+        raise ConflictError(f"The lot {lot.id} is {outcome}: only a rejected one is sorted.")
+    if (rework := _rework(session, lot)) is not None:
+        raise ConflictError(f"The lot {lot.id} is reworked in {rework!r}: it is not sorted too.")
+
+
+def _decision(session: Session, lot: Lot) -> LotDecision | None:
+    of_lot = select(LotDecision).where(LotDecision.lot_id == lot.id)
+    return session.scalar(of_lot.order_by(LotDecision.id.desc()).limit(1))
+
+
+def _items(session: Session, lot: Lot) -> list[_Item]:
+    """In the order drawn."""
+    rows = session.execute(
+        select(LotItem.task_id, Task.image_id, Label.value, Taxonomy.revision)
+        .join(Task, Task.id == LotItem.task_id)
+        .join(Label, Label.id == LotItem.label_id)
+        .join(Taxonomy, Taxonomy.id == Label.taxonomy_id)
+        .where(LotItem.lot_id == lot.id)
+        .order_by(LotItem.place)
+    )
+    return [_Item(task_id, ImageId(image_id), value, revision) for task_id, image_id, value, revision in rows]
+
+
+def _audit(session: Session, lot: Lot) -> _Audit:
+    """What the newest answer to each item says; an item is defective if label and answer differ in today's classes."""
+    items = _items(session, lot)
+    asked = session.get_one(Campaign, lot.campaign_id)
+    taxonomy = session.get_one(Taxonomy, asked.taxonomy_id)
+    said = _answers(session, lot, {str(each["name"]) for each in taxonomy.classes})
+    rows = session.scalars(select(Taxonomy).where(Taxonomy.name == taxonomy.name))
+    moves = {row.revision: evolution.parse(row.migration) for row in rows if row.migration}
+    heard = {place: said[item.image_id] for place, item in enumerate(items) if item.image_id in said}
+    defective = {
+        place: migrations.value_now(items[place].value, items[place].revision, moves)
+        != migrations.value_now(answer.value or "", taxonomy.revision, moves)
+        for place, answer in heard.items()
+    }
+    return _Audit(items, heard, defective)
+
+
+def _answers(session: Session, lot: Lot, classes: set[str]) -> dict[int, Answer]:
+    """The newest answer of the auditors that names a class, by image."""
+    audits = [campaign.id for campaign in _of_lot(session, lot, "audit")]
+    rows = session.execute(
+        select(Annotation, Annotator.name, Task.image_id)
+        .join(Annotator, Annotator.id == Annotation.annotator_id)
+        .join(Task, Task.id == Annotation.task_id)
+        .where(Annotation.id.in_(campaigns.standing_annotations(Task.campaign_id.in_(audits))))
+        .order_by(Annotation.ls_updated_at, Annotation.ls_annotation_id)
+    )
+    return {
+        image_id: Answer(
+            task_id=annotation.task_id,
+            annotation_id=annotation.id,
+            annotator_id=annotation.annotator_id,
+            annotator=name,
+            value=annotation.answer,
+            order=(annotation.ls_updated_at, annotation.ls_annotation_id),
+        )
+        for annotation, name, image_id in rows
+        if not annotation.skipped and annotation.answer in classes
+    }
+
+
+def _of_lot(session: Session, lot: Lot, purpose: str) -> Sequence[Campaign]:
+    """The oldest first."""
+    return session.scalars(
+        select(Campaign)
+        .join(LotCampaign, LotCampaign.campaign_id == Campaign.id)
+        .where(LotCampaign.lot_id == lot.id, Campaign.purpose == purpose)
+        .order_by(Campaign.id)
+    ).all()
+
+
+def _drawn(session: Session, lot: Lot) -> int:
+    """How many items went to the auditor: the first ones."""
+    audits = [campaign.id for campaign in _of_lot(session, lot, "audit")]
+    return session.scalar(select(func.count(Task.id)).where(Task.campaign_id.in_(audits))) or 0
+
+
+def _rework(session: Session, lot: Lot) -> str | None:
+    return next((campaign.name for campaign in _of_lot(session, lot, "labelling")), None)
+
+
+def _reworked(session: Session, campaign: Campaign) -> Lot | None:
+    """The rejected lot that a campaign is the rework of."""
+    return session.scalar(select(Lot).join(LotCampaign).where(LotCampaign.campaign_id == campaign.id))
+
+
+def _first_campaign(session: Session, campaign: Campaign) -> Campaign:
+    """The one that all reworks go back to."""
+    while campaign.parent_id is not None:
+        campaign = session.get_one(Campaign, campaign.parent_id)
+    return campaign
+
+
+def _plan(lot: Lot) -> Plan:
+    return Plan(**{name: tuple(numbers) for name, numbers in lot.plan.items()})
+
+
+def _terms(lot: Lot) -> Terms:
+    stored: dict[str, Any] = lot.terms
+    levels = None if stored["levels"] is None else Levels(**stored["levels"])
+    return Terms(stored["kind"], levels, tuple(stored["sizes"]), tuple(stored["accept"]))
+
+
+def _status(session: Session, lot: Lot) -> LotStatus:
+    campaign = session.get_one(Campaign, lot.campaign_id)
+    audit = _audit(session, lot)
+    plan, terms, decision = _plan(lot), _terms(lot), _decision(session, lot)
+    is_decided = decision is not None and decision.outcome != "continue"
+    risks = None if terms.levels is None else acceptance.risks(plan, terms.levels, lot_size=len(audit.items))
+    return LotStatus(
+        id=lot.id,
+        campaign=campaign.name,
+        vendor=session.get_one(Vendor, campaign.vendor_id).name,
+        auditor=session.get_one(Vendor, lot.auditor_id).name,
+        size=len(audit.items),
+        severity=_severity(lot.severity),
+        terms=terms,
+        plan=plan,
+        producers_risk=None if risks is None else risks[0],
+        consumers_risk=None if risks is None else risks[1],
+        audits=[each.name for each in _of_lot(session, lot, "audit")],
+        drawn=_drawn(session, lot),
+        audited=len(audit.said),
+        found=sum(audit.defective.values()),
+        outcome=decision.outcome if decision is not None and is_decided else "open",
+        decided_on=decision.audited if decision is not None and is_decided else None,
+        rework=_rework(session, lot),
+        resubmits=lot.resubmits_id,
+        created_at=lot.created_at,
+        decided_at=decision.decided_at if decision is not None and is_decided else None,
+    )

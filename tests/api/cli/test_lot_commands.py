@@ -1,0 +1,96 @@
+"""`winnow qa lots`, as people and programs give it."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+from sqlalchemy import select
+from typer.testing import CliRunner
+
+from api.cli.main import app
+from labeling import vendors
+from store import schema
+from store.errors import RequestError
+from store.workspace import Workspace
+from tests.api.cli.conftest import said, winnow
+
+LEVELS = ("--aql", "0.02", "--ltpd", "0.08")
+
+
+def test_a_plan_is_told_with_its_curve_and_drawn(workspace: Workspace, tmp_path: Path) -> None:
+    picture = tmp_path / "curve.png"
+    plan = winnow(workspace, "qa", "lots", "plan", "--lot-size", "500", *LEVELS, "--plot", str(picture))
+    assert plan["plan"] == {"sizes": [94], "accept": [4], "reject": [5]}
+    assert plan["risks"] == pytest.approx({"producer": 0.0242, "consumer": 0.0959}, abs=5e-5)
+    at = {point["fraction"]: point for point in plan["curve"]}
+    assert at[0.02]["accepted"] == pytest.approx(1 - plan["risks"]["producer"])
+    assert at[0.08]["accepted"] == pytest.approx(plan["risks"]["consumer"])
+    assert max(point["outgoing"] for point in plan["curve"]) <= plan["aoql"]["outgoing"]
+    with Image.open(picture) as drawn:
+        assert min(drawn.size) > 400
+    text = said(workspace, "qa", "lots", "plan", "--lot-size", "500", *LEVELS, "--kind", "double")
+    assert "Inspect 52: accept with 1 defective or fewer, reject with 5 or more." in text
+    assert "Else inspect 52 more: accept with 4 defective or fewer in all, else reject." in text
+    text = said(workspace, "qa", "lots", "plan", "--lot-size", "500", *LEVELS, "--kind", "sequential")
+    assert "from 36: accept with none defective, reject with 4 or more" in text
+    by_rate = winnow(workspace, "qa", "lots", "plan", "--lot-size", "500", *LEVELS, "--process")
+    assert by_rate["plan"] == {"sizes": [98], "accept": [4], "reject": [5]}
+    given = winnow(workspace, "qa", "lots", "plan", "--lot-size", "500", "--sample", "50", "--accept", "1")
+    assert (given["plan"]["sizes"], given["risks"], given["levels"]) == ([50], None, None)
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        ((), "needs quality levels"),
+        (("--aql", "0.02"), "both quality levels"),
+        (("--sample", "50"), "here are 1 and 0"),
+        ((*LEVELS, "--plot", "curve.jpg"), "is no .png"),
+        ((*LEVELS, "--plot", "/nowhere/curve.png"), "cannot be written"),
+    ],
+)
+def test_what_makes_no_plan_is_said(workspace: Workspace, options: tuple[str, ...], told: str) -> None:
+    command = ["--home", str(workspace.home), "qa", "lots", "plan", "--lot-size", "500", *options]
+    with pytest.raises(RequestError, match=told):
+        CliRunner().invoke(app, command, catch_exceptions=False)
+
+
+def test_a_lot_from_its_opening_to_its_rework(workspace: Workspace, build: Any) -> None:
+    def run(*arguments: str) -> Any:
+        return winnow(workspace, "qa", "lots", *arguments)
+
+    images = build.images(40)
+    build.taxonomy()
+    build.labels(dict.fromkeys(images, "dog"))
+    vendors.add(workspace, "experts", url="http://127.0.0.1:2", token="env:NOTHING")
+    options = ["--auditor", "experts", "--aql", "0.05", "--ltpd", "0.25"]
+    opened = said(workspace, "qa", "lots", "open", "campaign-1", *options)
+    assert "Lot 1: 40 items of campaign-1 by nobody; normal inspection" in opened
+    assert "Next: winnow campaign push audit-1, winnow campaign pull audit-1, winnow qa lots decide 1" in opened
+    shown = run("show", "1")
+    assert shown.keys() >= {
+        "id",
+        "campaign",
+        "vendor",
+        "size",
+        "severity",
+        "plan",
+        "found",
+        "outcome",
+        "rework",
+        "curve",
+    }
+    assert (shown["outcome"], shown["drawn"]) == ("open", shown["plan"]["sizes"][0])
+    with workspace.database.read() as session:
+        audit = session.scalars(select(schema.Campaign.id).where(schema.Campaign.name == "audit-1")).one()
+    build.answers(audit, {"eve": ["cat"] * shown["drawn"]})
+    decided = run("decide", "1")
+    assert (decided["outcome"], decided["found"]) == ("rejected", shown["drawn"])
+    assert "Rejected. Next: winnow qa lots rework 1, or winnow qa lots decide 1 --sort" in said(
+        workspace, "qa", "lots", "show", "1"
+    )
+    assert run("rework", "1")["rework"] == "campaign-1-rework"
+    [listed] = run("list")["lots"]
+    assert (listed["id"], listed["outcome"], listed["rework"]) == (1, "rejected", "campaign-1-rework")
+    assert len(winnow(workspace, "labels", "list")["labels"]) == shown["drawn"]

@@ -1,0 +1,55 @@
+"""The lots on the dashboard."""
+
+from typing import Any
+
+import pytest
+from sqlalchemy import select
+
+from api import operating_curve
+from labeling import vendors
+from qa import lots
+from qa.acceptance import Levels, single
+from qa.lots import Terms
+from store import schema
+from store.workspace import Workspace
+from tests.api.test_pages import HOSTILE, Page
+
+
+def test_lots_are_shown_with_what_became_of_them(client: Any, workspace: Workspace, build: Any) -> None:
+    images = build.images(40)
+    assert "Nothing that a vendor delivered was audited yet." in Page(client.get("/").text).text
+    build.taxonomy()
+    build.labels(dict.fromkeys(images, "dog"))
+    vendors.add(workspace, "experts", url="http://127.0.0.1:2", token="env:NOTHING")
+    terms = Terms("single", Levels(0.05, 0.25))
+    lot = lots.open_lot(workspace, "campaign-1", auditor="experts", terms=terms)
+    with workspace.database.read() as session:
+        audit = session.scalars(select(schema.Campaign.id).where(schema.Campaign.name == "audit-1")).one()
+    build.answers(audit, {"eve": ["cat"] * lot.drawn})
+    lots.decide(workspace, lot.id)
+    lots.rework(workspace, lot.id)
+    with workspace.database.write() as session:
+        session.scalars(select(schema.Campaign).where(schema.Campaign.name == "campaign-1")).one().name = HOSTILE
+    shown = Page(client.get("/").text)
+    text = " ".join(shown.text.split())
+    size, accept = lot.plan.sizes[0], lot.plan.accept[0]
+    assert f"1 · {HOSTILE}nobody, audited by experts 40 n = {size}; c = {accept}normal · risks" in text
+    assert f"{size} of {size} {size} rejectedrework: campaign-1-rework" in text
+    assert "Operating curve of lot 1, 40 items" in text
+    assert "LTPD: " in text
+    assert ("span", {"class": "state rejected"}) in shown.tags
+    assert [attributes for tag, attributes in shown.tags if tag == "script"] == [
+        {"src": "/static/refresh.js", "defer": None}
+    ]
+
+
+def test_the_curve_falls_from_everything_to_hardly_anything() -> None:
+    plot = operating_curve.lay_out(single(94, 4), Levels(0.02, 0.08), lot_size=500)
+    xs, ys = zip(*plot.line, strict=True)
+    assert (xs[0], ys[0]) == (plot.left, plot.top)
+    assert list(xs) == sorted(xs)
+    assert list(ys) == sorted(ys)  # downwards on the screen
+    assert plot.bottom - ys[-1] < 0.01 * (plot.bottom - plot.top)
+    assert [(mark.name, mark.fraction) for mark in plot.marks] == [("AQL", 0.02), ("LTPD", 0.08)]
+    assert plot.marks[0].accepted == pytest.approx(0.9758, abs=5e-5)
+    assert all(plot.left <= mark.x <= plot.right for mark in plot.marks)

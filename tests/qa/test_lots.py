@@ -1,0 +1,314 @@
+"""Lots over rows: what is audited, what becomes of labels, who is inspected how."""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+from sqlalchemy import func, select
+
+from curation import labels, versions
+from labeling import evolution, vendors
+from qa import lots, migrations, verdicts
+from qa.acceptance import Levels
+from qa.lots import LotStatus, Terms
+from store.errors import ConflictError, InvalidInputError, NotFoundError
+from store.schema import Annotation, Campaign, Label, Lot, LotDecision, LotItem, Task, Verdict
+
+FIVE = Terms("single", sizes=(5,), accept=(0,))  # five items, none of which may be wrong
+TWICE = Terms("double", sizes=(4, 4), accept=(0, 1))
+
+
+class Bench:
+    """A vendor whose people agree, an auditor who knows better, and who is right about which image."""
+
+    def __init__(self, build: Any) -> None:
+        self.build, self.workspace = build, build.workspace
+        self.taxonomy = build.taxonomy()
+        for number, name in enumerate(("nobody", "auditors"), start=1):
+            vendors.add(self.workspace, name, url=f"http://127.0.0.1:{number}", token="env:NOTHING")
+        self.truth: dict[int, str] = {}
+
+    def deliver(self, items: int, *, wrong: int = 0) -> str:
+        """A campaign in which both people call the last `wrong` of `items` images dogs though they are cats."""
+        images = self.build.images(len(self.truth) + items, order=range(len(self.truth), len(self.truth) + items))
+        self.truth |= dict.fromkeys(images, "cat")
+        campaign_id = self.build.campaign(self.build.batch(images), self.taxonomy)
+        answers = ["cat"] * (items - wrong) + ["dog"] * wrong
+        people = (f"ann of {campaign_id}", f"bob of {campaign_id}")  # nobody is judged by an earlier audit
+        self.build.answers(campaign_id, dict.fromkeys(people, answers))
+        with self.workspace.database.read() as session:
+            name = session.get_one(Campaign, campaign_id).name
+        verdicts.review(self.workspace, name, accept_at=0.6)
+        return str(name)
+
+    def deliver_labels(self, items: int, *, wrong: int = 0) -> str:
+        """The same with nobody's answers behind the labels, which is faster."""
+        images = self.build.images(len(self.truth) + items, order=range(len(self.truth), len(self.truth) + items))
+        self.truth |= dict.fromkeys(images, "cat")
+        self.build.labels(dict(zip(images, ["cat"] * (items - wrong) + ["dog"] * wrong, strict=True)))
+        with self.workspace.database.read() as session:
+            return session.scalars(select(Campaign.name).order_by(Campaign.id.desc())).first() or ""
+
+    def open(self, campaign: str, terms: Terms | None = FIVE, **options: Any) -> LotStatus:
+        return lots.open_lot(self.workspace, campaign, auditor="auditors", terms=terms, **options)
+
+    def tasks(self, campaign: str) -> list[Task]:
+        with self.workspace.database.read() as session:
+            of_campaign = select(Task).join(Campaign).where(Campaign.name == campaign).order_by(Task.rank)
+            return list(session.scalars(of_campaign))
+
+    def answer(self, campaign: str, *people: str, said: Callable[[int], str | None] | None = None) -> None:
+        """What these people say in a campaign: the truth, unless `said` tells something else of an image."""
+        with self.workspace.database.read() as session:
+            campaign_id = session.scalars(select(Campaign.id).where(Campaign.name == campaign)).one()
+        values = [(said or self.truth.__getitem__)(task.image_id) for task in self.tasks(campaign)]
+        self.build.answers(campaign_id, dict.fromkeys(people, values))
+
+    def audit(self, lot: LotStatus, **options: Any) -> LotStatus:
+        """The auditor answers what was drawn last, and the lot is decided."""
+        self.answer(lot.audits[-1], "eve")
+        return lots.decide(self.workspace, lot.id, **options)
+
+    def labels(self) -> dict[int, str]:
+        with self.workspace.database.read() as session:
+            return {label.image_id: label.value for label in labels.in_force(session, "animals")}
+
+    def rows(self) -> list[int]:
+        tables = (Verdict, Label, LotDecision, Campaign, Task)
+        with self.workspace.database.read() as session:
+            return [session.scalar(select(func.count()).select_from(table)) or 0 for table in tables]
+
+    def drawn(self, lot: LotStatus) -> list[int]:
+        """The images of a lot in the order drawn."""
+        of_lot = select(Task.image_id).join(LotItem, LotItem.task_id == Task.id).where(LotItem.lot_id == lot.id)
+        with self.workspace.database.read() as session:
+            return list(session.scalars(of_lot.order_by(LotItem.place)))
+
+
+@pytest.fixture
+def bench(build: Any) -> Bench:
+    return Bench(build)
+
+
+def test_a_good_lot_is_accepted_and_its_sample_labelled_by_the_auditor(bench: Bench) -> None:
+    lot = bench.open(bench.deliver(20))
+    assert (lot.size, lot.drawn, lot.audited, lot.outcome, lot.severity) == (20, 5, 0, "open", "normal")
+    [audit] = lot.audits
+    assert [task.image_id for task in bench.tasks(audit)] == bench.drawn(lot)[:5]
+    with bench.workspace.database.read() as session:
+        made = session.scalars(select(Campaign).where(Campaign.name == audit)).one()
+        assert (made.purpose, made.overlap) == ("audit", 1)
+        assert (lot.auditor, made.vendor_id) == ("auditors", vendors.get(session, "auditors").id)
+    assert audit == "audit-1"  # which tells neither the campaign nor its vendor
+    before = bench.rows()
+    assert lots.decide(bench.workspace, lot.id).outcome == "open"
+    assert bench.rows() == before
+
+    done = bench.audit(lot)
+    assert (done.outcome, done.audited, done.found, done.decided_on) == ("accepted", 5, 0, 5)
+    assert bench.labels() == bench.truth
+    with bench.workspace.database.read() as session:
+        by_auditor = [each for each in labels.in_force(session, "animals") if each.posterior is None]
+        assert sorted(each.image_id for each in by_auditor) == sorted(bench.drawn(lot)[:5])
+        decision = session.scalars(select(LotDecision)).one()
+        evidence = session.scalars(
+            select(Annotation.task_id).where(Annotation.id.in_(decision.evidence["annotations"]))
+        )
+        assert set(evidence) == {task.id for task in bench.tasks(audit)}
+    before = bench.rows()
+    assert lots.decide(bench.workspace, lot.id) == done
+    assert verdicts.review(bench.workspace, lot.campaign, accept_at=0.6).new_verdicts == 0
+    assert bench.rows() == before
+
+
+def test_the_sample_is_drawn_by_the_seed_that_is_kept_and_differs_from_lot_to_lot(bench: Bench) -> None:
+    places = []
+    for _ in range(10):
+        campaign = bench.deliver_labels(30)
+        lot = bench.open(campaign)
+        with bench.workspace.database.read() as session:
+            seed = session.get_one(Lot, lot.id).seed
+        images = [task.image_id for task in bench.tasks(campaign)]
+        order = np.random.default_rng(seed).permutation(30)
+        assert bench.drawn(lot) == [images[i] for i in order]
+        places.append(tuple(order[:5]))
+    assert len(set(places)) == 10
+    assert 10 < np.mean(places) < 19  # the mean of 50 draws from 0 … 29, which is 14.5, within four standard errors
+
+
+def test_a_bad_lot_is_rejected_reworked_and_accepted_when_it_comes_back(bench: Bench) -> None:
+    campaign = bench.deliver(20, wrong=12)
+    first = bench.open(campaign)
+    version = versions.cut(bench.workspace, "animals")
+    done = bench.audit(first)
+    assert (done.outcome, done.audited) == ("rejected", 5)
+    audited = set(bench.drawn(first)[:5])
+    assert done.found == sum(image > 8 for image in audited) > 0
+    assert bench.labels() == dict.fromkeys(audited, "cat")  # what the auditor said, and no more
+    with bench.workspace.database.read() as session:
+        assert len(versions.items(session, version.id)) == 20
+
+    before = bench.rows()
+    assert verdicts.review(bench.workspace, campaign, accept_at=0.6).new_verdicts == 0
+    bench.answer(campaign, "late")  # more of the same vendor revives nothing
+    assert verdicts.review(bench.workspace, campaign, accept_at=0.6).outcomes == {"accepted": 5, "rejected": 15}
+    assert bench.rows() == before
+
+    back = lots.rework(bench.workspace, first.id)
+    assert back.rework == f"{campaign}-rework"
+    assert {task.image_id for task in bench.tasks(back.rework)} == bench.truth.keys() - audited
+    assert not {task.uid for task in bench.tasks(back.rework)} & {task.uid for task in bench.tasks(campaign)}
+    assert lots.rework(bench.workspace, first.id) == back
+    bench.answer(back.rework, "ann", "bob")
+    assert verdicts.review(bench.workspace, back.rework, accept_at=0.6).new_labels == 15
+    assert bench.labels() == bench.truth
+
+    again = bench.open(back.rework, None)
+    assert (again.resubmits, again.terms, again.severity, again.size) == (first.id, FIVE, "normal", 15)
+    assert bench.audit(again).outcome == "accepted"
+    assert bench.labels() == bench.truth
+    with bench.workspace.database.read() as session:
+        assert [(each.id, each.outcome, each.rework) for each in lots.list_lots(session)] == [
+            (again.id, "accepted", None),
+            (first.id, "rejected", back.rework),
+        ]
+
+
+def test_a_rework_that_is_rejected_too_is_reworked_again(bench: Bench) -> None:
+    campaign = bench.deliver(20, wrong=20)
+    first = bench.audit(bench.open(campaign))
+    rework = lots.rework(bench.workspace, first.id).rework
+    bench.answer(rework, "ann", "bob", said=lambda image: "dog")
+    verdicts.review(bench.workspace, rework, accept_at=0.6)
+    second = bench.audit(bench.open(rework, None))
+    assert second.outcome == "rejected"
+    assert lots.rework(bench.workspace, second.id).rework == f"{campaign}-rework-2"
+    assert len(bench.labels()) == 10  # those that were audited
+
+
+def test_the_second_sample_of_a_double_plan_is_drawn_when_the_first_leaves_it_open(bench: Bench) -> None:
+    campaign = bench.deliver(20)
+    lot = bench.open(campaign, TWICE)
+    assert (lot.drawn, lot.audits) == (4, ["audit-1"])
+    wrong = bench.drawn(lot)[2]
+    bench.answer("audit-1", "eve", said=lambda image: None if image == bench.drawn(lot)[0] else "cat")
+    assert lots.decide(bench.workspace, lot.id).audits == ["audit-1"]  # one answer is missing
+    bench.truth[wrong] = "dog"
+    bench.answer("audit-1", "eva")  # another auditor answers last
+    more = lots.decide(bench.workspace, lot.id)
+    assert (more.outcome, more.audits, more.drawn, more.found) == ("open", ["audit-1", "audit-1-2"], 8, 1)
+    assert [task.image_id for task in bench.tasks("audit-1-2")] == bench.drawn(lot)[4:8]
+    assert lots.decide(bench.workspace, lot.id) == more
+    done = bench.audit(more)
+    assert (done.outcome, done.decided_on, done.found) == ("accepted", 8, 1)
+    assert bench.labels() == bench.truth
+    with bench.workspace.database.read() as session:
+        assert list(session.scalars(select(LotDecision.outcome).order_by(LotDecision.id))) == ["continue", "accepted"]
+
+
+def test_a_sequential_plan_draws_as_many_as_could_decide(bench: Bench) -> None:
+    lot = bench.open(bench.deliver_labels(60), Terms("sequential", Levels(0.05, 0.25)))
+    assert lot.drawn == lot.plan.accept.index(0) + 1
+    bench.truth[bench.drawn(lot)[0]] = "dog"
+    while lot.outcome == "open":
+        lot = bench.audit(lot)
+    assert lot.outcome == "accepted"
+    assert lot.drawn == lot.decided_on == lot.plan.accept.index(1) + 1
+
+
+def test_a_rejected_lot_is_sorted_by_the_auditor(bench: Bench) -> None:
+    lot = bench.audit(bench.open(bench.deliver(20, wrong=12)), sort=True)
+    assert (lot.outcome, lot.drawn, lot.audits) == ("rejected", 20, ["audit-1", "audit-1-2"])
+    assert len(bench.labels()) == 5
+    with pytest.raises(ConflictError, match="goes to the auditor as a whole"):
+        lots.rework(bench.workspace, lot.id)
+    done = bench.audit(lot)
+    assert (done.outcome, done.audited, done.found) == ("sorted", 20, 12)
+    assert bench.labels() == bench.truth
+    before = bench.rows()
+    assert lots.decide(bench.workspace, lot.id, sort=True) == done
+    assert bench.rows() == before
+    with pytest.raises(ConflictError, match="is sorted: only a rejected one is reworked"):
+        lots.rework(bench.workspace, lot.id)
+
+
+def test_a_reworked_lot_is_not_sorted_too(bench: Bench) -> None:
+    lot = bench.audit(bench.open(bench.deliver(20, wrong=20)))
+    lots.rework(bench.workspace, lot.id)
+    with pytest.raises(ConflictError, match="is reworked in 'campaign-1-rework'"):
+        lots.decide(bench.workspace, lot.id, sort=True)
+
+
+def test_a_lot_holds_what_was_agreed_on_since_the_last_one(bench: Bench) -> None:
+    images = bench.build.images(12)
+    bench.truth |= dict.fromkeys(images, "cat")
+    campaign_id = bench.build.campaign(bench.build.batch(images), bench.taxonomy)
+    bench.build.answers(campaign_id, {"ann": ["cat"] * 12, "bob": ["cat"] * 6 + [None] * 6})
+    verdicts.review(bench.workspace, "campaign-1", accept_at=0.6)
+    assert bench.open("campaign-1").size == 6
+    with pytest.raises(InvalidInputError, match="Nothing in 'campaign-1' was agreed on since its last lot"):
+        bench.open("campaign-1")
+    bench.build.answers(campaign_id, {"bob": [None] * 6 + ["cat"] * 6})
+    verdicts.review(bench.workspace, "campaign-1", accept_at=0.6)
+    assert sorted(bench.drawn(bench.open("campaign-1"))) == images[6:]
+
+
+def test_lots_rejected_make_inspection_tightened_and_then_end_it(bench: Bench) -> None:
+    def deliver(wrong: int, **options: Any) -> LotStatus:
+        return bench.audit(bench.open(bench.deliver_labels(10, wrong=wrong), **options))
+
+    first = deliver(10)
+    rework = lots.rework(bench.workspace, first.id).rework
+    bench.answer(rework, "ann", "bob", said=lambda image: "dog")
+    verdicts.review(bench.workspace, rework, accept_at=0.6)
+    assert bench.audit(bench.open(rework, None)).outcome == "sorted"  # rejected by a sample of all five that are left
+    assert deliver(10).severity == "normal"  # a lot that comes back does not count
+    tightened = deliver(0)
+    assert (tightened.severity, tightened.plan.sizes) == ("tightened", (8,))
+    for _ in range(5):
+        assert deliver(10).severity == "tightened"
+    campaign = bench.deliver_labels(10)
+    with pytest.raises(ConflictError, match="five were rejected under tightened inspection"):
+        bench.open(campaign)
+    assert bench.audit(bench.open(campaign, severity="tightened")).outcome == "accepted"
+    assert deliver(0).severity == "tightened"
+
+
+def test_a_lot_that_comes_back_is_inspected_no_less_severely(bench: Bench) -> None:
+    lot = bench.audit(bench.open(bench.deliver(10, wrong=10), severity="tightened"))
+    rework = lots.rework(bench.workspace, lot.id).rework
+    bench.answer(rework, "ann", "bob")
+    verdicts.review(bench.workspace, rework, accept_at=0.6)
+    back = bench.open(rework, None)
+    assert (back.severity, back.plan.sizes, back.size) == ("tightened", (2,), 2)  # the sample would be larger
+
+
+def test_a_renamed_class_is_no_defect(bench: Bench) -> None:
+    lot = bench.open(bench.deliver(20))
+    migrations.migrate(bench.workspace, "animals", evolution.plan(rename=[("cat", "feline")]))
+    assert bench.audit(lot).found == 0
+    assert set(bench.labels().values()) == {"feline"}
+    with pytest.raises(InvalidInputError, match="since its last lot"):
+        bench.open(lot.campaign)
+
+
+def test_what_cannot_be_is_said(bench: Bench) -> None:
+    campaign = bench.deliver(20)
+    with pytest.raises(InvalidInputError, match="'nobody' labelled 'campaign-1'"):
+        lots.open_lot(bench.workspace, campaign, auditor="nobody", terms=FIVE)
+    with pytest.raises(InvalidInputError, match="--aql, --ltpd"):
+        bench.open(campaign, None)
+    with pytest.raises(InvalidInputError, match="accepts 20 defectives among 20 items rejects nothing"):
+        bench.open(campaign, Terms("single", sizes=(30,), accept=(20,)))
+    with pytest.raises(InvalidInputError, match="here are 2 and 1"):
+        bench.open(campaign, Terms("double", sizes=(3, 3), accept=(0,)))
+    with pytest.raises(NotFoundError, match="no lot 7"):
+        lots.decide(bench.workspace, 7)
+    lot = bench.open(campaign)
+    with pytest.raises(ConflictError, match="is not decided: only a rejected one is reworked"):
+        lots.rework(bench.workspace, lot.id)
+    with pytest.raises(ConflictError, match="is not decided: only a rejected one is sorted"):
+        lots.decide(bench.workspace, lot.id, sort=True)
+    with pytest.raises(InvalidInputError, match="'audit-1' is the audit of 'campaign-1'"):
+        verdicts.review(bench.workspace, "audit-1")
