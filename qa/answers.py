@@ -1,6 +1,9 @@
 """What annotators answered, as it stands now: the newest revision of everything, deletions gone."""
 
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
 
 import numpy as np
 from sqlalchemy import select
@@ -8,9 +11,10 @@ from sqlalchemy.orm import Session, aliased
 
 from curation import labels
 from labeling import campaigns
+from qa import standing
 from store.arrays import Ints
 from store.errors import InvalidInputError
-from store.schema import Annotation, Annotator, Campaign, Label, Pick, Task, Taxonomy
+from store.schema import Annotation, Annotator, Campaign, Label, Pick, Standing, Task, Taxonomy
 
 CLASSIFICATION = "classification"  # the kind of taxonomy whose answers can be weighed
 
@@ -26,6 +30,15 @@ class Answer:
     value: str | None  # none when skipped, or when it is no class of the taxonomy
     order: tuple[str, int]  # a later answer has a larger one
 
+    @property
+    def given_at(self) -> datetime | None:
+        """When, as Label Studio says; none where it says nothing that is a moment."""
+        try:
+            moment = datetime.fromisoformat(self.order[0])
+        except ValueError:
+            return None
+        return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+
 
 @dataclass(frozen=True)
 class Answers:
@@ -35,7 +48,9 @@ class Answers:
     task_ids: list[int]  # the items of all labelling campaigns, ascending
     annotator_ids: list[int]  # who answered any of them, ascending
     given: list[Answer]  # one per item and annotator, ordered by these
+    aside: list[Answer]  # likewise, by people who are paused: these count for nothing
     adjudicated: dict[int, Answer]  # the newest answer of an adjudicator, by the item it settles
+    unsupported: set[int]  # items that people on probation alone gave a class: these want another opinion
     gold: dict[int, str]  # what was known of an item before anyone was asked: it tests people and gets no verdict
 
     @property
@@ -83,15 +98,35 @@ def read(session: Session, taxonomy: Taxonomy) -> Answers:
     task_ids = list(session.scalars(of_taxonomy.where(Campaign.purpose == "labelling")))
     settles = _settled_tasks(session, taxonomy)
     given: list[Answer] = []
+    aside: list[Answer] = []
+    standings = standing.in_force(session)
     adjudicated: dict[int, Answer] = {}
     for answer in _current(session, taxonomy, set(classes)):
         if answer.task_id not in settles:
-            given.append(answer)
-        elif answer.value is not None:
+            counts = standing.counts(standings.get(answer.annotator_id), answer.given_at)
+            (given if counts else aside).append(answer)
+        elif answer.value is not None and standing.counts(standings.get(answer.annotator_id), answer.given_at):
             task_id = settles[answer.task_id]
             adjudicated[task_id] = max(answer, adjudicated.get(task_id, answer), key=lambda each: each.order)
     annotator_ids = sorted({answer.annotator_id for answer in given})
-    return Answers(classes, task_ids, annotator_ids, given, adjudicated, _gold(session, taxonomy))
+    return Answers(
+        classes,
+        task_ids,
+        annotator_ids,
+        given,
+        aside,
+        adjudicated,
+        unsupported=_unsupported(given, standings),
+        gold=_gold(session, taxonomy),
+    )
+
+
+def _unsupported(given: Iterable[Answer], standings: Mapping[int, Standing]) -> set[int]:
+    heard: dict[int, list[int]] = defaultdict(list)
+    for answer in given:
+        if answer.value is not None:
+            heard[answer.task_id].append(answer.annotator_id)
+    return {task_id for task_id, people in heard.items() if standing.wants_another(people, standings)}
 
 
 def _gold(session: Session, taxonomy: Taxonomy) -> dict[int, str]:

@@ -50,8 +50,9 @@ def review(workspace: Workspace, campaign_name: str, *, accept_at: float = ACCEP
     """Decide every item of a campaign from the answers so far, and label what is accepted.
 
     An item is accepted when it has the answers its campaign wants and the posterior of one class
-    reaches `accept_at`; a skip counts as an answer that favours no class. With fewer it needs
-    another opinion; else it goes to adjudication, and is accepted as the adjudicator answers.
+    reaches `accept_at`; a skip counts as an answer that favours no class. With fewer, or with those
+    of people on probation alone, it needs another opinion; else it goes to adjudication, and is
+    accepted as the adjudicator answers.
     Annotators are judged by all campaigns of the same taxonomy. Reviewing again without new
     answers writes nothing. Gold items are not decided: what they are is known.
 
@@ -115,23 +116,23 @@ def _decide(said: Answers, belief: Consensus, policy: dict[str, Any], task_ids: 
     return [
         _by_adjudicator(task_id, heard[task_id], said.adjudicated[task_id])
         if task_id in said.adjudicated
-        else _by_consensus(task_id, heard[task_id], belief.posteriors[item[task_id]], said.classes, policy)
+        else _by_consensus(task_id, heard[task_id], belief.posteriors[item[task_id]], said, policy)
         for task_id in task_ids
     ]
 
 
 def _by_consensus(
-    task_id: int, heard: list[dict[str, Any]], posterior: Floats, classes: list[str], policy: dict[str, Any]
+    task_id: int, heard: list[dict[str, Any]], posterior: Floats, said: Answers, policy: dict[str, Any]
 ) -> _Decision:
     best = int(posterior.argmax())
-    if len(heard) < policy["overlap"]:
+    if len(heard) < policy["overlap"] or task_id in said.unsupported:
         outcome = "another-opinion"
     else:
         outcome = "accepted" if posterior[best] >= policy["accept_at"] else "adjudication"
     return _Decision(
         task_id=task_id,
         outcome=outcome,
-        answer=classes[best] if outcome == "accepted" else None,
+        answer=said.classes[best] if outcome == "accepted" else None,
         posterior=float(posterior[best]),
         evidence={"annotations": [each["annotation"] for each in heard], "answers": heard, "policy": policy},
     )
