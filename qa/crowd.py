@@ -1,4 +1,4 @@
-"""Everybody who answered under one revision of a taxonomy, as arrays, and what `qa.conduct` makes of them. Reads only."""
+"""Who answered under one revision of a taxonomy, as arrays, and what `qa.conduct` makes of them. Reads only."""
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
@@ -77,7 +77,7 @@ class Crowd:
     @cached_property
     def confusions(self) -> Floats:
         """`(A, C, C)`: what each answered to items of each class; expected counts."""
-        return accuracy.confusion(self.table, self.judged, annotators=len(self.people))
+        return accuracy.confusion(self.table, self.judged, self.found)
 
     def estimate(self, group: Ints, *, groups: int) -> Estimates:
         """The accuracy of groups of the judged answers `(J,)`."""

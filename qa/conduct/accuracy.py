@@ -85,11 +85,17 @@ def estimate(chance: Floats, group: Ints, *, groups: int, classes: int) -> Estim
     return Estimates(density @ _GRID, _quantiles(density), counts.sum(axis=1))
 
 
-def confusion(answers: Ints, judged: Judged, *, annotators: int) -> Floats:
-    """`(A, C, C)`: how many answers j each gave to items of class i, expected where others are not certain."""
-    classes = judged.truth.shape[1]
-    counts = np.zeros((annotators, classes, classes))
-    np.add.at(counts.swapaxes(1, 2), (answers[judged.rows, 1], answers[judged.rows, 2]), judged.truth)
+def confusion(answers: Ints, judged: Judged, found: Posterior) -> Floats:
+    """`(A, C, C)`: how many answers j each gave to items of class i, expected where others are not certain.
+
+    The expectation is over what others say times how the person confuses, as in Dawid and Skene's; without the latter
+    the doubts of others would count as mistakes.
+    """
+    who, said = answers[judged.rows, 1], answers[judged.rows, 2]
+    expected = judged.truth * found.confusion[who, :, said]
+    expected /= expected.sum(axis=1, keepdims=True)
+    counts = np.zeros(found.confusion.shape)
+    np.add.at(counts.swapaxes(1, 2), (who, said), expected)
     return counts
 
 

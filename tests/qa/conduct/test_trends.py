@@ -62,7 +62,7 @@ def test_the_difference_to_nothing_is_none() -> None:
 def tiring(seed: int, *, falls_to: float, people: int = 8) -> tuple[Ints, Ints, Ints]:
     """A crowd whose first member tires: right in 95 % of answers at first and in `falls_to` at the end of a session.
 
-    Sessions last an hour and are of fifty answers; gives the answers, when each was given, and which are the tired one's.
+    Sessions last an hour and are of fifty answers; gives the answers, when each was given, and the truth.
     """
     answers, truth = crowd(seed, coins([0.95] + [0.85] * (people - 1), 3), items=800, overlap=3)
     generator = np.random.default_rng(seed)
