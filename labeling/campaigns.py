@@ -625,25 +625,23 @@ def _answered(answerers: Mapping[int, int], overlap: int, more: Mapping[int, int
 
 
 def _wanted(session: Session, campaign: Campaign) -> dict[int, int]:
-    """How many people an item of an adaptive campaign wants, by task: one more than its verdict in force rests on."""
-    if campaign.adaptive is None:
-        return {}
+    """How many people an item that wants another opinion wants, by task: one more than its verdict rests on."""
     return {
-        verdict.task_id: max(campaign.overlap, len(verdict.evidence["annotations"]) + 1)
-        for verdict in verdicts_in_force(session, campaign.id)
-        if verdict.outcome == "another-opinion"
+        verdict.task_id: max(campaign.overlap, len(verdict.evidence["annotations"]) + verdict.evidence.get("aside", 0) + 1)
+        for verdict in verdicts_in_force(session, campaign.id, outcome="another-opinion")
     }
 
 
-def verdicts_in_force(session: Session, campaign_id: int) -> Sequence[Verdict]:
-    """The newest verdict of each item of a campaign that has one."""
+def verdicts_in_force(session: Session, campaign_id: int, *, outcome: str | None = None) -> Sequence[Verdict]:
+    """The newest verdict of each item of a campaign that has one; those of one outcome, if one is named."""
     newest = (
         select(func.max(Verdict.id))
         .join(Task, Task.id == Verdict.task_id)
         .where(Task.campaign_id == campaign_id, Task.state != "withdrawn")
         .group_by(Verdict.task_id)
     )
-    return session.scalars(select(Verdict).where(Verdict.id.in_(newest)).order_by(Verdict.task_id)).all()
+    in_force = select(Verdict).where(Verdict.id.in_(newest)).order_by(Verdict.task_id)
+    return session.scalars(in_force if outcome is None else in_force.where(Verdict.outcome == outcome)).all()
 
 
 def _answerers(session: Session, campaign_id: int) -> dict[int, int]:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from sqlalchemy import select
 
 from labeling import campaigns, label_studio, vendors
+from labeling.campaigns import Terms
 from labeling.label_studio import RemoteTask
 from store import fail_points
 from store.schema import Task, Verdict
@@ -34,9 +35,10 @@ class _Wish:
 
 
 def offer(workspace: Workspace, campaign_name: str) -> Offered:
-    """Offer the tasks of an adaptive campaign as the verdicts in force want; again, nothing changes.
+    """Offer the tasks of a campaign as the verdicts in force want; again, nothing changes.
 
-    Nothing is done to a campaign that is not adaptive, not in Label Studio yet, rests, or has ended.
+    Where the overlap is fixed, tasks are offered to more people only if answers of some do not count. Nothing is done to
+    a campaign that is not in Label Studio yet, rests, or has ended.
 
     Raises:
         NotFoundError: there is no such campaign.
@@ -46,11 +48,11 @@ def offer(workspace: Workspace, campaign_name: str) -> Offered:
     """
     with workspace.database.read() as session:
         terms = campaigns.terms(session, campaign_name)
-        if not terms.is_adaptive or terms.state != "open":
+        if terms.state != "open":
             return Offered(more=0, fewer=0)
         uid_of = dict(session.execute(select(Task.id, Task.uid).where(Task.campaign_id == terms.id)).all())
         verdicts = campaigns.verdicts_in_force(session, terms.id)
-    wishes = {uid_of[verdict.task_id]: wish for verdict in verdicts if (wish := _wish(verdict)) is not None}
+    wishes = {uid_of[verdict.task_id]: wish for verdict in verdicts if (wish := _wish(verdict, terms)) is not None}
     if not wishes:
         return Offered(more=0, fewer=0)
     more = fewer = 0
@@ -82,11 +84,14 @@ def _changes(page: Sequence[RemoteTask], wishes: dict[str, _Wish]) -> list[tuple
     ]
 
 
-def _wish(verdict: Verdict) -> _Wish | None:
-    """None of what a migration of the taxonomy rejected."""
+def _wish(verdict: Verdict, terms: Terms) -> _Wish | None:
+    """None where Label Studio does what is wanted by itself, or a verdict rejects."""
     if verdict.outcome == "rejected":
         return None
-    counted = sum(not answer["skipped"] for answer in verdict.evidence.get("answers", []))  # the server counts no skips
+    evidence = verdict.evidence
+    counted = sum(not answer.get("skipped") for answer in evidence.get("answers", []))  # the server counts no skips
+    counted += evidence.get("aside", 0)
     if verdict.outcome == "another-opinion":
-        return _Wish(counted + 1, finished=False)
-    return _Wish(max(counted, 1), finished=True)
+        overlap = max(counted, terms.overlap - 1) + 1
+        return _Wish(overlap, finished=False) if terms.is_adaptive or overlap > terms.overlap else None
+    return _Wish(max(counted, 1), finished=True) if terms.is_adaptive else None

@@ -1,6 +1,9 @@
 """What annotators answered, as it stands now: the newest revision of everything, deletions gone."""
 
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
 
 import numpy as np
 from sqlalchemy import select
@@ -8,9 +11,10 @@ from sqlalchemy.orm import Session, aliased
 
 from curation import labels
 from labeling import campaigns
+from qa import standing
 from store.arrays import Ints
 from store.errors import InvalidInputError
-from store.schema import Annotation, Annotator, Campaign, Label, Pick, Task, Taxonomy
+from store.schema import Annotation, Annotator, Campaign, Label, Pick, Standing, Task, Taxonomy
 
 CLASSIFICATION = "classification"  # the kind of taxonomy whose answers can be weighed
 SETTLING = ("adjudication", "audit")  # the purposes of campaigns whose answers are the last word on another's items
@@ -28,6 +32,15 @@ class Answer:
     skipped: bool
     order: tuple[str, int]  # a later answer has a larger one
 
+    @property
+    def given_at(self) -> datetime | None:
+        """When, as Label Studio says; none where it says nothing that is a moment."""
+        try:
+            moment = datetime.fromisoformat(self.order[0])
+        except ValueError:
+            return None
+        return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+
 
 @dataclass(frozen=True)
 class Answers:
@@ -38,8 +51,10 @@ class Answers:
     image_ids: list[int]  # what each of them shows
     annotator_ids: list[int]  # who answered any of them, ascending
     given: list[Answer]  # one per item and annotator, ordered by these
+    aside: list[Answer]  # likewise, by people who are paused: these count for nothing
     at_expert: set[int]  # items that an adjudication or audit holds, settled or not
     adjudicated: dict[int, Answer]  # the newest answer of an adjudicator or auditor, by the item it settles
+    unsupported: set[int]  # items that people on probation alone gave a class: these want another opinion
     gold: dict[int, str]  # what was known of an item before anyone was asked: it tests people and gets no verdict
 
     @property
@@ -88,11 +103,14 @@ def read(session: Session, taxonomy: Taxonomy) -> Answers:
     items = session.execute(of_taxonomy.where(Campaign.purpose == "labelling").order_by(Task.id)).all()
     settles = _settled_tasks(session, taxonomy)
     given: list[Answer] = []
+    aside: list[Answer] = []
+    standings = standing.in_force(session)
     adjudicated: dict[int, Answer] = {}
     for answer in _current(session, taxonomy, set(classes)):
         if answer.task_id not in settles:
-            given.append(answer)
-        elif answer.value is not None:
+            counts = standing.counts(standings.get(answer.annotator_id), answer.given_at)
+            (given if counts else aside).append(answer)
+        elif answer.value is not None and standing.counts(standings.get(answer.annotator_id), answer.given_at):
             task_id = settles[answer.task_id]
             adjudicated[task_id] = max(answer, adjudicated.get(task_id, answer), key=lambda each: each.order)
     annotator_ids = sorted({answer.annotator_id for answer in given})
@@ -102,14 +120,19 @@ def read(session: Session, taxonomy: Taxonomy) -> Answers:
         image_ids=[image_id for _, image_id in items],
         annotator_ids=annotator_ids,
         given=given,
+        aside=aside,
         at_expert=set(settles.values()),
         adjudicated=adjudicated,
+        unsupported=_unsupported(given, standings),
         gold=_gold(session, taxonomy),
     )
 
 
 def people(session: Session, campaign: Campaign) -> dict[int, str]:
-    """Who can be asked in a campaign: the names of its vendor's people who ever labelled and are still there, by id."""
+    """Who can be asked in a campaign: the names of its vendor's people who ever labelled, by id.
+
+    Those who are paused or no longer there are left out.
+    """
     labelled = (
         select(Annotation.annotator_id)
         .join(Task, Task.id == Annotation.task_id)
@@ -117,7 +140,9 @@ def people(session: Session, campaign: Campaign) -> dict[int, str]:
         .where(Campaign.purpose == "labelling", Campaign.vendor_id == campaign.vendor_id)
     )
     there = (Annotator.id.in_(labelled), Annotator.gone.is_(False))
-    return dict(session.execute(select(Annotator.id, Annotator.name).where(*there).order_by(Annotator.id)).all())
+    rows = session.execute(select(Annotator.id, Annotator.name).where(*there).order_by(Annotator.id))
+    paused = {one for one, row in standing.in_force(session).items() if row.state == "paused"}
+    return {annotator_id: name for annotator_id, name in rows if annotator_id not in paused}
 
 
 def seen(session: Session, campaign: Campaign) -> set[tuple[int, int]]:
@@ -127,6 +152,12 @@ def seen(session: Session, campaign: Campaign) -> set[tuple[int, int]]:
         (task_id, annotator_id)
         for task_id, annotator_id in session.execute(rows.where(Task.campaign_id == campaign.id))
     }
+def _unsupported(given: Iterable[Answer], standings: Mapping[int, Standing]) -> set[int]:
+    heard: dict[int, list[int]] = defaultdict(list)
+    for answer in given:
+        if answer.value is not None:
+            heard[answer.task_id].append(answer.annotator_id)
+    return {task_id for task_id, people in heard.items() if standing.wants_another(people, standings)}
 
 
 def _gold(session: Session, taxonomy: Taxonomy) -> dict[int, str]:

@@ -18,6 +18,7 @@ most an adaptive one asks for, and favours no class.
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -81,6 +82,11 @@ class _Case:
         """Who answered, then who else can be asked, and last somebody new."""
         return [*self.said.annotator_ids, *sorted(self.people.keys() - set(self.said.annotator_ids)), _NEW]
 
+    @cached_property
+    def aside(self) -> Counter[int]:
+        """How many answers to each task count for nothing, as somebody is paused."""
+        return Counter(answer.task_id for answer in self.said.aside if not answer.skipped)
+
     @property
     def policy(self) -> dict[str, Any]:
         """What a verdict was decided by: it is decided anew by another one."""
@@ -102,7 +108,8 @@ def review(workspace: Workspace, campaign_name: str, *, accept_at: float | None 
     """Decide every item of a campaign from the answers so far, and label what is accepted.
 
     Annotators are judged by all campaigns of the same taxonomy. Reviewing again without new answers writes nothing.
-    Gold items are not decided: what they are is known. Items that nobody has seen wait for another opinion.
+    Gold items are not decided: what they are is known. Items that nobody has seen wait for another opinion, and so do
+    those that only people on probation gave a class.
 
     Where the overlap is fixed, an item with all the answers its campaign wants is accepted when the posterior of one
     class reaches `accept_at`; else it goes to adjudication, and is accepted as the adjudicator answers. Without one
@@ -238,7 +245,7 @@ def _fixed(case: _Case, belief: Posterior, heard: _Heard) -> dict[int, _Step]:
     surest = dict(zip(case.said.task_ids, belief.posteriors.max(axis=1).tolist(), strict=True))
     steps: dict[int, _Step] = {}
     for task_id, looks in heard.items():
-        if len(looks) < case.campaign.overlap:
+        if len(looks) < case.campaign.overlap or task_id in case.said.unsupported:
             steps[task_id] = ("another-opinion", {})
         else:
             steps[task_id] = ("accepted" if surest[task_id] >= case.accept_at else "adjudication", {})
@@ -279,7 +286,7 @@ def _adaptive(case: _Case, belief: Posterior, heard: _Heard) -> dict[int, _Step]
     steps: dict[int, _Step] = {}
     for task_id, looks in heard.items():
         asked = int(decisions.asked[tasks[task_id]])
-        if not looks:
+        if not looks or (asked < 0 and task_id in case.said.unsupported and may[tasks[task_id]].any()):
             steps[task_id] = ("another-opinion", {})
         elif asked >= 0:
             ask = case.people.get(case.annotators[asked])
@@ -316,6 +323,7 @@ def _by_consensus(case: _Case, belief: Posterior, item: int, heard: Sequence[dic
             "model": model,
             "likeliest": classes[best],
             "policy": case.policy,
+            **({"aside": aside} if (aside := case.aside[case.said.task_ids[item]]) else {}),
             **reasons,
         },
     )

@@ -443,6 +443,20 @@ class Annotation(Base):
 # --- quality and labels --------------------------------------------------------------------------
 
 
+class Standing(Base):
+    """What somebody decided about an annotator: whether their answers count. The newest row of each is in force."""
+
+    __tablename__ = "standings"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    annotator_id: Mapped[int] = mapped_column(ForeignKey("annotators.id"), index=True)
+    state: Mapped[str] = mapped_column(String(16))  # good, probation, paused
+    since: Mapped[datetime]  # of a pause: answers given from then on do not count
+    reason: Mapped[str]
+    decided_by: Mapped[str]
+    decided_at: Mapped[datetime] = mapped_column(default=now)
+
+
 class Verdict(Base):
     """What QA decided about one item, from the annotations it names."""
 
