@@ -15,7 +15,7 @@ from sqlalchemy import func, insert, select
 from sqlalchemy.orm import Session
 
 from qa import answers, migrations
-from qa.answers import Answer, Answers
+from qa.answers import Answers, LastWord
 from qa.consensus import dawid_skene
 from qa.consensus.belief import Consensus
 from store.arrays import Floats
@@ -51,7 +51,7 @@ def review(workspace: Workspace, campaign_name: str, *, accept_at: float = ACCEP
 
     An item is accepted when it has the answers its campaign wants and the posterior of one class
     reaches `accept_at`; a skip counts as an answer that favours no class. With fewer it needs
-    another opinion; else it goes to adjudication, and is accepted as the adjudicator answers.
+    another opinion; else it goes to adjudication, and is accepted as the adjudicator answers, or rejected.
     Annotators are judged by all campaigns of the same taxonomy. Reviewing again without new
     answers writes nothing. Gold items are not decided: what they are is known.
 
@@ -137,20 +137,26 @@ def _by_consensus(
     )
 
 
-def _by_adjudicator(task_id: int, heard: list[dict[str, Any]], last_word: Answer) -> _Decision:
+def _by_adjudicator(task_id: int, heard: list[dict[str, Any]], last_word: LastWord) -> _Decision:
+    """As they said; what cannot be decided is rejected."""
+    why = {"reason": last_word.reason, "comment": last_word.comment}
+    said = {"annotator": last_word.adjudicator, "answer": last_word.value} | {k: v for k, v in why.items() if v}
     evidence = {
-        "annotations": [last_word.annotation_id],
-        "adjudicator": {"annotator": last_word.annotator, "answer": last_word.value},
+        "annotations": [] if last_word.annotation_id is None else [last_word.annotation_id],
+        "decision": last_word.decision_id,
+        "adjudicator": said,
         "answers": heard,
         "policy": {"method": "adjudicator"},
     }
-    return _Decision(task_id, outcome="accepted", answer=last_word.value, posterior=None, evidence=evidence)
+    outcome = "rejected" if last_word.value is None else "accepted"
+    return _Decision(task_id, outcome=outcome, answer=last_word.value, posterior=None, evidence=evidence)
 
 
 def _stands(verdict: Verdict | None, decision: _Decision) -> bool:
+    sources = ("annotations", "decision")
     if verdict is not None and migrations.KEY in verdict.evidence:
-        return bool(verdict.evidence["annotations"] == decision.evidence["annotations"])
-    if verdict is None or any(verdict.evidence.get(key) != decision.evidence[key] for key in ("annotations", "policy")):
+        return all(verdict.evidence.get(key) == decision.evidence.get(key) for key in sources)
+    if verdict is None or any(verdict.evidence.get(key) != decision.evidence.get(key) for key in (*sources, "policy")):
         return False
     return verdict.outcome in ("accepted", decision.outcome)
 
