@@ -10,7 +10,8 @@ from typing import Any, Literal, TypeAlias
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from labeling import campaigns, label_config, taxonomy
+from labeling import campaigns, label_config
+from labeling import taxonomy as taxonomies
 from qa import answers, label_errors, verdicts
 from qa.answers import Answer, Answers
 from store.errors import InvalidInputError
@@ -119,8 +120,12 @@ def open_campaign(
     return _open(workspace, campaign_name, wanted, vendor_name=vendor_name)
 
 
-def open_suspects(workspace: Workspace, count: int, *, vendor_name: str | None = None) -> list[AdjudicationSummary]:
+def open_suspects(
+    workspace: Workspace, count: int, *, taxonomy: str, vendor_name: str | None = None
+) -> list[AdjudicationSummary]:
     """Plan campaigns over the `count` most suspect labels that are in none yet: one for each campaign they are from.
+
+    Only labels under the name `taxonomy` are taken.
 
     Raises:
         NotFoundError: there is no such vendor.
@@ -129,7 +134,8 @@ def open_suspects(workspace: Workspace, count: int, *, vendor_name: str | None =
     if count < 1:
         raise InvalidInputError(f"One label or more goes to adjudication, not {count}.")
     with workspace.database.read() as session:
-        items = queue(workspace, session).items
+        of_taxonomy = {one.task for one in label_errors.standing(session) if one.taxonomy == taxonomy}
+        items = [item for item in queue(workspace, session).items if item.task in of_taxonomy]
     suspected = [item for item in items if item.reason == "label-error" and item.held_by is None][:count]
     names = sorted({item.campaign for item in suspected})
     return [
@@ -147,7 +153,7 @@ def _open(
         with workspace.database.read() as session:
             campaign = campaigns.get(session, parent)
             earlier = session.scalars(select(Campaign.id).where(Campaign.parent_id == campaign.id)).all()
-            tags = taxonomy.get(session, campaign.taxonomy_id).definition.tags
+            tags = taxonomies.get(session, campaign.taxonomy_id).definition.tags
         name = f"{parent}-adjudication" + (f"-{len(earlier) + 1}" if earlier else "")
         suggestions = {
             ImageId(item.image): [label_config.result(one, tags) for one in item.suggestions] for item in fresh

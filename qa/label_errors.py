@@ -49,6 +49,7 @@ class Summary:
 class Suspect:
     """A label in force that the newest scan doubts."""
 
+    taxonomy: str
     campaign: str  # whose item it is
     task: int
     image: int
@@ -123,7 +124,8 @@ def standing(session: Session, *, campaign: str | None = None) -> list[Suspect]:
     """The candidates of each taxonomy's newest scan whose labels are still in force, the most suspect first."""
     newest = select(func.max(LabelErrorScan.id)).group_by(LabelErrorScan.taxonomy)
     query = (
-        select(Campaign.name, Task.id, Task.image_id, Label.value, LabelSuspect)
+        select(LabelErrorScan.taxonomy, Campaign.name, Task.id, Task.image_id, Label.value, LabelSuspect)
+        .join(LabelErrorScan, LabelErrorScan.id == LabelSuspect.scan_id)
         .join(Label, Label.id == LabelSuspect.label_id)
         .join(Verdict, Verdict.id == Label.verdict_id)
         .join(Task, Task.id == Verdict.task_id)
@@ -133,10 +135,7 @@ def standing(session: Session, *, campaign: str | None = None) -> list[Suspect]:
     )
     if campaign is not None:
         query = query.where(Campaign.name == campaign)
-    return [
-        Suspect(name, task_id, image_id, value, row.suggestion, row.score, row.rank, row.why)
-        for name, task_id, image_id, value, row in session.execute(query)
-    ]
+    return [Suspect(*item, row.suggestion, row.score, row.rank, row.why) for *item, row in session.execute(query)]
 
 
 @dataclass(frozen=True)

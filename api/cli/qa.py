@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from api.cli import console
+from api.cli import adjudication, console
 from api.cli.console import AsJson
 
 if TYPE_CHECKING:
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from store.arrays import Floats
 
 app = typer.Typer(no_args_is_help=True, help="Agreement, verdicts, annotators, adjudication.")
+app.add_typer(adjudication.app)
 
 
 @app.command()
@@ -33,24 +34,6 @@ def review(
     summary = verdicts.review(console.workspace(context), campaign, accept_at=accept_at)
     outcomes = ", ".join(f"{count} {outcome}" for outcome, count in summary.outcomes.items())
     line = f"{campaign}: {summary.items} items, {outcomes}; {summary.new_labels} new labels"
-    console.emit(asdict(summary), [line], as_json=as_json)
-
-
-@app.command()
-def adjudicate(
-    context: typer.Context,
-    campaign: str,
-    vendor: Annotated[str | None, typer.Option(help="The experts; by default the campaign's own vendor.")] = None,
-    as_json: AsJson = False,
-) -> None:
-    """Plan a campaign for an expert over the disputed items that are in none yet."""
-    from qa import adjudication
-
-    summary = adjudication.open_campaign(console.workspace(context), campaign, vendor_name=vendor)
-    if summary.opened:
-        line = f"{summary.opened}: {summary.items} items planned. Next: winnow campaign push {summary.opened}"
-    else:
-        line = f"{campaign}: no new dispute; {summary.already} items are in adjudication already"
     console.emit(asdict(summary), [line], as_json=as_json)
 
 
