@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from api import learning_plot
+from api.adjudication_page import AdjudicationPage
 from api.batch_page import BatchPage
 from api.dashboard import Dashboard
 from api.jobs import Job
@@ -24,6 +25,11 @@ def dashboard(model: Dashboard, jobs: list[Job], *, home: Path) -> str:
 def batch(model: BatchPage, *, home: Path) -> str:
     """The page of one batch."""
     return _templates().get_template("batch.html").render(model=model, home=home)
+
+
+def adjudication(model: AdjudicationPage, *, home: Path) -> str:
+    """The page on which an expert decides."""
+    return _templates().get_template("adjudication.html").render(model=model, home=home)
 
 
 @cache

@@ -38,18 +38,3 @@ def cleanlab(problem: list[str]) -> Iterator[Any]:
             }
         )
     yield found
-
-
-def cleanlab_neighbours(problem: list[str]) -> Iterator[Any]:
-    """Datalab's label issues from vectors alone: a classifier of neighbours, as it trains it itself."""
-    warnings.filterwarnings("ignore")
-    from cleanlab import Datalab
-
-    held = [np.load(path) for path in problem]
-    yield
-    found = []
-    for one in held:
-        lab = Datalab({"label": one["labels"]}, label_name="label", verbosity=0)
-        lab.find_issues(features=one["vectors"], issue_types={"label": {}})
-        found.append((1 - lab.get_issues("label")["label_score"]).tolist())
-    yield found

@@ -21,6 +21,7 @@ from store.workspace import Workspace
 Reason: TypeAlias = Literal["disputed", "label-error", "answered-since"]
 
 _CONFIRMED = 0.5  # of suspected labels turn out wrong: 51 % in Northcutt, Athalye and Mueller (2021)
+_DIGITS = 9  # of values that count as equal
 
 
 @dataclass(frozen=True)
@@ -89,7 +90,7 @@ def queue(workspace: Workspace, session: Session, campaign_name: str | None = No
         )
         items += found
         decided += waiting
-    items.sort(key=lambda item: (-item.value, item.rank, item.task))
+    items.sort(key=lambda item: (-round(item.value, _DIGITS), item.rank, item.task))
     return Queue(items, decided)
 
 

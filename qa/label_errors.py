@@ -135,7 +135,10 @@ def standing(session: Session, *, campaign: str | None = None) -> list[Suspect]:
     )
     if campaign is not None:
         query = query.where(Campaign.name == campaign)
-    return [Suspect(*item, row.suggestion, row.score, row.rank, row.why) for *item, row in session.execute(query)]
+    return [
+        Suspect(taxonomy, name, task_id, image_id, value, row.suggestion, row.score, row.rank, row.why)
+        for taxonomy, name, task_id, image_id, value, row in session.execute(query)
+    ]
 
 
 @dataclass(frozen=True)
@@ -148,7 +151,7 @@ class _Found:
 def _search(held: Sequence[LabelInForce], classes: list[str], views: Views, *, tied: Ints, groups: Ints) -> _Found:
     number = {name: i for i, name in enumerate(classes)}
     targets = np.array([number[label.value] for label in held], dtype=np.int64)
-    probabilities = _out_of_fold(views, targets, tied, classes=len(classes))
+    probabilities = out_of_fold(views, targets, tied, classes=len(classes))
     near = suspicion.of_neighbours(views.plain, targets, tied, classes=len(classes))
     copies = suspicion.of_copies(targets, groups, classes=len(classes))
     is_candidate = {"neighbours": near.score >= _AGAINST, "copies": copies.score > 0}
@@ -162,11 +165,11 @@ def _search(held: Sequence[LabelInForce], classes: list[str], views: Views, *, t
     chosen = np.flatnonzero(np.any(list(is_candidate.values()), axis=0) & ~settled)
     chosen = chosen[np.argsort(-score[chosen], kind="stable")]
     copies_of: dict[int, list[int]] = {}
-    for position, group in enumerate(groups.tolist()):
-        copies_of.setdefault(group, []).append(position)
+    for position in np.flatnonzero(copies.score > 0).tolist():
+        copies_of.setdefault(int(groups[position]), []).append(position)
     rows = []
     for rank, i in enumerate(chosen.tolist()):
-        against = [each for each in copies_of[groups[i]] if targets[each] != targets[i]]
+        against = [each for each in copies_of.get(int(groups[i]), []) if targets[each] != targets[i]]
         witnesses = [
             None if model is None else _by_model(model, probabilities, i, targets, classes),
             _by_neighbours(near, i, targets, classes),
@@ -224,7 +227,7 @@ def _groups(held: Sequence[LabelInForce], pairs: Sequence[tuple[ImageId, ImageId
     return splits.components([label.sha256 for label in held], links)
 
 
-def _out_of_fold(views: Views, targets: Ints, tied: Ints, *, classes: int) -> Floats | None:
+def out_of_fold(views: Views, targets: Ints, tied: Ints, *, classes: int) -> Floats | None:
     """Probabilities `(N, C)` by probes that saw neither an item nor what it is tied to; none where none can learn."""
     _, component = np.unique(tied, return_inverse=True)
     dealt = np.random.default_rng(0).permutation(int(component.max()) + 1) % _FOLDS

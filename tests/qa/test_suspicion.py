@@ -62,7 +62,7 @@ def test_it_finds_what_cleanlab_finds(tmp_path: Path) -> None:
     for (labels, probabilities), their in zip(problems.values(), theirs, strict=True):
         ours = suspicion.confident_learning(labels, probabilities)
         assert ours.thresholds == pytest.approx(their["thresholds"])
-        assert ours.score == pytest.approx(their["normalized_margin"])
+        assert ours.score == pytest.approx(their["self_confidence"])
         assert np.flatnonzero(ours.flagged).tolist() == their["flagged"]
 
 
