@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy import select
 
-from api import batch_page, dashboard, image_files, image_urls, jobs, pages, v1
+from api import adjudication_page, batch_page, dashboard, image_files, image_urls, jobs, pages, v1
 from store.errors import ConflictError, InvalidInputError, NotFoundError, RemoteError, RequestError, WinnowError
 from store.schema import ImageId, now
 from store.workspace import Workspace
@@ -63,6 +63,10 @@ def create_app(
     @app.get("/batches/{batch_id}", response_class=HTMLResponse)
     def show_batch_page(batch_id: int, arm: str | None = None, page: int = 1) -> str:
         return pages.batch(batch_page.read(workspace, batch_id, arm=arm, page=page), home=workspace.home)
+
+    @app.get("/adjudication", response_class=HTMLResponse)
+    def show_adjudication(campaign: str | None = None, task: int | None = None) -> str:
+        return pages.adjudication(adjudication_page.read(workspace, campaign=campaign, task=task), home=workspace.home)
 
     @app.get("/images/{token}")
     def show_image(token: str) -> Response:

@@ -136,7 +136,7 @@ class Disputed:
 
     tile: Tile
     answers: list[tuple[str, str]]  # annotator, answer
-    settled: str | None  # the adjudicator's answer
+    settled: str | None  # the adjudicator's answer, or that there is none
 
 
 @dataclass(frozen=True)
@@ -344,7 +344,7 @@ def _standing_verdicts() -> Select[Any]:
     return select(func.max(Verdict.id)).group_by(Verdict.task_id)
 
 
-def _tiles(session: Session, image_ids: Iterable[int]) -> dict[int, Tile]:
+def tiles_of(session: Session, image_ids: Iterable[int]) -> dict[int, Tile]:
     """What to show of these images: the file name of the newest sighting."""
     rows = session.execute(
         select(Sighting.image_id, Sighting.uri).where(Sighting.image_id.in_(set(image_ids))).order_by(Sighting.id)
@@ -371,7 +371,7 @@ def _batch(session: Session) -> BatchCard | None:
 
 def pick_rows(session: Session, picks: Sequence[Pick]) -> list[PickRow]:
     """What to show of picks, in their order."""
-    tiles = _tiles(session, (pick.image_id for pick in picks))
+    tiles = tiles_of(session, (pick.image_id for pick in picks))
     return [PickRow(tiles[pick.image_id], pick.rank, pick.arm, pick.score, pick.why) for pick in picks]
 
 
@@ -392,7 +392,7 @@ def _groups(session: Session) -> list[GroupRow]:
         .where(DuplicateMember.group_id.in_(sizes))
         .order_by(DuplicateMember.kind != "representative", DuplicateMember.distance, DuplicateMember.image_id)
     ).all()
-    tiles = _tiles(session, (member.image_id for member in members))
+    tiles = tiles_of(session, (member.image_id for member in members))
     rows: dict[int, list[DuplicateRow]] = defaultdict(list)
     for member in members:
         rows[member.group_id].append(DuplicateRow(tiles[member.image_id], member.kind, member.distance))
@@ -480,7 +480,7 @@ def _disputed(session: Session) -> list[Disputed]:
         .order_by(is_open.desc(), standing.c.id.desc())
         .limit(_DISPUTED)
     ).all()
-    tiles = _tiles(session, (row[1] for row in rows))
+    tiles = tiles_of(session, (row[1] for row in rows))
     answers: dict[int, list[tuple[str, str]]] = defaultdict(list)
     of_shown = standing_annotations(Task.id.in_([row[0] for row in rows]))
     given = session.execute(
@@ -492,7 +492,7 @@ def _disputed(session: Session) -> list[Disputed]:
     for task_id, name, value in given:
         answers[task_id].append((name, value or ""))
     return [
-        Disputed(tiles[image_id], answers[task_id], None if still_open else answer)
+        Disputed(tiles[image_id], answers[task_id], None if still_open else answer or "no label")
         for task_id, image_id, still_open, answer in rows
     ]
 
@@ -567,7 +567,7 @@ def _clusters(session: Session) -> tuple[str | None, list[ClusterRow]]:
         .where(FailureMember.cluster_id.in_(ids), FailureMember.medoid)
         .order_by(FailureMember.image_id)
     ).all()
-    tiles = _tiles(session, (member.image_id for member in members))
+    tiles = tiles_of(session, (member.image_id for member in members))
     medoids: dict[int, list[Tile]] = defaultdict(list)
     for member in members:
         medoids[member.cluster_id].append(tiles[member.image_id])

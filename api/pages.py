@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from api import learning_plot, lot_words, operating_curve
+from api.adjudication_page import AdjudicationPage
 from api.batch_page import BatchPage
 from api.dashboard import Dashboard
 from api.jobs import Job
@@ -34,6 +35,11 @@ def qa_report(report: "QaReport", **parts: Any) -> str:
     """The QA report of a campaign, with its style inside; `parts` are what api.report_page laid out."""
     css = (Path(__file__).parent / "static" / "dashboard.css").read_text()
     return _templates().get_template("report.html").render(report=report, css=css, **parts)
+
+
+def adjudication(model: AdjudicationPage, *, home: Path) -> str:
+    """The page on which an expert decides."""
+    return _templates().get_template("adjudication.html").render(model=model, home=home)
 
 
 @cache

@@ -4,9 +4,10 @@ from collections.abc import Callable
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated, Any
 
-from api import dashboard, documents, jobs, schedules
+from api import adjudication_page, dashboard, documents, jobs, schedules
 from curation import versions
 from labeling import webhooks
+from qa import adjudication, decisions
 from store.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -17,6 +18,15 @@ def routes(workspace: Workspace, *, hint: Callable[[int], None]) -> "APIRouter":
     """The routes over one workspace; `hint` is told which campaign Label Studio says has changed."""
     from fastapi import APIRouter, Header, Response
     from fastapi.responses import JSONResponse
+    from pydantic import BaseModel
+
+    class Decision(BaseModel, extra="forbid"):
+        campaign: str
+        task: int
+        answer: str | None = None
+        reason: str
+        comment: str = ""
+        author: str
 
     router = APIRouter(prefix="/v1")
 
@@ -56,6 +66,27 @@ def routes(workspace: Workspace, *, hint: Callable[[int], None]) -> "APIRouter":
     def list_campaigns() -> dict[str, Any]:
         with workspace.database.read() as session:
             return {"campaigns": [asdict(campaign) for campaign in dashboard.campaigns(session)]}
+
+    @router.get("/queue")
+    def show_queue(campaign: str | None = None) -> dict[str, Any]:
+        with workspace.database.read() as session:
+            queue = adjudication.queue(workspace, session, campaign)
+        return asdict(queue)
+
+    @router.post("/decisions", status_code=201)
+    def decide(said: Decision, token: Annotated[str, Header(alias=adjudication_page.HEADER)] = "") -> Any:
+        if not adjudication_page.is_genuine(workspace, token):
+            return JSONResponse({"error": "This was not sent by a page of this workspace. Open /adjudication."}, 403)
+        made = decisions.decide(
+            workspace,
+            said.campaign,
+            f"task:{said.task}",
+            answer=said.answer,
+            reason=said.reason,
+            comment=said.comment,
+            author=said.author,
+        )
+        return asdict(made)
 
     @router.post("/hooks/{campaign_id}", status_code=202)
     def take_hint(campaign_id: int, secret: Annotated[str, Header(alias=webhooks.HEADER)] = "") -> Response:

@@ -18,7 +18,7 @@ from sqlalchemy import ColumnElement, Select, exists, func, insert, select
 from sqlalchemy.orm import Session
 
 from curation import where
-from labeling import progress, shares, taxonomy, vendors
+from labeling import progress, reasons, shares, taxonomy, vendors
 from labeling.label_studio import MOMENT, AnnotatedTask, LabelStudio, RemoteProject, RemoteTask
 from labeling.taxonomy import TaxonomyRevision
 from store.errors import ConflictError, InvalidInputError, NotFoundError, RemoteError
@@ -101,7 +101,7 @@ class Terms:
     ls_project_id: int | None
     marker: str  # what the description of its Label Studio project holds
     pulls: int  # that changed something
-    taxonomy: TaxonomyRevision
+    taxonomy: TaxonomyRevision  # of an adjudication, asks for the reason too
     adopted: bool  # its project was there before it: no task there is made or removed
 
 
@@ -242,9 +242,17 @@ def shared_items(session: Session, campaign_id: int) -> dict[str, int]:
 
 
 def create_adjudication(
-    workspace: Workspace, name: str, *, parent: str, image_ids: Sequence[ImageId], vendor_name: str | None = None
+    workspace: Workspace,
+    name: str,
+    *,
+    parent: str,
+    suggestions: Mapping[ImageId, Sequence[list[dict[str, Any]]]],
+    vendor_name: str | None = None,
 ) -> int:
     """Plan a campaign in which an expert settles some items of another, `parent`: one answer each.
+
+    The items come in the order of `suggestions`, which holds by image what each shows: results to choose from, as
+    Label Studio has them.
 
     Whoever has a login to a Label Studio Community sees all its projects; experts whom the annotators are not to
     see, nor to answer for, are a vendor with a server of their own. Without `vendor_name` it is the parent's.
@@ -269,12 +277,10 @@ def create_adjudication(
             vendor_id=disputed.vendor_id if vendor_name is None else vendors.get(session, vendor_name).id,
             overlap=1,
         )
-        in_rank_order = select(Task.image_id).where(Task.campaign_id == disputed.id).order_by(Task.rank)
-        chosen = [image_id for image_id in session.scalars(in_rank_order) if image_id in set(image_ids)]
-        if len(chosen) != len(set(image_ids)):
-            strangers = len(set(image_ids)) - len(chosen)
-            raise InvalidInputError(f"{strangers} of {len(set(image_ids))} images are not in the campaign {parent!r}.")
-        return _plan(session, workspace.key, campaign, chosen)
+        strangers = len(suggestions.keys() - set(_image_ids(session, disputed.id)))
+        if strangers:
+            raise InvalidInputError(f"{strangers} of {len(suggestions)} images are not in the campaign {parent!r}.")
+        return _plan(session, workspace.key, campaign, list(suggestions), suggestions)
 
 
 def derive(
@@ -469,6 +475,9 @@ def terms(session: Session, name: str) -> Terms:
     """What push and pull need to know of a campaign."""
     campaign = get(session, name)
     vendor = session.get_one(Vendor, campaign.vendor_id)
+    revision = taxonomy.get(session, campaign.taxonomy_id)
+    if campaign.purpose == "adjudication":
+        revision = replace(revision, definition=reasons.asked_for(revision.definition))
     first_uid = session.scalars(select(Task.uid).where(Task.campaign_id == campaign.id).order_by(Task.rank)).first()
     return Terms(
         id=campaign.id,
@@ -482,7 +491,7 @@ def terms(session: Session, name: str) -> Terms:
         ls_project_id=campaign.ls_project_id,
         marker=f"winnow:{first_uid}",
         pulls=(campaign.ls_sync or {}).get("pulls", 0),
-        taxonomy=taxonomy.get(session, campaign.taxonomy_id),
+        taxonomy=revision,
         adopted=_is_adopted(session, campaign.id),
     )
 
@@ -568,7 +577,13 @@ def check_name(name: str) -> None:
         raise InvalidInputError("A campaign needs a name.")
 
 
-def _plan(session: Session, key: bytes, campaign: Campaign, image_ids: Sequence[int]) -> int:
+def _plan(
+    session: Session,
+    key: bytes,
+    campaign: Campaign,
+    image_ids: Sequence[int],
+    suggestions: Mapping[ImageId, Sequence[list[dict[str, Any]]]] | None = None,
+) -> int:
     if not image_ids:
         raise InvalidInputError("A campaign needs at least one image.")
     if existing := session.scalar(select(Campaign).where(Campaign.name == campaign.name)):
@@ -587,6 +602,7 @@ def _plan(session: Session, key: bytes, campaign: Campaign, image_ids: Sequence[
             "image_id": image_id,
             "rank": rank,
             "state": "planned",
+            "suggestions": None if suggestions is None else list(suggestions[ImageId(image_id)]),
         }
         for rank, image_id in enumerate(image_ids)
     ]
@@ -627,7 +643,9 @@ def _answered(answerers: Mapping[int, int], overlap: int, more: Mapping[int, int
 def _wanted(session: Session, campaign: Campaign) -> dict[int, int]:
     """How many people an item that wants another opinion wants, by task: one more than its verdict rests on."""
     return {
-        verdict.task_id: max(campaign.overlap, len(verdict.evidence["annotations"]) + verdict.evidence.get("aside", 0) + 1)
+        verdict.task_id: max(
+            campaign.overlap, len(verdict.evidence["annotations"]) + verdict.evidence.get("aside", 0) + 1
+        )
         for verdict in verdicts_in_force(session, campaign.id, outcome="another-opinion")
     }
 

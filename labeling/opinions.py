@@ -37,8 +37,8 @@ class _Wish:
 def offer(workspace: Workspace, campaign_name: str) -> Offered:
     """Offer the tasks of a campaign as the verdicts in force want; again, nothing changes.
 
-    Where the overlap is fixed, tasks are offered to more people only if answers of some do not count. Nothing is done to
-    a campaign that is not in Label Studio yet, rests, or has ended.
+    Where the overlap is fixed, tasks are offered to more people only if answers of some do not count. Nothing is done
+    to a campaign that is not in Label Studio yet, rests, or has ended.
 
     Raises:
         NotFoundError: there is no such campaign.

@@ -35,6 +35,7 @@ _LATE_S = 20.0  # how long a request whose sender died may still take to arrive
 _POLL_S = 0.5
 _TITLE_LENGTH = 50  # Label Studio's limit
 _DRAWS = 2**64
+_SUGGESTED = "suggestion"  # one name for all: Label Studio shows the predictions of one model version at a time
 
 
 @dataclass(frozen=True)
@@ -233,6 +234,7 @@ class _ToSend:
     uid: str
     image_id: ImageId
     shown_run_id: int | None  # whose prediction it shows
+    suggestions: tuple[list[dict[str, Any]], ...]  # of an adjudication: the results it shows
 
 
 @dataclass(frozen=True)
@@ -282,7 +284,8 @@ def _intend(workspace: Workspace, terms: Terms, draw: _Draw) -> list[_ToSend]:
 
 
 def _to_send(task: Task) -> _ToSend:
-    return _ToSend(task.id, task.uid, ImageId(task.image_id), None if task.blind else task.prediction_run_id)
+    shown_run_id = None if task.blind else task.prediction_run_id
+    return _ToSend(task.id, task.uid, ImageId(task.image_id), shown_run_id, tuple(task.suggestions or ()))
 
 
 def _sendable(workspace: Workspace, terms: Terms) -> int:
@@ -331,7 +334,9 @@ def _task(
 ) -> dict[str, Any]:
     """What is the same for gold and all others; only what is shown differs from task to task."""
     task: dict[str, Any] = {"data": {"uid": to_send.uid, data_key: image_url(to_send.image_id)}}
-    if to_send.shown_run_id is not None:
+    if to_send.suggestions:
+        task["predictions"] = [{"model_version": _SUGGESTED, "result": result} for result in to_send.suggestions]
+    elif to_send.shown_run_id is not None:
         task["predictions"] = [suggestions[to_send.image_id]]
     return task
 

@@ -1,56 +1,256 @@
-"""Disputed items go to an expert, in a campaign of their own."""
+"""What an expert should look at, the most valuable first, and campaigns of their own in which they do."""
 
+import hashlib
+import hmac
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any, Literal, TypeAlias
 
 from sqlalchemy import select
+from sqlalchemy.orm import Session
 
-from labeling import campaigns
-from qa import answers, verdicts
-from store.schema import Campaign, ImageId, Task
+from labeling import campaigns, label_config
+from labeling import taxonomy as taxonomies
+from qa import answers, label_errors, verdicts
+from qa.answers import Answer, Answers
+from store.errors import InvalidInputError
+from store.schema import Annotation, Campaign, ImageId, Task, Taxonomy, Verdict
 from store.workspace import Workspace
+
+Reason: TypeAlias = Literal["disputed", "label-error", "answered-since"]
+
+_CONFIRMED = 0.5  # of suspected labels turn out wrong: 51 % in Northcutt, Athalye and Mueller (2021)
+_DIGITS = 9  # of values that count as equal
+
+
+@dataclass(frozen=True)
+class QueueItem:
+    """One item that an expert should look at, and why."""
+
+    campaign: str
+    task: int
+    image: int
+    rank: int  # in the campaign, 0 the most wanted
+    value: float  # the chance that what would stand is wrong
+    reason: Reason
+    why: str
+    label: str | None  # in force now
+    answers: dict[str, int]  # how many people said each class, in the order of the classes
+    suggestions: list[str]  # the classes to choose from at once, in an order that says nothing
+    held_by: str | None  # the adjudication campaign that has it
+
+
+@dataclass(frozen=True)
+class Queue:
+    """The items by value, highest first; of equals those more wanted first."""
+
+    items: list[QueueItem]
+    decided: int  # items that an adjudicator settled and that no review has seen since
 
 
 @dataclass(frozen=True)
 class AdjudicationSummary:
-    """Where the disputed items of a campaign are."""
+    """Where the items of a campaign are that an expert should look at."""
 
     campaign: str
     opened: str | None  # the campaign made for the new ones; none when there are none
     items: int  # in it
-    already: int  # disputed items that an earlier adjudication holds
+    already: int  # items that an earlier adjudication holds
 
 
-def open_campaign(workspace: Workspace, campaign_name: str, *, vendor_name: str | None = None) -> AdjudicationSummary:
-    """Plan a campaign over the items whose verdict is adjudication and that are in none yet.
+def queue(workspace: Workspace, session: Session, campaign_name: str | None = None) -> Queue:
+    """What an expert should look at, in one labelling campaign or in all.
+
+    That is what a review sent to adjudication, what a scan for label errors doubts, and what somebody answered
+    differently after an adjudicator had settled it. Items that were withdrawn are left out.
+
+    Raises:
+        NotFoundError: there is no such campaign.
+        InvalidInputError: it is an adjudication, or asks for more than one class.
+    """
+    if campaign_name is not None:
+        chosen = [answers.labelling_campaign(session, campaign_name)]
+    else:
+        query = select(Campaign).join(Taxonomy, Taxonomy.id == Campaign.taxonomy_id)
+        of_classes = (Campaign.purpose == "labelling", Taxonomy.task_kind == answers.CLASSIFICATION)
+        chosen = list(session.scalars(query.where(*of_classes).order_by(Campaign.id)))
+    said: dict[int, Answers] = {}
+    for campaign in chosen:
+        if campaign.taxonomy_id not in said:
+            said[campaign.taxonomy_id] = answers.read(session, session.get_one(Taxonomy, campaign.taxonomy_id))
+    suspects: dict[str, list[label_errors.Suspect]] = {}
+    for suspect in label_errors.standing(session, campaign=campaign_name):
+        suspects.setdefault(suspect.campaign, []).append(suspect)
+    items: list[QueueItem] = []
+    decided = 0
+    for campaign in chosen:
+        found, waiting = _of_campaign(
+            workspace, session, campaign, said[campaign.taxonomy_id], suspects.get(campaign.name, [])
+        )
+        items += found
+        decided += waiting
+    items.sort(key=lambda item: (-round(item.value, _DIGITS), item.rank, item.task))
+    return Queue(items, decided)
+
+
+def open_campaign(
+    workspace: Workspace,
+    campaign_name: str,
+    *,
+    vendor_name: str | None = None,
+    label_errors_too: int = 0,
+) -> AdjudicationSummary:
+    """Plan a campaign over the items of the queue that are in none yet, in the queue's order.
 
     It is called `NAME-adjudication`, the next ones `NAME-adjudication-2` and so on; push it with
     `winnow campaign push`. Without new items nothing is planned. It goes to the vendor of that name, by default the
-    campaign's own.
+    campaign's own. Of suspected label errors the first `label_errors_too` are taken.
 
     Raises:
         NotFoundError: there is no such campaign or vendor.
         InvalidInputError: it is an adjudication itself.
     """
+    if label_errors_too < 0:
+        raise InvalidInputError(f"Of label errors 0 or more go to adjudication, not {label_errors_too}.")
     with workspace.database.read() as session:
-        campaign = answers.labelling_campaign(session, campaign_name)
-        disputed = {
-            task_id
-            for task_id, verdict in verdicts.newest(session, campaign).items()
-            if verdict.outcome == "adjudication"
-        }
-        images = {
-            ImageId(image_id)
-            for task_id, image_id in session.execute(
-                select(Task.id, Task.image_id).where(Task.campaign_id == campaign.id)
-            )
-            if task_id in disputed
-        }
-        of_campaign = (Campaign.parent_id == campaign.id, Campaign.purpose == "adjudication")
-        earlier = session.scalars(select(Campaign.id).where(*of_campaign)).all()
-        held = set(session.scalars(select(Task.image_id).where(Task.campaign_id.in_(earlier))))
-    fresh = sorted(images - held)
+        items = queue(workspace, session, campaign_name).items
+    suspected = [item for item in items if item.reason == "label-error" and item.held_by is None]
+    left = {item.task for item in suspected[label_errors_too:]}
+    wanted = [item for item in items if item.task not in left]
+    return _open(workspace, campaign_name, wanted, vendor_name=vendor_name)
+
+
+def open_suspects(
+    workspace: Workspace, count: int, *, taxonomy: str, vendor_name: str | None = None
+) -> list[AdjudicationSummary]:
+    """Plan campaigns over the `count` most suspect labels that are in none yet: one for each campaign they are from.
+
+    Only labels under the name `taxonomy` are taken.
+
+    Raises:
+        NotFoundError: there is no such vendor.
+        InvalidInputError: `count` is below 1.
+    """
+    if count < 1:
+        raise InvalidInputError(f"One label or more goes to adjudication, not {count}.")
+    with workspace.database.read() as session:
+        of_taxonomy = {one.task for one in label_errors.standing(session) if one.taxonomy == taxonomy}
+        items = [item for item in queue(workspace, session).items if item.task in of_taxonomy]
+    suspected = [item for item in items if item.reason == "label-error" and item.held_by is None][:count]
+    names = sorted({item.campaign for item in suspected})
+    return [
+        _open(workspace, name, [item for item in suspected if item.campaign == name], vendor_name=vendor_name)
+        for name in names
+    ]
+
+
+def _open(
+    workspace: Workspace, parent: str, items: Sequence[QueueItem], *, vendor_name: str | None
+) -> AdjudicationSummary:
+    fresh = [item for item in items if item.held_by is None]
     name = None
     if fresh:
-        name = f"{campaign_name}-adjudication" + (f"-{len(earlier) + 1}" if earlier else "")
-        campaigns.create_adjudication(workspace, name, parent=campaign_name, image_ids=fresh, vendor_name=vendor_name)
-    return AdjudicationSummary(campaign_name, opened=name, items=len(fresh), already=len(images & held))
+        with workspace.database.read() as session:
+            campaign = campaigns.get(session, parent)
+            of_campaign = (Campaign.parent_id == campaign.id, Campaign.purpose == "adjudication")
+            earlier = session.scalars(select(Campaign.id).where(*of_campaign)).all()
+            tags = taxonomies.get(session, campaign.taxonomy_id).definition.tags
+        name = f"{parent}-adjudication" + (f"-{len(earlier) + 1}" if earlier else "")
+        suggestions = {
+            ImageId(item.image): [label_config.result(one, tags) for one in item.suggestions] for item in fresh
+        }
+        campaigns.create_adjudication(workspace, name, parent=parent, suggestions=suggestions, vendor_name=vendor_name)
+    return AdjudicationSummary(parent, opened=name, items=len(fresh), already=len(items) - len(fresh))
+
+
+def _of_campaign(
+    workspace: Workspace,
+    session: Session,
+    campaign: Campaign,
+    said: Answers,
+    suspects: Sequence[label_errors.Suspect],
+) -> tuple[list[QueueItem], int]:
+    """The campaign's items in no order, and how many were settled since the last review."""
+    asked = select(Task).where(Task.campaign_id == campaign.id, Task.state != "withdrawn")
+    tasks = {task.id: task for task in session.scalars(asked)}
+    newest = {task_id: verdict for task_id, verdict in verdicts.newest(session, campaign).items() if task_id in tasks}
+    heard: dict[int, list[Answer]] = {}
+    for answer in said.given:
+        heard.setdefault(answer.task_id, []).append(answer)
+    doubts: dict[int, tuple[float, Reason, str]] = {}
+    suggested: dict[int, str] = {}
+    decided = 0
+    for task_id, verdict in newest.items():
+        word = said.adjudicated.get(task_id)
+        if word is None:
+            if verdict.outcome == "adjudication":
+                doubt = 1.0 if verdict.posterior is None else 1 - verdict.posterior
+                doubts[task_id] = (doubt, "disputed", "The answers leave it in doubt.")
+            continue
+        decided += not _is_of(verdict, word.decision_id, word.annotation_id)
+        later = [each for each in heard.get(task_id, []) if each.order > word.order and each.value is not None]
+        against = sum(each.value != word.value for each in later)
+        if against:
+            why = f"After it was settled as {word.value!r}, {against} answered differently."
+            doubts[task_id] = (against / (len(heard[task_id]) + 1), "answered-since", why)
+    for suspect in suspects:
+        if suspect.task not in said.adjudicated and suspect.task in tasks:
+            doubts[suspect.task] = (_CONFIRMED * suspect.score, "label-error", suspect.why)
+            suggested[suspect.task] = suspect.suggestion
+    held = _held(session, campaign)
+    items = []
+    for task_id, (value, reason, why) in doubts.items():
+        task, verdict = tasks[task_id], newest[task_id]
+        votes = Counter(each.value for each in heard.get(task_id, []))
+        label = verdict.answer if verdict.outcome == "accepted" else None
+        named = {name for name in votes if name is not None} | {label, suggested.get(task_id)} - {None}
+        choices = [name for name in said.classes if name in named]
+        items.append(
+            QueueItem(
+                campaign=campaign.name,
+                task=task_id,
+                image=task.image_id,
+                rank=task.rank,
+                value=value,
+                reason=reason,
+                why=why,
+                label=label,
+                answers={name: votes[name] for name in said.classes if votes[name]},
+                suggestions=_shuffled(choices, workspace.key, task.uid),
+                held_by=held.get(task.image_id),
+            )
+        )
+    return items, decided
+
+
+def _is_of(verdict: Verdict, decision_id: int | None, annotation_id: int | None) -> bool:
+    """Whether a verdict rests on this word of an adjudicator."""
+    rests_on: Mapping[str, Any] = verdict.evidence
+    if decision_id is not None:
+        return bool(rests_on.get("decision") == decision_id)
+    return bool(rests_on.get("annotations") == [annotation_id])
+
+
+def _held(session: Session, campaign: Campaign) -> dict[int, str]:
+    """By image, the adjudication that has an item and in which nobody has answered it yet."""
+    answered = select(Annotation.task_id).where(
+        Annotation.id.in_(campaigns.standing_annotations()), Annotation.skipped.is_(False)
+    )
+    rows = session.execute(
+        select(Task.image_id, Campaign.name)
+        .join(Campaign, Campaign.id == Task.campaign_id)
+        .where(
+            Campaign.parent_id == campaign.id,
+            Campaign.purpose == "adjudication",
+            Task.state != "withdrawn",
+            Task.id.not_in(answered),
+        )
+        .order_by(Campaign.id)
+    )
+    return dict(rows.all())
+
+
+def _shuffled(names: Sequence[str], key: bytes, uid: str) -> list[str]:
+    """In an order that is another one for each item, the same each time, and tells nothing."""
+    return sorted(names, key=lambda name: hmac.digest(key, f"suggestion/{uid}/{name}".encode(), hashlib.sha256))

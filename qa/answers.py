@@ -10,11 +10,13 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session, aliased
 
 from curation import labels
-from labeling import campaigns
+from labeling import campaigns, reasons, taxonomy
+from labeling.definitions import Definition
+from labeling.label_studio import MOMENT
 from qa import standing
 from store.arrays import Ints
 from store.errors import InvalidInputError
-from store.schema import Annotation, Annotator, Campaign, Label, Pick, Standing, Task, Taxonomy
+from store.schema import Annotation, Annotator, Campaign, Decision, Label, Pick, Standing, Task, Taxonomy
 
 CLASSIFICATION = "classification"  # the kind of taxonomy whose answers can be weighed
 SETTLING = ("adjudication", "audit")  # the purposes of campaigns whose answers are the last word on another's items
@@ -31,6 +33,7 @@ class Answer:
     value: str | None  # none when skipped, or when it is no class of the taxonomy
     skipped: bool
     order: tuple[str, int]  # a later answer has a larger one
+    reason: str | None = None  # an adjudicator's, see labeling.reasons
 
     @property
     def given_at(self) -> datetime | None:
@@ -40,6 +43,19 @@ class Answer:
         except ValueError:
             return None
         return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+
+
+@dataclass(frozen=True)
+class LastWord:
+    """What an adjudicator said of an item: in Label Studio, or as a decision of ours."""
+
+    adjudicator: str
+    value: str | None  # none where it cannot be decided
+    reason: str | None  # in Label Studio it may be left out
+    comment: str
+    annotation_id: int | None  # of the two one
+    decision_id: int | None
+    order: tuple[str, int]  # a later one has a larger one
 
 
 @dataclass(frozen=True)
@@ -53,7 +69,7 @@ class Answers:
     given: list[Answer]  # one per item and annotator, ordered by these
     aside: list[Answer]  # likewise, by people who are paused: these count for nothing
     at_expert: set[int]  # items that an adjudication or audit holds, settled or not
-    adjudicated: dict[int, Answer]  # the newest answer of an adjudicator or auditor, by the item it settles
+    adjudicated: dict[int, LastWord]  # the newest word of an adjudicator or auditor, by the item it settles
     unsupported: set[int]  # items that people on probation alone gave a class: these want another opinion
     gold: dict[int, str]  # what was known of an item before anyone was asked: it tests people and gets no verdict
 
@@ -74,7 +90,7 @@ class Answers:
     def known(self) -> Ints:
         """`(N,)` int64: the class of each item that is gold or that an adjudicator settled, -1 of others."""
         number = {name: i for i, name in enumerate(self.classes)}
-        settled = {task_id: answer.value or "" for task_id, answer in self.adjudicated.items()} | self.gold
+        settled = {task_id: word.value or "" for task_id, word in self.adjudicated.items()} | self.gold
         return np.array([number.get(settled.get(task_id, ""), -1) for task_id in self.task_ids], dtype=np.int64)
 
 
@@ -96,35 +112,36 @@ def labelling_campaign(session: Session, name: str) -> Campaign:
     return campaign
 
 
-def read(session: Session, taxonomy: Taxonomy) -> Answers:
+def read(session: Session, asked: Taxonomy) -> Answers:
     """Everything answered under one revision of a taxonomy."""
-    classes = [str(each["name"]) for each in taxonomy.classes]
-    of_taxonomy = select(Task.id, Task.image_id).join(Campaign).where(Campaign.taxonomy_id == taxonomy.id)
+    definition = taxonomy.get(session, asked.id).definition
+    of_taxonomy = select(Task.id, Task.image_id).join(Campaign).where(Campaign.taxonomy_id == asked.id)
     items = session.execute(of_taxonomy.where(Campaign.purpose == "labelling").order_by(Task.id)).all()
-    settles = _settled_tasks(session, taxonomy)
+    settles = _settled_tasks(session, asked)
+    standings = standing.in_force(session)
     given: list[Answer] = []
     aside: list[Answer] = []
-    standings = standing.in_force(session)
-    adjudicated: dict[int, Answer] = {}
-    for answer in _current(session, taxonomy, set(classes)):
+    words = _decisions(session, asked)
+    for answer in _current(session, asked, definition):
+        counts = standing.counts(standings.get(answer.annotator_id), answer.given_at)
         if answer.task_id not in settles:
-            counts = standing.counts(standings.get(answer.annotator_id), answer.given_at)
             (given if counts else aside).append(answer)
-        elif answer.value is not None and standing.counts(standings.get(answer.annotator_id), answer.given_at):
-            task_id = settles[answer.task_id]
-            adjudicated[task_id] = max(answer, adjudicated.get(task_id, answer), key=lambda each: each.order)
-    annotator_ids = sorted({answer.annotator_id for answer in given})
+        elif counts and (answer.value is not None or answer.reason in reasons.UNDECIDABLE):
+            words.append((settles[answer.task_id], _last_word(answer)))
+    adjudicated: dict[int, LastWord] = {}
+    for task_id, word in words:
+        adjudicated[task_id] = max(word, adjudicated.get(task_id, word), key=lambda each: each.order)
     return Answers(
-        classes,
+        definition.class_names,
         task_ids=[task_id for task_id, _ in items],
         image_ids=[image_id for _, image_id in items],
-        annotator_ids=annotator_ids,
+        annotator_ids=sorted({answer.annotator_id for answer in given}),
         given=given,
         aside=aside,
         at_expert=set(settles.values()),
         adjudicated=adjudicated,
         unsupported=_unsupported(given, standings),
-        gold=_gold(session, taxonomy),
+        gold=gold(session, asked),
     )
 
 
@@ -152,6 +169,8 @@ def seen(session: Session, campaign: Campaign) -> set[tuple[int, int]]:
         (task_id, annotator_id)
         for task_id, annotator_id in session.execute(rows.where(Task.campaign_id == campaign.id))
     }
+
+
 def _unsupported(given: Iterable[Answer], standings: Mapping[int, Standing]) -> set[int]:
     heard: dict[int, list[int]] = defaultdict(list)
     for answer in given:
@@ -160,7 +179,45 @@ def _unsupported(given: Iterable[Answer], standings: Mapping[int, Standing]) -> 
     return {task_id for task_id, people in heard.items() if standing.wants_another(people, standings)}
 
 
-def _gold(session: Session, taxonomy: Taxonomy) -> dict[int, str]:
+def _last_word(answer: Answer) -> LastWord:
+    return LastWord(
+        adjudicator=answer.annotator,
+        value=answer.value,
+        reason=answer.reason,
+        comment="",
+        annotation_id=answer.annotation_id,
+        decision_id=None,
+        order=answer.order,
+    )
+
+
+def _decisions(session: Session, asked: Taxonomy) -> list[tuple[int, LastWord]]:
+    """What was decided on the command line and in the dashboard, by item, the oldest first."""
+    rows = session.scalars(
+        select(Decision)
+        .join(Task, Task.id == Decision.task_id)
+        .join(Campaign, Campaign.id == Task.campaign_id)
+        .where(Campaign.taxonomy_id == asked.id)
+        .order_by(Decision.id)
+    )
+    return [
+        (
+            row.task_id,
+            LastWord(
+                adjudicator=row.author,
+                value=row.answer,
+                reason=row.reason,
+                comment=row.comment,
+                annotation_id=None,
+                decision_id=row.id,
+                order=(row.decided_at.strftime(MOMENT), row.id),
+            ),
+        )
+        for row in rows
+    ]
+
+
+def gold(session: Session, asked: Taxonomy) -> dict[int, str]:
     """The label in force of each item that a batch holds as gold; without one it is an item like others."""
     rows = session.execute(
         select(Task.id, Label.value)
@@ -168,35 +225,36 @@ def _gold(session: Session, taxonomy: Taxonomy) -> dict[int, str]:
         .join(Pick, (Pick.batch_id == Campaign.batch_id) & (Pick.image_id == Task.image_id))
         .join(Label, Label.image_id == Task.image_id)
         .where(
-            Campaign.taxonomy_id == taxonomy.id,
+            Campaign.taxonomy_id == asked.id,
             Campaign.purpose == "labelling",
             Pick.arm == "gold",
-            Label.id.in_(labels.newest_ids(taxonomy.name)),
+            Label.id.in_(labels.newest_ids(asked.name)),
         )
     )
     return dict(rows.all())
 
 
-def _settled_tasks(session: Session, taxonomy: Taxonomy) -> dict[int, int]:
+def _settled_tasks(session: Session, asked: Taxonomy) -> dict[int, int]:
     """The item that each item of an adjudication or audit settles."""
     disputed = aliased(Task)
     rows = session.execute(
         select(Task.id, disputed.id)
         .join(Campaign, Campaign.id == Task.campaign_id)
         .join(disputed, (disputed.campaign_id == Campaign.parent_id) & (disputed.image_id == Task.image_id))
-        .where(Campaign.taxonomy_id == taxonomy.id, Campaign.purpose.in_(SETTLING), Task.state != "withdrawn")
+        .where(Campaign.taxonomy_id == asked.id, Campaign.purpose.in_(SETTLING), Task.state != "withdrawn")
     )
     return dict(rows.all())
 
 
-def _current(session: Session, taxonomy: Taxonomy, classes: set[str]) -> list[Answer]:
+def _current(session: Session, asked: Taxonomy, definition: Definition) -> list[Answer]:
     """One answer per item and annotator: of all they did not delete, the one they touched last."""
+    classes = set(definition.class_names)
     rows = session.execute(
         select(Annotation, Annotator.name)
         .join(Annotator, Annotator.id == Annotation.annotator_id)
         .join(Task, Task.id == Annotation.task_id)
         .join(Campaign, Campaign.id == Task.campaign_id)
-        .where(Campaign.taxonomy_id == taxonomy.id)
+        .where(Campaign.taxonomy_id == asked.id)
         .order_by(Annotation.task_id, Annotation.ls_annotation_id, Annotation.revision)
     )
     newest = {(annotation.task_id, annotation.ls_annotation_id): (annotation, name) for annotation, name in rows}
@@ -213,6 +271,7 @@ def _current(session: Session, taxonomy: Taxonomy, classes: set[str]) -> list[An
             value=annotation.answer if said_a_class else None,
             skipped=annotation.skipped,
             order=(annotation.ls_updated_at, annotation.ls_annotation_id),
+            reason=reasons.given(annotation.result, definition),
         )
         place = (answer.task_id, answer.annotator_id)
         current[place] = max(answer, current.get(place, answer), key=lambda each: each.order)

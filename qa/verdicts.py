@@ -27,7 +27,7 @@ from sqlalchemy.orm import Session
 
 from labeling import campaigns
 from qa import answers, migrations, overlap, rejections, views
-from qa.answers import Answer, Answers
+from qa.answers import Answers, LastWord
 from qa.consensus import posterior, probed
 from qa.consensus.posterior import Posterior
 from qa.overlap import Rules
@@ -112,8 +112,8 @@ def review(workspace: Workspace, campaign_name: str, *, accept_at: float | None 
     those that only people on probation gave a class.
 
     Where the overlap is fixed, an item with all the answers its campaign wants is accepted when the posterior of one
-    class reaches `accept_at`; else it goes to adjudication, and is accepted as the adjudicator answers. Without one
-    said, it is that of the review before, and .9 the first time.
+    class reaches `accept_at`; else it goes to adjudication, and is accepted as the adjudicator answers, or rejected.
+    Without one said, it is that of the review before, and .9 the first time.
 
     Where it is adaptive, `qa.overlap.decide` accepts, asks another of the vendor's people who has not seen the item, or
     sends it to adjudication; so it does where nobody is left, once every item has been seen by somebody.
@@ -329,21 +329,27 @@ def _by_consensus(case: _Case, belief: Posterior, item: int, heard: Sequence[dic
     )
 
 
-def _by_adjudicator(task_id: int, heard: list[dict[str, Any]], last_word: Answer) -> _Decision:
+def _by_adjudicator(task_id: int, heard: list[dict[str, Any]], last_word: LastWord) -> _Decision:
+    """As they said; what cannot be decided is rejected."""
+    why = {"reason": last_word.reason, "comment": last_word.comment}
+    said = {"annotator": last_word.adjudicator, "answer": last_word.value} | {k: v for k, v in why.items() if v}
     evidence = {
-        "annotations": [last_word.annotation_id],
-        "adjudicator": {"annotator": last_word.annotator, "answer": last_word.value},
+        "annotations": [] if last_word.annotation_id is None else [last_word.annotation_id],
+        "decision": last_word.decision_id,
+        "adjudicator": said,
         "answers": heard,
         "policy": {"method": "adjudicator"},
     }
-    return _Decision(task_id, outcome="accepted", answer=last_word.value, posterior=None, evidence=evidence)
+    outcome = "rejected" if last_word.value is None else "accepted"
+    return _Decision(task_id, outcome=outcome, answer=last_word.value, posterior=None, evidence=evidence)
 
 
 def _stands(verdict: Verdict | None, decision: _Decision) -> bool:
     """Whether a verdict is not decided anew: it rests on the same, was decided by the same policy, and is accepted."""
     if verdict is not None and rejections.holds(verdict, decision.evidence):
         return True
-    if verdict is None or verdict.evidence.get("annotations") != decision.evidence["annotations"]:
+    sources = ("annotations", "decision")
+    if verdict is None or any(verdict.evidence.get(key) != decision.evidence.get(key) for key in sources):
         return False
     if migrations.KEY in verdict.evidence:
         return True

@@ -394,6 +394,9 @@ class Task(Base):
         ForeignKey("prediction_runs.id")
     )  # that predicts it for people
     blind: Mapped[bool | None]  # whether they are not shown that; decided when the task is first sent
+    suggestions: Mapped[list[Any] | None] = mapped_column(
+        JSON(none_as_null=True)
+    )  # of an adjudication: results to choose from, as Label Studio has them
 
 
 class AdoptedTask(Base):
@@ -471,6 +474,20 @@ class Verdict(Base):
     created_at: Mapped[datetime] = mapped_column(default=now)
 
 
+class Decision(Base):
+    """What an adjudicator said of one item on the command line or in the dashboard; the newest word is in force."""
+
+    __tablename__ = "decisions"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    task_id: Mapped[int] = mapped_column(ForeignKey("tasks.id"), index=True)
+    answer: Mapped[str | None]  # none where it cannot be decided
+    reason: Mapped[str] = mapped_column(String(32))  # a code, see labeling.reasons
+    comment: Mapped[str]
+    author: Mapped[str]
+    decided_at: Mapped[datetime] = mapped_column(default=now)
+
+
 class Label(Base):
     """An accepted value. The newest label of an image and taxonomy name is the one in force."""
 
@@ -532,6 +549,30 @@ class LotDecision(Base):
     found: Mapped[int]  # defectives in it
     evidence: Mapped[dict[str, Any]]  # the auditors' annotations, and which of the items are defective
     decided_at: Mapped[datetime] = mapped_column(default=now)
+
+
+class LabelErrorScan(Base):
+    """One search for wrong labels among those in force under a taxonomy's name."""
+
+    __tablename__ = "label_error_scans"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    taxonomy: Mapped[str] = mapped_column(index=True)
+    report: Mapped[dict[str, Any]]
+    created_at: Mapped[datetime] = mapped_column(default=now)
+
+
+class LabelSuspect(Base):
+    """A label that a scan doubts; while it is in force, a candidate for adjudication."""
+
+    __tablename__ = "label_suspects"
+
+    scan_id: Mapped[int] = mapped_column(ForeignKey("label_error_scans.id"), primary_key=True)
+    label_id: Mapped[int] = mapped_column(ForeignKey("labels.id"), primary_key=True)
+    rank: Mapped[int]  # 0 is the most suspect
+    score: Mapped[float]  # 0 to 1, see qa.suspicion
+    suggestion: Mapped[str]  # the class it might be
+    why: Mapped[str]
 
 
 # --- versions ------------------------------------------------------------------------------------

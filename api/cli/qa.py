@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from api.cli import annotators, console, lots
+from api.cli import adjudication, annotators, console, lots
 from api.cli.console import AsJson
 
 if TYPE_CHECKING:
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from store.arrays import Floats
 
 app = typer.Typer(no_args_is_help=True, help="Agreement, verdicts, annotators, adjudication, lots.")
+app.add_typer(adjudication.app)
 app.add_typer(annotators.app, name="annotators")
 app.add_typer(lots.app, name="lots")
 
@@ -49,24 +50,6 @@ def review(
         people = ", ".join(f"{name} {count}" for name, count in wanted.most_common())
         lines.append(f"  another opinion on {len(summary.opinions)}, best of: {people}; {_offered(offered)}")
     console.emit(asdict(summary) | {"offered": asdict(offered)}, lines, as_json=as_json)
-
-
-@app.command()
-def adjudicate(
-    context: typer.Context,
-    campaign: str,
-    vendor: Annotated[str | None, typer.Option(help="The experts; by default the campaign's own vendor.")] = None,
-    as_json: AsJson = False,
-) -> None:
-    """Plan a campaign for an expert over the disputed items that are in none yet."""
-    from qa import adjudication
-
-    summary = adjudication.open_campaign(console.workspace(context), campaign, vendor_name=vendor)
-    if summary.opened:
-        line = f"{summary.opened}: {summary.items} items planned. Next: winnow campaign push {summary.opened}"
-    else:
-        line = f"{campaign}: no new dispute; {summary.already} items are in adjudication already"
-    console.emit(asdict(summary), [line], as_json=as_json)
 
 
 @app.command()

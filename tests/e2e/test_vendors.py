@@ -103,7 +103,7 @@ def test_each_sees_only_theirs_answers_one_task_and_the_answer_arrives(site: Sit
     for vendor in ("north", "south"):
         campaigns.create(site.workspace, vendor, batch_id=batch, taxonomy_name="animals", vendor_name=vendor, overlap=1)
     campaigns.create_adjudication(
-        site.workspace, "experts", parent="north", image_ids=images[:1], vendor_name="experts"
+        site.workspace, "experts", parent="north", suggestions={images[0]: []}, vendor_name="experts"
     )
     for name in VENDORS:
         site.winnow("campaign", "push", name, "--image-base-url", site.url)

@@ -3,7 +3,7 @@ from typing import Any
 import pytest
 from sqlalchemy import select
 
-from qa import adjudication, verdicts
+from qa import adjudication, decisions, verdicts
 from store.errors import InvalidInputError
 from store.schema import Annotation, Campaign, Label, Task
 from store.workspace import Workspace
@@ -64,3 +64,83 @@ def test_an_adjudication_is_not_adjudicated(workspace: Workspace, build: Any) ->
     adjudication.open_campaign(workspace, NAME)
     with pytest.raises(InvalidInputError, match="adjudication of 'campaign-1'"):
         adjudication.open_campaign(workspace, "campaign-1-adjudication")
+
+
+def _queue(workspace: Workspace, name: str | None = NAME) -> adjudication.Queue:
+    with workspace.database.read() as session:
+        return adjudication.queue(workspace, session, name)
+
+
+def test_the_queue_is_ordered_by_doubt_and_then_by_rank(workspace: Workspace, build: Any) -> None:
+    assert _queue(workspace, None) == adjudication.Queue([], 0)
+    images = build.images(13)
+    campaign_id = build.campaign(build.batch(images), build.taxonomy(("cat", "dog", "fox")), overlap=3)
+    agreed = ["cat"] * 5 + ["dog"] * 5
+    build.answers(
+        campaign_id,
+        {
+            "ann": [*agreed, "dog", "cat", "fox"],
+            "bob": [*agreed, "dog", "dog", "cat"],
+            "cas": [*agreed[:9], "fox", "cat", "fox", "dog"],
+        },
+    )
+    assert _queue(workspace).items == []  # nothing was reviewed yet
+    verdicts.review(workspace, NAME, accept_at=0.999)
+    found = [item for item in _queue(workspace).items if item.image in images[10:]]
+    assert [item.value for item in found] == sorted((item.value for item in found), reverse=True)
+    assert [item.image for item in found] == [images[11], images[12], images[10]]  # three ways, by rank, then two
+    assert found[0].answers == {"cat": 1, "dog": 1, "fox": 1}
+    assert sorted(found[2].suggestions) == ["cat", "dog"]
+    assert {item.reason for item in found} == {"disputed"}
+    assert all(item.label is None and item.held_by is None for item in found)
+    assert _queue(workspace, None).items == _queue(workspace).items
+
+
+def test_suggestions_come_in_an_order_that_says_nothing(workspace: Workspace, build: Any) -> None:
+    images = build.images(60)
+    campaign_id = build.campaign(build.batch(images), build.taxonomy())
+    agreed = ["cat"] * 10 + ["dog"] * 10
+    build.answers(campaign_id, {"ann": [*agreed, *["dog"] * 40], "bob": [*agreed, *["cat"] * 40]})
+    verdicts.review(workspace, NAME, accept_at=0.6)
+    first = [item.suggestions[0] for item in _queue(workspace).items]
+    assert len(first) == 40
+    assert 10 < first.count("cat") < 30
+    assert first == [item.suggestions[0] for item in _queue(workspace).items]
+
+
+def test_decided_and_withdrawn_items_leave_the_queue(workspace: Workspace, build: Any) -> None:
+    images = build.images(13)
+    campaign_id = build.campaign(build.batch(images), build.taxonomy())
+    agreed = ["cat"] * 5 + ["dog"] * 5
+    build.answers(campaign_id, {"ann": [*agreed, *["dog"] * 3], "bob": [*agreed, *["cat"] * 3]})
+    verdicts.review(workspace, NAME)
+    decisions.decide(workspace, NAME, str(images[10]), answer="dog", reason="annotator-mistake", author="eve")
+    with workspace.database.write() as session:
+        session.scalars(select(Task).where(Task.image_id == images[11])).one().state = "withdrawn"
+    found = _queue(workspace)
+    assert ([item.image for item in found.items], found.decided) == ([images[12]], 1)
+    assert adjudication.open_campaign(workspace, NAME).items == 1
+    verdicts.review(workspace, NAME)
+    assert _queue(workspace).decided == 0
+
+
+def test_who_answers_differently_afterwards_brings_a_settled_item_back(workspace: Workspace, build: Any) -> None:
+    images = build.images(11)
+    campaign_id = build.campaign(build.batch(images), build.taxonomy())
+    agreed = ["cat"] * 5 + ["dog"] * 5
+    build.answers(campaign_id, {"ann": [*agreed, "dog"], "bob": [*agreed, "cat"]})
+    verdicts.review(workspace, NAME)
+    decisions.decide(workspace, NAME, str(images[10]), answer="dog", reason="annotator-mistake", author="eve")
+    verdicts.review(workspace, NAME)
+    assert _queue(workspace).items == []
+    build.answers(campaign_id, {"cas": [None] * 10 + ["cat"], "dan": [None] * 10 + ["dog"]})
+    with workspace.database.write() as session:
+        for annotation in session.scalars(select(Annotation).order_by(Annotation.id.desc()).limit(2)):
+            annotation.ls_updated_at = "2999-01-01T00:00:00.000000Z"
+    verdicts.review(workspace, NAME)
+    [item] = _queue(workspace).items
+    assert (item.reason, item.label, item.value) == ("answered-since", "dog", 0.2)
+    assert item.why == "After it was settled as 'dog', 1 answered differently."
+    opened = adjudication.open_campaign(workspace, NAME)
+    assert opened.items == 1
+    assert adjudication.open_campaign(workspace, NAME).opened is None

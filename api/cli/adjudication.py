@@ -1,0 +1,198 @@
+"""`winnow qa`: what an expert should look at, what they decide, label errors, and questions to the guideline."""
+
+import getpass
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from api.cli import console
+from api.cli.console import AsJson
+from store.errors import InvalidInputError
+
+if TYPE_CHECKING:
+    from qa.adjudication import AdjudicationSummary, QueueItem
+
+app = typer.Typer(no_args_is_help=True)
+
+_Vendor = Annotated[str | None, typer.Option(help="The experts; by default each campaign's own vendor.")]
+
+
+@app.command()
+def adjudicate(
+    context: typer.Context,
+    campaign: str,
+    *,
+    vendor: Annotated[str | None, typer.Option(help="The experts; by default the campaign's own vendor.")] = None,
+    label_errors: Annotated[int, typer.Option(help="Take so many of the most suspect labels too.")] = 0,
+    as_json: AsJson = False,
+) -> None:
+    """Plan a campaign for an expert over the items of the queue that are in none yet, the most valuable first."""
+    from qa import adjudication
+
+    summary = adjudication.open_campaign(
+        console.workspace(context), campaign, vendor_name=vendor, label_errors_too=label_errors
+    )
+    console.emit(asdict(summary), [_opened(summary)], as_json=as_json)
+
+
+@app.command()
+def queue(
+    context: typer.Context,
+    campaign: Annotated[str | None, typer.Argument(help="By default all campaigns.")] = None,
+    *,
+    limit: Annotated[int, typer.Option(min=1, help="How many are shown.")] = 20,
+    as_json: AsJson = False,
+) -> None:
+    """What an expert should look at, by the chance that what would stand is wrong."""
+    from qa import adjudication
+
+    workspace = console.workspace(context)
+    with workspace.database.read() as session:
+        found = adjudication.queue(workspace, session, campaign)
+    shown = found.items[:limit]
+    lines = [*_queued(shown), f"{len(shown)} of {len(found.items)} items."] if shown else ["The queue is empty."]
+    if found.decided:
+        lines.append(f"{found.decided} more are decided and await: winnow qa review.")
+    document = {"items": [asdict(item) for item in shown], "total": len(found.items), "decided": found.decided}
+    console.emit(document, lines, as_json=as_json)
+
+
+@app.command()
+def decide(
+    context: typer.Context,
+    item: Annotated[str, typer.Argument(help="The image's id, or task:ID.")],
+    *,
+    campaign: Annotated[str, typer.Option(help="Whose item it is.")],
+    reason: Annotated[
+        str,
+        typer.Option(
+            help="annotator-mistake, agreed-with-majority, guideline-unclear, ambiguous-image, bad-image "
+            "or taxonomy-gap."
+        ),
+    ],
+    answer: Annotated[
+        str | None, typer.Option(help="The class; without one the item is rejected, for one of the last three reasons.")
+    ] = None,
+    comment: Annotated[str, typer.Option(help="Anything to add.")] = "",
+    by: Annotated[str | None, typer.Option(help="Who decides; by default your login.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Settle an item as an expert: the next review makes it the verdict. A later decision replaces it."""
+    from qa import decisions
+
+    made = decisions.decide(
+        console.workspace(context),
+        campaign,
+        item,
+        answer=answer,
+        reason=reason,
+        comment=comment,
+        author=_login() if by is None else by,
+    )
+    what = f"image {made.image} is {made.answer}" if made.answer else f"image {made.image} gets no label"
+    replaced = f", in place of {made.replaced} earlier" if made.replaced else ""
+    line = f"{campaign}: {what} ({made.reason}){replaced}. Next: winnow qa review {campaign}"
+    console.emit(asdict(made), [line], as_json=as_json)
+
+
+@app.command("label-errors")
+def label_errors(
+    context: typer.Context,
+    *,
+    taxonomy: Annotated[str | None, typer.Option(help="Needed when several have labels.")] = None,
+    encoder: Annotated[str | None, typer.Option(help="Whose vectors are looked at.")] = None,
+    limit: Annotated[int, typer.Option(min=1, help="How many are shown.")] = 20,
+    adjudicate: Annotated[
+        int | None, typer.Option(min=1, help="Plan adjudications of so many of the most suspect.")
+    ] = None,
+    vendor: _Vendor = None,
+    as_json: AsJson = False,
+) -> None:
+    """Which accepted labels are probably wrong, the most suspect first. No label changes by it."""
+    from qa import adjudication
+    from qa import label_errors as errors
+
+    workspace = console.workspace(context)
+    summary = errors.scan(workspace, taxonomy, encoder=encoder)
+    with workspace.database.read() as session:
+        found = [one for one in errors.standing(session) if one.taxonomy == summary.taxonomy]
+    opened = (
+        []
+        if adjudicate is None
+        else adjudication.open_suspects(workspace, adjudicate, taxonomy=summary.taxonomy, vendor_name=vendor)
+    )
+    rows = [(f"{one.score:.3f}", one.image, one.campaign, one.label, one.suggestion, one.why) for one in found[:limit]]
+    doubted = ", ".join(f"{count} by {name}" for name, count in summary.sources.items())
+    lines = [f"{summary.taxonomy}: {summary.labels} labels, {summary.candidates} candidates ({doubted})"]
+    if summary.expected_wrong is not None:
+        lines[0] += f"; about {summary.expected_wrong:.1%} of the labels are expected to be wrong"
+    if summary.without_vectors:
+        lines.append(f"{summary.without_vectors} labelled images have no vector and were left out: winnow embed.")
+    if rows:
+        lines += ["", *console.table(("score", "image", "campaign", "label", "rather", "why"), rows)]
+    lines += [_opened(one) for one in opened]
+    if adjudicate is not None and not opened:
+        lines.append("Nothing new to adjudicate.")
+    document = asdict(summary) | {
+        "suspects": [asdict(one) for one in found[:limit]],
+        "adjudications": [asdict(one) for one in opened],
+    }
+    console.emit(document, lines, as_json=as_json)
+
+
+@app.command()
+def questions(
+    context: typer.Context,
+    campaign: Annotated[str | None, typer.Argument(help="By default all campaigns.")] = None,
+    *,
+    as_json: AsJson = False,
+) -> None:
+    """Classes that people confuse more than their mistakes explain: what the guideline should answer."""
+    from qa import questions
+
+    found = questions.ask(console.workspace(context), campaign)
+    lines = []
+    for one in found:
+        lines.append(one.text)
+        lines.append(f"  Examples: {', '.join(f'image {image}' for image in one.images)}")
+        lines += [
+            f"  {name}: {text or 'the taxonomy says nothing about it'}" for name, text in one.descriptions.items()
+        ]
+    console.emit(
+        {"questions": [asdict(one) for one in found]},
+        lines or ["No two classes are confused more than mistakes explain."],
+        as_json=as_json,
+    )
+
+
+def _queued(items: "list[QueueItem]") -> list[str]:
+    rows = [
+        (
+            f"{item.value:.3f}",
+            item.image,
+            item.campaign,
+            item.reason,
+            ", ".join(f"{name} {count}" for name, count in item.answers.items()),
+            item.label,
+            item.held_by,
+            item.why,
+        )
+        for item in items
+    ]
+    return console.table(("value", "image", "campaign", "reason", "answers", "label", "held by", "why"), rows)
+
+
+def _opened(summary: "AdjudicationSummary") -> str:
+    if summary.opened:
+        return f"{summary.opened}: {summary.items} items planned. Next: winnow campaign push {summary.opened}"
+    return f"{summary.campaign}: no new dispute; {summary.already} items are in adjudication already"
+
+
+def _login() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError) as error:
+        raise InvalidInputError(
+            "A decision needs to know whose it is, and this login has no name: say --by."
+        ) from error

@@ -1,0 +1,95 @@
+"""What adjudicators decide on the command line and in the dashboard: rows that the next review makes verdicts of."""
+
+from dataclasses import dataclass
+
+from sqlalchemy import func, select
+from sqlalchemy.orm import Session
+
+from labeling import reasons
+from qa import answers
+from store.errors import InvalidInputError, NotFoundError
+from store.schema import Campaign, Decision, Task, Taxonomy
+from store.workspace import Workspace
+
+_LONGEST = 2000  # letters of a comment
+_MOST_DIGITS = 18  # of an id
+
+
+@dataclass(frozen=True)
+class Decided:
+    """A decision as it was kept."""
+
+    id: int
+    campaign: str
+    task: int
+    image: int
+    answer: str | None
+    reason: str
+    comment: str
+    author: str
+    replaced: int  # earlier decisions on the item, which are kept too
+
+
+def decide(
+    workspace: Workspace,
+    campaign_name: str,
+    item: str,
+    *,
+    answer: str | None,
+    reason: str,
+    author: str,
+    comment: str = "",
+) -> Decided:
+    """Say what an item of a campaign is, and why; of several decisions the newest is in force.
+
+    Args:
+        workspace: holds the catalog.
+        campaign_name: a labelling campaign.
+        item: the image's id, or `task:` and the task's.
+        answer: the class; none where it cannot be decided, which rejects the item.
+        reason: a code of `labeling.reasons`.
+        author: who decides.
+        comment: anything to add.
+
+    Raises:
+        NotFoundError: there is no such campaign or item.
+        InvalidInputError: no such class or reason, no class for a reason that needs one, a withdrawn item, gold, or
+            a nameless author.
+    """
+    reasons.check(reason)
+    if answer is None and reason not in reasons.UNDECIDABLE:
+        undecidable = ", ".join(reasons.UNDECIDABLE)
+        raise InvalidInputError(f"Without a class the reason is one of {undecidable}, not {reason}.")
+    author, comment = author.strip(), comment.strip()
+    if not author:
+        raise InvalidInputError("A decision needs to know whose it is: give a name.")
+    if len(comment) > _LONGEST:
+        raise InvalidInputError(f"The comment has {len(comment)} letters; keep it under {_LONGEST}.")
+    with workspace.database.write() as session:
+        campaign = answers.labelling_campaign(session, campaign_name)
+        taxonomy = session.get_one(Taxonomy, campaign.taxonomy_id)
+        classes = [str(each["name"]) for each in taxonomy.classes]
+        if answer is not None and answer not in classes:
+            raise InvalidInputError(f"{answer!r} is no class; the classes are {', '.join(classes)}.")
+        task = _task(session, campaign, item)
+        if task.state == "withdrawn":
+            raise InvalidInputError(f"Image {task.image_id} was withdrawn from {campaign_name!r}: it gets no verdict.")
+        if task.id in answers.gold(session, taxonomy):
+            raise InvalidInputError(f"Image {task.image_id} is gold in {campaign_name!r}: what it is was known before.")
+        earlier = session.scalar(select(func.count(Decision.id)).where(Decision.task_id == task.id)) or 0
+        row = Decision(task_id=task.id, answer=answer, reason=reason, comment=comment, author=author)
+        session.add(row)
+        session.flush()
+        return Decided(row.id, campaign_name, task.id, task.image_id, answer, reason, comment, author, earlier)
+
+
+def _task(session: Session, campaign: Campaign, item: str) -> Task:
+    """The item of a campaign that is meant."""
+    number = item.removeprefix("task:")
+    if not number.isdecimal() or len(number) > _MOST_DIGITS:
+        raise InvalidInputError(f"{item!r} names no item: give an image's id, or task: and the task's id.")
+    column = Task.id if item.startswith("task:") else Task.image_id
+    task = session.scalar(select(Task).where(Task.campaign_id == campaign.id, column == int(number)))
+    if task is None:
+        raise NotFoundError(f"{campaign.name!r} has no item {item}. See: winnow qa queue {campaign.name}.")
+    return task

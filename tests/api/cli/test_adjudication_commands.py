@@ -1,0 +1,94 @@
+"""`qa queue`, `decide`, `questions`, `label-errors`: what they print for programs and for people."""
+
+import json
+from typing import Any
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+from api.cli.main import app
+from qa import verdicts
+from store.errors import InvalidInputError
+from store.workspace import Workspace
+
+NAME = "campaign-1"
+
+
+@pytest.fixture
+def winnow(workspace: Workspace, build: Any) -> Any:
+    """Runs a command in a campaign with a dispute and a wrong label; gives what people see, and the document."""
+    images = build.images(41)
+    truth = np.arange(41) % 2
+    generator = np.random.default_rng(0)
+    build.vectors(images, np.eye(2, 8)[truth] + generator.normal(scale=0.1, size=(41, 8)))
+    said = ["dog" if one else "cat" for one in truth]
+    said[4] = "dog"
+    campaign_id = build.campaign(build.batch(images), build.taxonomy())
+    build.answers(campaign_id, {"ann": said, "bob": [*said[:40], "dog"]})
+    verdicts.review(workspace, NAME)
+
+    def run(*arguments: str) -> tuple[str, Any]:
+        printed = []
+        for command in (arguments, (*arguments, "--json")):
+            result = CliRunner().invoke(app, ["--home", str(workspace.home), "qa", *command], catch_exceptions=False)
+            assert result.exit_code == 0, result.output
+            printed.append(result.stdout)
+        return printed[0], json.loads(printed[1])
+
+    return run
+
+
+def test_the_queue_is_worked_off(winnow: Any) -> None:
+    text, document = winnow("queue", NAME)
+    assert "cat 1, dog 1" in text
+    assert text.endswith("1 of 1 items.\n")
+    [item] = document["items"]
+    assert (item["image"], item["reason"], item["answers"], document["total"]) == (
+        41,
+        "disputed",
+        {"cat": 1, "dog": 1},
+        1,
+    )
+    decision = ("decide", "41", "--campaign", NAME, "--answer", "cat", "--reason", "guideline-unclear", "--by", "eve")
+    text, document = winnow(*decision)
+    assert text == f"{NAME}: image 41 is cat (guideline-unclear). Next: winnow qa review {NAME}\n"
+    assert (document["author"], document["replaced"]) == ("eve", 1)
+    text, document = winnow("queue")
+    assert text == "The queue is empty.\n1 more are decided and await: winnow qa review.\n"
+    assert document == {"items": [], "total": 0, "decided": 1}
+    text, document = winnow("decide", "task:41", "--campaign", NAME, "--reason", "bad-image")
+    assert "image 41 gets no label (bad-image), in place of 2 earlier" in text
+    assert document["author"]  # who is logged in
+    assert winnow("review", NAME)[1]["outcomes"] == {"accepted": 40, "rejected": 1}
+
+
+def test_label_errors_are_listed_and_sent(winnow: Any) -> None:
+    text, document = winnow("label-errors", "--limit", "1")
+    assert "animals: 40 labels, 1 candidates (1 by model, 1 by neighbours, 0 by copies)" in text
+    assert "A probe that did not see this label gives 'dog' " in text
+    [suspect] = document["suspects"]
+    assert (suspect["image"], suspect["label"], suspect["suggestion"]) == (5, "dog", "cat")
+    text, document = winnow("label-errors", "--adjudicate", "3")
+    assert text.endswith(f"{NAME}-adjudication: 1 items planned. Next: winnow campaign push {NAME}-adjudication\n")
+    assert document["adjudications"] == []  # the second time nothing is new
+    text, document = winnow("adjudicate", NAME)
+    assert text == (f"{NAME}-adjudication-2: 1 items planned. Next: winnow campaign push {NAME}-adjudication-2\n")
+    assert (document["opened"], document["already"]) == (None, 2)
+
+
+def test_questions(winnow: Any) -> None:
+    text, document = winnow("questions")
+    assert text == "No two classes are confused more than mistakes explain.\n"
+    assert document == {"questions": []}
+    for image in ("5", "41"):
+        winnow("decide", image, "--campaign", NAME, "--answer", "cat", "--reason", "guideline-unclear", "--by", "eve")
+    text, document = winnow("questions", NAME)
+    assert text.startswith("Is 'cat' or 'dog' meant in images like these? 2 people took one for the other on 2 items")
+    assert "  cat: the taxonomy says nothing about it\n" in text
+    assert document["questions"][0]["images"] == [5, 41]
+
+
+def test_a_decision_of_nobody_is_refused(winnow: Any) -> None:
+    with pytest.raises(InvalidInputError, match="whose it is"):
+        winnow("decide", "41", "--campaign", NAME, "--answer", "cat", "--reason", "bad-image", "--by", " ")

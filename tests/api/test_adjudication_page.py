@@ -1,0 +1,150 @@
+"""The page on which an expert decides: what it shows and hides, what it keeps, and by keyboard in a real browser."""
+
+import os
+from collections.abc import Callable
+from typing import Any
+from urllib.parse import urlsplit
+
+import pytest
+from sqlalchemy import select
+
+from api import adjudication_page
+from qa import verdicts
+from store.schema import Decision, ImageId, Sighting
+from store.workspace import Workspace
+
+NAME = "campaign-1"
+
+
+@pytest.fixture
+def disputed(workspace: Workspace, build: Any, photos: Any) -> list[ImageId]:
+    """Two photos about which ann and bob differ, after ten on which they agree."""
+    images = build.images(10)
+    images += [photos.add("first.png", "teal", size=(400, 300)), photos.add("second.png", "olive", size=(300, 400))]
+    campaign_id = build.campaign(build.batch(images), build.taxonomy(("cat", "dog", "fox")))
+    agreed = ["cat"] * 5 + ["dog"] * 5
+    build.answers(campaign_id, {"ann": [*agreed, "dog", "fox"], "bob": [*agreed, "cat", "cat"]})
+    verdicts.review(workspace, NAME)
+    return images[10:]
+
+
+@pytest.fixture
+def post(client: Any, workspace: Workspace) -> Callable[..., Any]:
+    def send(task: int, *, token: str | None = None, **said: Any) -> Any:
+        body = {"campaign": NAME, "task": task, "answer": "dog", "reason": "bad-image", "author": "eve"} | said
+        headers = {adjudication_page.HEADER: adjudication_page.token(workspace) if token is None else token}
+        return client.post("/v1/decisions", json=body, headers=headers)
+
+    return send
+
+
+def kept(workspace: Workspace) -> list[tuple[int, str | None, str, str]]:
+    with workspace.database.read() as session:
+        rows = session.scalars(select(Decision).order_by(Decision.id))
+        return [(row.task_id, row.answer, row.reason, row.author) for row in rows]
+
+
+@pytest.mark.usefixtures("build")
+def test_an_empty_queue_says_so(client: Any) -> None:
+    answer = client.get("/adjudication")
+    assert answer.status_code == 200
+    assert "The queue is empty" in answer.text
+
+
+@pytest.mark.usefixtures("disputed")
+def test_the_page_shows_answers_and_hides_who_gave_them(client: Any) -> None:
+    text = client.get("/adjudication").text
+    assert "item 1 of 2" in text
+    assert text.count("1 said so") == 2
+    for name in ("ann", "bob"):
+        assert f">{name}<" not in text
+        assert f"{name} " not in text
+    assert client.get("/adjudication?task=12").text.count("item 2 of 2") == 1
+    assert client.get("/adjudication?task=999").text.count("item 1 of 2") == 1  # what has left the queue
+    assert client.get("/adjudication?campaign=none").status_code == 404
+    assert len(client.get("/v1/queue").json()["items"]) == 2
+
+
+def test_a_decision_is_kept_only_from_a_page_of_ours(
+    workspace: Workspace, post: Callable[..., Any], disputed: list[ImageId]
+) -> None:
+    for token in ("", "0" * 64, "ä"):
+        refused = post(11, token=token.encode() if token == "ä" else token)
+        assert refused.status_code == 403
+    assert kept(workspace) == []
+    made = post(11)
+    assert (made.status_code, made.json()["image"]) == (201, disputed[0])
+    assert kept(workspace) == [(11, "dog", "bad-image", "eve")]
+
+
+@pytest.mark.usefixtures("disputed")
+@pytest.mark.parametrize(
+    ("said", "status", "sentence"),
+    [
+        ({"answer": "cow"}, 422, "'cow' is no class"),
+        ({"reason": "because"}, 422, "is no reason"),
+        ({"answer": None, "reason": "annotator-mistake"}, 422, "Without a class the reason is one of"),
+        ({"author": ""}, 422, "whose it is"),
+        ({"task": 999}, 404, "has no item"),
+        ({"task": "x"}, 422, "The request cannot be used"),
+        ({"other": 1}, 422, "The request cannot be used"),
+    ],
+)
+def test_what_cannot_be_kept_is_a_sentence(
+    workspace: Workspace, post: Callable[..., Any], said: dict[str, Any], status: int, sentence: str
+) -> None:
+    answer = post(**{"task": 11, **said})
+    assert answer.status_code == status
+    assert sentence in answer.json()["error"]
+    assert kept(workspace) == []
+
+
+def test_an_expert_decides_by_keyboard_and_by_mouse(
+    page: Any, client: Any, workspace: Workspace, disputed: list[ImageId]
+) -> None:
+    def answer(route: Any) -> None:
+        asked = urlsplit(route.request.url)
+        given = client.request(
+            route.request.method,
+            f"{asked.path}?{asked.query}",
+            content=route.request.post_data,
+            headers=route.request.headers,
+        )
+        route.fulfill(status=given.status_code, headers=dict(given.headers), body=given.content)
+
+    page.route("**/*", answer)
+    problems: list[str] = []
+    page.on("console", lambda message: problems.append(message.text) if message.type == "error" else None)
+    page.goto(f"http://127.0.0.1/adjudication?campaign={NAME}")
+    page.locator(".subject img").wait_for()
+    if folder := os.environ.get("SCREENSHOTS"):
+        page.screenshot(path=f"{folder}/adjudication.png", full_page=True)
+    page.keyboard.press("2")
+    assert kept(workspace) == []  # nobody's decision is kept
+    page.get_by_label("Your name").fill("eve 2")  # typing decides nothing
+    page.get_by_label("Comment").fill("x")
+    page.keyboard.press("Tab")
+    page.get_by_text("What is it?").click()
+    page.keyboard.press("x")
+    page.get_by_text("Choose why it cannot be decided.").wait_for()
+    page.keyboard.press("e")
+    page.keyboard.press("2")
+    page.get_by_text("item 1 of 1").wait_for()
+    assert kept(workspace) == [(11, "dog", "guideline-unclear", "eve 2")]
+    assert page.get_by_label("Your name").input_value() == "eve 2"
+    page.get_by_text("the image is too poor to tell").click()
+    page.get_by_role("button", name="cannot be decided").click()
+    page.get_by_text("The queue is empty").wait_for()
+    assert kept(workspace)[1] == (12, None, "bad-image", "eve 2")
+    assert problems == []
+
+
+def test_an_image_whose_file_is_gone_can_be_decided(
+    client: Any, workspace: Workspace, post: Callable[..., Any], photos: Any, disputed: list[ImageId]
+) -> None:
+    (photos.folder / "first.png").unlink()
+    with workspace.database.write() as session:
+        session.scalars(select(Sighting).where(Sighting.image_id == disputed[0])).one().missing = True
+    assert client.get(f"/thumbnails/{disputed[0]}.jpg?size=384").status_code == 404
+    assert "its file cannot be shown" in client.get("/adjudication").text
+    assert post(11, answer=None).status_code == 201

@@ -1,0 +1,106 @@
+"""An adjudication at a real Label Studio: answers go out as suggestions without names, reasons come back."""
+
+import os
+from typing import Any
+
+import pytest
+from playwright.sync_api import Page
+from sqlalchemy import select
+
+from api.demo.label_studio_server import LabelStudioServer
+from labeling import label_config, pull, push, reasons
+from labeling.taxonomy import get
+from qa import adjudication, verdicts
+from store.schema import Campaign, ImageId, Task, Verdict
+from tests.labeling.conftest import Catalog, Site
+
+pytestmark = pytest.mark.label_studio
+_PATIENCE_S = 180
+AGREED = ["cat"] * 4 + ["dog"] * 4
+
+
+def image_url(image_id: ImageId) -> str:
+    return f"http://127.0.0.1:1/images/{image_id}"
+
+
+def opened(catalog: Catalog) -> str:
+    """An adjudication of the three last of eleven items, pushed; its name."""
+    catalog.campaign(11)
+    with catalog.workspace.database.read() as session:
+        [campaign_id] = session.scalars(select(Campaign.id)).all()
+    said = {"ann": [*AGREED, "dog", "dog", "dog"], "bob": [*AGREED, "cat", "cat", "cat"]}
+    catalog.build.answers(campaign_id, said)
+    verdicts.review(catalog.workspace, catalog.name)
+    name = adjudication.open_campaign(catalog.workspace, catalog.name).opened
+    assert name is not None
+    push.push(catalog.workspace, name, image_url=image_url)
+    return name
+
+
+def outcomes(catalog: Catalog, name: str) -> list[tuple[str, str | None, str | None]]:
+    """After a pull and a review: outcome, answer and reason of the three, by rank."""
+    pull.pull(catalog.workspace, name)
+    verdicts.review(catalog.workspace, catalog.name)
+    with catalog.workspace.database.read() as session:
+        campaign = session.scalars(select(Campaign).where(Campaign.name == catalog.name)).one()
+        newest = verdicts.newest(session, campaign)
+        ranked = session.scalars(select(Task.id).where(Task.campaign_id == campaign.id).order_by(Task.rank)).all()
+
+    def told(verdict: Verdict) -> tuple[str, str | None, str | None]:
+        return verdict.outcome, verdict.answer, verdict.evidence.get("adjudicator", {}).get("reason")
+
+    return [told(newest[task_id]) for task_id in ranked[8:]]
+
+
+def chosen(code: str) -> dict[str, Any]:
+    return {"from_name": "reason", "to_name": "image", "type": "choices", "value": {"choices": [code]}}
+
+
+def test_suggestions_go_out_without_names_and_reasons_come_back(catalog: Catalog, site: Site) -> None:
+    name = opened(catalog)
+    tasks = site.tasks(name)
+    assert len(tasks) == 3
+    for task in tasks:
+        shown = [prediction["result"][0]["value"]["choices"] for prediction in task["predictions"]]
+        assert sorted(shown) == [["cat"], ["dog"]]
+        assert {prediction["model_version"] for prediction in task["predictions"]} == {"suggestion"}
+        assert "ann" not in str(task["data"])
+    [project] = site.projects(name)
+    with catalog.workspace.database.read() as session:
+        asked = reasons.asked_for(get(session, 1).definition)
+    assert label_config.parse(project["label_config"]) == asked  # what annotators see is read back whole
+    following = site.call("GET", f"/api/projects/{project['id']}/next")
+    assert following["id"] == tasks[0]["id"]  # the queue's order
+    assert len(following["predictions"]) == 2
+
+    first, second, third = (task["id"] for task in tasks)
+    both = [*label_config.result("dog"), chosen("guideline-unclear")]
+    site.call("POST", f"/api/tasks/{first}/annotations/", json={"result": both})
+    site.call("POST", f"/api/tasks/{second}/annotations/", json={"result": label_config.result("cat")})
+    skipped = {"result": [chosen("bad-image")], "was_cancelled": True}
+    site.call("POST", f"/api/tasks/{third}/annotations/", json=skipped)
+    assert outcomes(catalog, name) == [
+        ("accepted", "dog", "guideline-unclear"),
+        ("accepted", "cat", None),
+        ("rejected", None, "bad-image"),
+    ]
+
+
+def test_an_expert_chooses_a_reason_and_skips_in_the_editor(
+    page: Page, catalog: Catalog, site: Site, label_studio: LabelStudioServer
+) -> None:
+    name = opened(catalog)
+    [project] = site.projects(name)
+    page.goto(f"{label_studio.url}/user/login/")
+    page.fill("input[name=email]", label_studio.email)
+    page.fill("input[name=password]", label_studio.password)
+    page.press("input[name=password]", "Enter")
+    page.wait_for_url(lambda address: "/user/login" not in address)
+    page.goto(f"{label_studio.url}/projects/{project['id']}/data?labeling=1", timeout=_PATIENCE_S * 1000)
+    page.get_by_text("bad-image", exact=True).first.wait_for(timeout=_PATIENCE_S * 1000)
+    if folder := os.environ.get("SCREENSHOTS"):
+        page.screenshot(path=f"{folder}/label-studio.png")
+    page.get_by_text("bad-image", exact=True).first.click()
+    with page.expect_response(lambda answer: "/annotations" in answer.url, timeout=_PATIENCE_S * 1000):
+        page.get_by_role("button", name="Skip").click()
+    assert outcomes(catalog, name)[0] == ("rejected", None, "bad-image")

@@ -1,0 +1,118 @@
+"""Confident learning, neighbours and copies: by hand, against the plain definition, and against cleanlab."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from benchmarks import peers
+from qa import suspicion
+from store.arrays import Floats, Ints
+
+_PEER = Path(peers.__file__).with_name("peer_label_errors.py")
+
+
+def problem(seed: int, *, items: int = 400, classes: int = 5) -> tuple[Ints, Floats]:
+    """Labels of which a fifth are wrong, and probabilities that lean to the truth."""
+    generator = np.random.default_rng(seed)
+    truth = generator.integers(0, classes, items)
+    labels = np.where(generator.random(items) < 0.2, generator.integers(0, classes, items), truth)
+    logits = generator.normal(size=(items, classes)) + 2.0 * np.eye(classes)[truth]
+    return labels, np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+
+
+def test_by_hand() -> None:
+    labels = np.array([0, 0, 1, 1])
+    probabilities = np.array([[0.9, 0.1], [0.2, 0.8], [0.3, 0.7], [0.4, 0.6]])
+    found = suspicion.confident_learning(labels, probabilities)
+    assert found.thresholds == pytest.approx([0.55, 0.65])
+    assert found.joint.tolist() == [[1, 1], [0, 1]]  # the last item reaches no threshold
+    assert found.flagged.tolist() == [False, True, False, False]
+    assert found.suggestion.tolist() == [1, 1, 0, 0]
+    assert found.score == pytest.approx([0.1, 0.8, 0.3, 0.4])
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_it_is_the_papers_definition(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(suspicion, "_BLOCK", 64)  # many blocks
+    labels, probabilities = problem(seed)
+    classes = probabilities.shape[1]
+    thresholds = [probabilities[labels == j, j].mean() for j in range(classes)]
+    joint = np.zeros((classes, classes), dtype=int)
+    flagged = []
+    for label, row in zip(labels, probabilities, strict=True):
+        reached = [j for j in range(classes) if row[j] >= thresholds[j]]
+        best = max(reached, key=lambda j: row[j], default=None)
+        if best is not None:
+            joint[label, best] += 1
+        flagged.append(best not in (None, label) and row.argmax() != label)
+    found = suspicion.confident_learning(labels, probabilities)
+    assert found.thresholds == pytest.approx(thresholds)
+    assert (found.joint == joint).all()
+    assert found.flagged.tolist() == flagged
+    assert 0 < found.flagged.sum() < len(labels) / 2
+
+
+@pytest.mark.slow
+def test_it_finds_what_cleanlab_finds(tmp_path: Path) -> None:
+    problems = {str(tmp_path / f"{seed}.npz"): problem(seed) for seed in range(10)}
+    for path, (labels, probabilities) in problems.items():
+        np.savez(path, labels=labels, probabilities=probabilities)
+    theirs = peers.run(_PEER, "cleanlab", in_python=peers.python("crowds"), problem=list(problems)).result
+    for (labels, probabilities), their in zip(problems.values(), theirs, strict=True):
+        ours = suspicion.confident_learning(labels, probabilities)
+        assert ours.thresholds == pytest.approx(their["thresholds"])
+        assert ours.score == pytest.approx(their["self_confidence"])
+        assert np.flatnonzero(ours.flagged).tolist() == their["flagged"]
+
+
+def test_a_class_without_labels_is_never_what_an_item_is_counted_as() -> None:
+    labels = np.zeros(4, dtype=np.int64)
+    probabilities = np.array([[0.1, 0.9], [0.6, 0.4], [0.7, 0.3], [1.0, 0.0]])
+    found = suspicion.confident_learning(labels, probabilities)
+    assert found.joint.tolist() == [[3, 0], [0, 0]]
+    assert not found.flagged.any()
+
+
+def circle(degrees: list[float]) -> Floats:
+    turn = np.radians(degrees)
+    return np.stack([np.cos(turn), np.sin(turn)], axis=1).astype(np.float32)
+
+
+def test_neighbours_speak_by_their_cosine_and_none_for_its_own_scene(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(suspicion, "_NEIGHBOURS", 2)
+    vectors = circle([0, 10, 30, 31, 180])
+    labels = np.array([0, 1, 0, 0, 1])
+    found = suspicion.of_neighbours(vectors, labels, np.arange(5), classes=2)
+    near, far = np.cos(np.radians(10)), np.cos(np.radians(30))
+    assert found.score == pytest.approx([near / (near + far), 1, 0.5, 0.5, 0], abs=0.02)
+    assert (found.score[4], found.suggestion[4]) == (0, 1)  # all others are on the other side
+    assert found.suggestion[:2].tolist() == [1, 0]
+    tied = suspicion.of_neighbours(vectors, labels, np.array([0, 0, 1, 2, 3]), classes=2)
+    assert (tied.score[0], tied.suggestion[0]) == (0, 0)
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_many_neighbours_are_nearly_those_of_all(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    generator = np.random.default_rng(seed)
+    labels = generator.integers(0, 4, 4000)
+    vectors = (np.eye(4, 8)[labels] + generator.normal(scale=0.3, size=(4000, 8))).astype(np.float32)
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    wrong = generator.random(4000) < 0.1
+    labels = np.where(wrong, (labels + 1) % 4, labels)
+    exact = suspicion.of_neighbours(vectors, labels, np.arange(4000), classes=4)
+    monkeypatch.setattr(suspicion, "_EXACT_UP_TO", 1000)
+    monkeypatch.setattr(suspicion, "_PROBES", 40)
+    quick = suspicion.of_neighbours(vectors, labels, np.arange(4000), classes=4)
+    assert np.abs(exact.score - quick.score).mean() < 0.02
+    assert exact.score[wrong].mean() > exact.score[~wrong].mean() + 0.5
+
+
+def test_copies_of_one_picture_contradict_each_other() -> None:
+    labels = np.array([0, 1, 0, 0, 2, 1, 1])
+    groups = np.array([7, 7, 8, 8, 8, 9, 10])
+    found = suspicion.of_copies(labels, groups, classes=3)
+    assert found.score.tolist() == [1, 1, 0.5, 0.5, 1, 0, 0]
+    assert found.suggestion.tolist() == [1, 0, 2, 2, 0, 1, 1]
+    nothing = suspicion.of_copies(np.array([0, 1]), np.array([0, 1]), classes=2)
+    assert (nothing.score.tolist(), nothing.suggestion.tolist()) == ([0, 0], [0, 1])
