@@ -483,6 +483,7 @@ def _answers(session: Session, lot: Lot, classes: set[str]) -> dict[int, Answer]
             annotator_id=annotation.annotator_id,
             annotator=name,
             value=annotation.answer,
+            skipped=False,
             order=(annotation.ls_updated_at, annotation.ls_annotation_id),
         )
         for annotation, name, image_id in rows
