@@ -265,6 +265,9 @@ def _bring(
             done = ingest.ingest(workspace, [str(manifest)], source=source)
         haul.new_images += done.new_images
         problems |= dict(done.quarantined)
+        for place in unknown:
+            if place.fetch_from is not None and place.uri in problems:
+                Path(place.uri).unlink(missing_ok=True)  # so that it is fetched again the next time
     return problems
 
 
