@@ -123,7 +123,7 @@ def join(url: str, person: Person, *, admin: tuple[str, str]) -> httpx.Client:
     password = hmac.new(admin[1].encode(), person.email.encode(), hashlib.sha256).hexdigest()
     browser = _browser(url)
     if not _log_in(browser, person.email, password):
-        with log_in(url, *admin) as office:
+        with closing(log_in(url, *admin)) as office:
             invitation = _call(office, "GET", "/api/invite")["invite_url"]
         if not _submit_form(browser, invitation, {"email": person.email, "password": password}):
             raise RemoteError(f"Label Studio at {url} refused to sign up {person.email}.")
