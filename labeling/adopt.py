@@ -177,7 +177,9 @@ def _campaign(session: Session, name: str, vendor: Vendor, project: RemoteProjec
         if terms.state not in ("open", "paused"):
             raise ConflictError(f"The campaign {name!r} is {terms.state}: it takes in nothing more.")
         if campaign.ls_sync is not None and own_mark not in project.description:
-            raise ConflictError(f"{called} does not have {own_mark} in its description, which is {name!r}.")
+            raise ConflictError(
+                f"{called} has lost {own_mark} from its description, by which {name!r} is known: put it back there."
+            )
     for mark in _MARK.findall(project.description):
         if mark != own_mark:
             uid = mark.removeprefix("winnow:")
@@ -265,6 +267,9 @@ def _bring(
             done = ingest.ingest(workspace, [str(manifest)], source=source)
         haul.new_images += done.new_images
         problems |= dict(done.quarantined)
+        for place in unknown:
+            if place.fetch_from is not None and place.uri in problems:
+                Path(place.uri).unlink(missing_ok=True)  # so that it is fetched again the next time
     return problems
 
 

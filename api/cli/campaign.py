@@ -223,10 +223,12 @@ def reconcile(
 ) -> None:
     """Make Label Studio hold every task once, and what a server restored from a backup forgot."""
     from api import image_urls, pushing
-    from labeling import reconcile
+    from labeling import campaigns, reconcile
 
     workspace = console.workspace(context)
     with workspace.database.read() as session:
+        if campaigns.terms(session, name).adopted:
+            image_base_url = image_base_url or ""  # no task is made there, so no image is shown
         manner = pushing.manner(session, name, image_base_url=image_base_url)
     done = reconcile.reconcile(
         workspace,

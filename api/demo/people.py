@@ -123,15 +123,25 @@ def join(url: str, person: Person, *, admin: tuple[str, str]) -> httpx.Client:
     password = hmac.new(admin[1].encode(), person.email.encode(), hashlib.sha256).hexdigest()
     browser = _browser(url)
     if not _log_in(browser, person.email, password):
-        with _browser(url) as office:
-            if not _log_in(office, *admin):
-                raise RemoteError(f"Label Studio at {url} refused the administrator's login.")
+        with closing(log_in(url, *admin)) as office:
             invitation = _call(office, "GET", "/api/invite")["invite_url"]
         if not _submit_form(browser, invitation, {"email": person.email, "password": password}):
             raise RemoteError(f"Label Studio at {url} refused to sign up {person.email}.")
     token = _call(browser, "GET", "/api/current-user/token")["token"]
     browser.cookies.clear()
     browser.headers["Authorization"] = f"Token {token}"
+    return browser
+
+
+def log_in(url: str, email: str, password: str) -> httpx.Client:
+    """The session of somebody who has an account, as their browser holds it.
+
+    Raises:
+        RemoteError: Label Studio refused.
+    """
+    browser = _browser(url)
+    if not _log_in(browser, email, password):
+        raise RemoteError(f"Label Studio at {url} refused the login of {email}.")
     return browser
 
 

@@ -1,6 +1,8 @@
 """A project that a team had in a real Label Studio becomes a campaign; what it holds comes back, and stays there."""
 
 import io
+import json
+import subprocess
 import threading
 from collections import Counter
 from collections.abc import Iterator
@@ -24,7 +26,7 @@ from sampling import batch
 from store.errors import ConflictError, InvalidInputError, NotFoundError, RemoteError
 from store.schema import AdoptedTask, Annotation, Annotator, Campaign, Image, Pick, Sighting, Task
 from store.workspace import Workspace, open_workspace
-from tests.labeling.conftest import Catalog, Site
+from tests.labeling.conftest import WINNOW, Catalog, Site
 
 pytestmark = pytest.mark.label_studio
 
@@ -79,6 +81,7 @@ class Pictures:
         self.url = url
         self.asked: Counter[str] = Counter()
         self.tokens: set[str | None] = set()
+        self.late: int | None = None  # the picture that is at "late" by now
 
     def at(self, number: int | str) -> str:
         return f"{self.url}/{number}.png"
@@ -91,6 +94,8 @@ def pictures() -> Iterator[Pictures]:
             found.asked[self.path] += 1
             found.tokens.add(self.headers.get("Authorization"))
             name = self.path.partition("?")[0].strip("/").removesuffix(".png")
+            if name == "late" and found.late is not None:
+                name = str(found.late)
             body = png(int(name)) if name.isdecimal() else b"no picture"
             self.send_response(404 if name == "gone" else 200)
             self.send_header("Content-Length", str(len(body)))
@@ -223,6 +228,15 @@ def test_addresses_of_every_kind_and_what_cannot_be_read(
     assert rows(home, Pick.arm, Pick.score) == [("adopted", 0.0)] * 3
 
 
+def test_what_is_no_picture_yet_is_fetched_again(home: Workspace, site: Site, pictures: Pictures) -> None:
+    team = Team(site)
+    team.add(pictures.at(1), pictures.at("late") + "?version=2")
+    assert len(take(home, team).left_out) == 1
+    pictures.late = 7
+    done = take(home, team)
+    assert (done.tasks, done.left_out, done.new_images) == (2, [], 1)
+
+
 def test_tasks_that_show_one_image_are_one_item_with_all_their_answers(
     home: Workspace, site: Site, pictures: Pictures, label_studio: LabelStudioServer
 ) -> None:
@@ -293,8 +307,9 @@ def test_a_restored_project_gets_its_answers_back_once(home: Workspace, site: Si
     site.call("PATCH", f"/api/projects/{team.project}/", json={"description": description})  # as a backup would say
     with pytest.raises(ConflictError, match="restored from a backup"):
         pull.pull(home, "street")
-    done = reconcile.reconcile(home, "street", image_url=lambda image_id: f"http://127.0.0.1:1/{image_id}")
-    assert (done.restored, done.put_back, done.recreated) == (True, 1, 0)
+    command = [WINNOW, "--home", home.home, "campaign", "reconcile", "street", "--json"]
+    done = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+    assert (done["restored"], done["put_back"], done["recreated"]) == (True, 1, 0)
     assert pull.pull(home, "street").answers == 1
 
 
