@@ -84,6 +84,16 @@ class LotStatus:
 
 
 @dataclass(frozen=True)
+class _Asked:
+    """What a lot is to be, before there is a plan."""
+
+    label_of: dict[int, int]  # the label that is judged, by task
+    terms: Terms
+    severity: Severity
+    resubmits_id: int | None
+
+
+@dataclass(frozen=True)
 class _Item:
     task_id: int
     image_id: ImageId
@@ -139,7 +149,8 @@ def open_lot(
 ) -> LotStatus:
     """Make a lot of what people agreed on in a campaign since its last lot, and plan the audit of its first sample.
 
-    Push that with `winnow campaign push`. All of it is there, or nothing.
+    Push that with `winnow campaign push`. All of it is there, or nothing. Whoever has a login to a Label Studio
+    Community sees all its projects: auditors who are to see no answers are a vendor with a server of their own.
 
     Args:
         workspace: Holds the catalog.
@@ -276,16 +287,6 @@ def standing(session: Session, vendor_id: int) -> Standing:
         .order_by(Lot.id)
     )
     return acceptance.standing([(_severity(word), outcome == "accepted") for word, outcome in rows])
-
-
-@dataclass(frozen=True)
-class _Asked:
-    """What a lot is to be, before there is a plan."""
-
-    label_of: dict[int, int]  # the label that is judged, by task
-    terms: Terms
-    severity: Severity
-    resubmits_id: int | None
 
 
 def _ask(
