@@ -11,8 +11,9 @@ from sqlalchemy import ColumnElement, Select, Subquery, func, select
 from sqlalchemy.orm import InstrumentedAttribute, Session
 
 from curation.embed import find_encoder
-from curation.evaluation import wilson
 from labeling.campaigns import standing_annotations, status
+from qa import annotators, crowd
+from qa.annotators import AnnotatorQuality
 from sampling import learning_curve
 from sampling.learning_curve import Point
 from store.errors import NotFoundError
@@ -37,6 +38,7 @@ from store.schema import (
     Quarantined,
     Schedule,
     Sighting,
+    Standing,
     Task,
     Vendor,
     Verdict,
@@ -52,6 +54,9 @@ _VERSIONS = 6
 _CAMPAIGNS = 6
 _MEDOIDS = 6
 _QUARANTINED = 8
+_MOST_JUDGED = 50_000  # answers: more take longer than a page may
+
+_QUALITIES: dict[tuple[object, ...], dict[int, AnnotatorQuality]] = {}  # of the newest state asked for
 
 
 @dataclass(frozen=True)
@@ -119,14 +124,8 @@ class AnnotatorRow:
     name: str
     vendor: str
     answers: int
-    judged: int  # of these, answers to items with an accepted verdict
-    agreed: int
     median_lead_time_s: float | None
-
-    @property
-    def interval(self) -> tuple[float, float]:
-        """Wilson's 95 % interval of the share that agreed."""
-        return wilson(self.agreed, self.judged)
+    quality: AnnotatorQuality | None  # under the revision they answered most; none in a catalog of very many answers
 
 
 @dataclass(frozen=True)
@@ -403,28 +402,37 @@ def _annotators(session: Session) -> list[AnnotatorRow]:
         .where(Annotation.id.in_(standing_annotations()), *is_answer())
         .subquery()
     )
-    newest = select(Verdict.task_id, func.max(Verdict.id).label("id")).group_by(Verdict.task_id).subquery()
-    is_accepted = (Verdict.id == newest.c.id) & (Verdict.outcome == "accepted")
     total = func.count().label("answers")
     rows = session.execute(
-        select(
-            Annotator.id,
-            Annotator.name,
-            Vendor.name,
-            total,
-            func.count(Verdict.answer),
-            func.count().filter(answers.c.answer == Verdict.answer),
-        )
+        select(Annotator.id, Annotator.name, Vendor.name, total)
         .select_from(answers)
-        .join(newest, newest.c.task_id == answers.c.task_id, isouter=True)
-        .join(Verdict, is_accepted, isouter=True)
         .join(Annotator, Annotator.id == answers.c.annotator_id)
         .join(Vendor, Vendor.id == Annotator.vendor_id)
         .group_by(Annotator.id, Annotator.name, Vendor.name)
         .order_by(total.desc(), Annotator.name)
-    )
+    ).all()
     medians = _median_lead_times(session, answers)
-    return [AnnotatorRow(*row[1:], medians.get(row[0])) for row in rows]
+    judged = _judged(session) if sum(row[3] for row in rows) <= _MOST_JUDGED else {}
+    return [AnnotatorRow(*row[1:], medians.get(row[0]), judged.get(row[0])) for row in rows]
+
+
+def _judged(session: Session) -> dict[int, AnnotatorQuality]:
+    """Everybody's quality by annotator id, reckoned anew only when an answer, a verdict or a standing is."""
+    newest = session.execute(
+        select(
+            *(select(func.max(each)).scalar_subquery() for each in (Annotation.id, Verdict.id, Label.id, Standing.id))
+        )
+    ).one()
+    state = (session.get_bind().engine.url, *newest)
+    if state not in _QUALITIES:
+        found: dict[int, AnnotatorQuality] = {}
+        for taxonomy in crowd.taxonomies(session):
+            for annotator_id, quality in annotators.qualities(crowd.load(session, taxonomy)).items():
+                if annotator_id not in found or found[annotator_id].answers <= quality.answers:
+                    found[annotator_id] = quality
+        _QUALITIES.clear()
+        _QUALITIES[state] = found
+    return _QUALITIES[state]
 
 
 def _median_lead_times(session: Session, answers: Subquery) -> dict[int, float]:

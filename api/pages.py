@@ -3,7 +3,7 @@
 from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from api import learning_plot
 from api.batch_page import BatchPage
@@ -12,6 +12,8 @@ from api.jobs import Job
 
 if TYPE_CHECKING:
     from jinja2 import Environment
+
+    from qa.report import QaReport
 
 
 def dashboard(model: Dashboard, jobs: list[Job], *, home: Path) -> str:
@@ -24,6 +26,12 @@ def dashboard(model: Dashboard, jobs: list[Job], *, home: Path) -> str:
 def batch(model: BatchPage, *, home: Path) -> str:
     """The page of one batch."""
     return _templates().get_template("batch.html").render(model=model, home=home)
+
+
+def qa_report(report: "QaReport", **parts: Any) -> str:
+    """The QA report of a campaign, with its style inside; `parts` are what api.report_page laid out."""
+    css = (Path(__file__).parent / "static" / "dashboard.css").read_text()
+    return _templates().get_template("report.html").render(report=report, css=css, **parts)
 
 
 @cache

@@ -44,8 +44,9 @@ def alpha_interval(
     counts = _comparable(counts)
     if len(counts) == 0 or krippendorff_alpha(counts, level=level) is None:
         return None
-    chosen = np.random.default_rng(seed).multinomial(len(counts), np.full(len(counts), 1 / len(counts)), size=draws)
-    alphas = np.array([_alpha(one, level) for one in _coincidences(counts, chosen)])
+    alike, times = np.unique(counts, axis=0, return_counts=True)
+    chosen = np.random.default_rng(seed).multinomial(len(counts), times / len(counts), size=draws)
+    alphas = np.array([_alpha(one, level) for one in _coincidences(alike, chosen)])
     low, high = np.quantile(alphas[~np.isnan(alphas)], _TAILS)
     return float(low), float(high)
 

@@ -145,6 +145,8 @@ def read_slices(session: Session, column: str) -> dict[str, Ints]:
 
 def qualities(found: Crowd, least_accuracy: float = LEAST_ACCURACY) -> dict[int, AnnotatorQuality]:
     """Everybody's, by annotator id, in the order of their names."""
+    if not found.people:
+        return {}
     told: list[list[Sign]] = [[] for _ in found.people]
     for number, sign in (
         *_hasty(found),

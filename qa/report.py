@@ -1,28 +1,61 @@
 """How a campaign is doing, and how good its annotators are. Reads only."""
 
 from collections import Counter
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from pathlib import PurePath
 
+import numpy as np
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from qa import agreement, answers, verdicts
-from qa.answers import Answers
-from qa.consensus import belief, dawid_skene
-from store.schema import Annotator, Campaign, Task, Taxonomy, Vendor
+from labeling import campaigns
+from qa import agreement_tables, annotators, answers, crowd, verdicts
+from qa.agreement_tables import AgreementRow
+from qa.annotators import LEAST_ACCURACY, AnnotatorQuality
+from qa.conduct import accuracy
+from qa.crowd import Crowd
+from sampling.calibration import Reliability, reliability
+from store.arrays import Ints
+from store.schema import Campaign, Sighting, Task, Taxonomy, Verdict
 from store.workspace import Workspace
+
+LEAST_KNOWN = 20  # items, before anything is said of how often posteriors are right
+
+_DISPUTED = 12
 
 
 @dataclass(frozen=True)
-class AnnotatorQuality:
-    """One person, judged by everything they answered under one taxonomy."""
+class Confusion:
+    """One class taken for another."""
 
-    annotator: str
-    vendor: str
-    taxonomy: str
-    answers: int
-    accuracy: float  # estimated chance that an answer of theirs is right
-    interval: tuple[float, float]  # its 95 % credible interval
+    item: str  # what others say it is
+    answer: str
+    answers: float  # how many, expected where others are not certain
+    share: float  # of the answers to items of that class
+
+
+@dataclass(frozen=True)
+class Disputed:
+    """An item on which the answers leave the most doubt."""
+
+    image: int
+    name: str  # of its file
+    answers: dict[str, int]  # how many said each class
+    likeliest: str
+    posterior: float  # of that class
+    outcome: str | None  # of the verdict in force
+
+
+@dataclass(frozen=True)
+class PosteriorCheck:
+    """How often posteriors of answers alone are right, where gold or an adjudicator tells the truth."""
+
+    items: int
+    confidence: list[float]  # of each bin of equally many items
+    accuracy: list[float]
+    in_bin: list[int]
+    ece: float
 
 
 @dataclass(frozen=True)
@@ -30,11 +63,16 @@ class QaReport:
     """One campaign in figures."""
 
     campaign: str
+    taxonomy: str
+    revision: int
     items: int
-    answers: int  # that name a class; adjudicators' left out
+    answers: int  # that name a class and count; adjudicators' left out
     skips: int
+    set_aside: int  # answers that do not count, since who gave them is paused
     adjudicator_answers: int
     answers_per_label: float | None  # adjudicators' included; none before the first label
+    cost: float | None  # of all answers, adjudications' included; none where a price is not known
+    cost_per_label: float | None
     alpha: float | None  # Krippendorff's, nominal; none where undefined
     raw_agreement: float | None
     accepted: int  # items, by consensus or by an adjudicator
@@ -43,86 +81,150 @@ class QaReport:
     waiting: int  # for another opinion
     rejected: int  # since a migration of the taxonomy left their class uncertain
     unreviewed: int
-    annotators: list[AnnotatorQuality]  # of this campaign, by name
+    gold: int  # items whose class was known, which get no verdict
+    agreement: list[AgreementRow]
+    check: PosteriorCheck | None  # over all campaigns under this revision; none where too little is known
+    annotators: list[AnnotatorQuality]  # of this campaign, by name, judged over all campaigns under this revision
+    classes: list[str]
+    confusion: list[list[float]]  # row: what items are, as others say; column: what was answered; expected counts
+    confusions: list[Confusion]  # the commonest first
+    disputed: list[Disputed]  # the most doubtful first
 
 
-def report(workspace: Workspace, campaign_name: str) -> QaReport:
-    """Agreement, progress and annotators of one campaign, as its newest review left it.
+def report(
+    workspace: Workspace, campaign_name: str, *, by: str | None = None, least_accuracy: float = LEAST_ACCURACY
+) -> QaReport:
+    """Agreement, progress, cost and annotators of one campaign, as its newest review left it.
+
+    Args:
+        workspace: where it is.
+        campaign_name: which campaign.
+        by: a column of metadata, `source` or `scene`; the agreement on each of its values is told.
+        least_accuracy: under which a pause of an annotator is suggested.
 
     Raises:
         NotFoundError: there is no such campaign.
-        InvalidInputError: it is an adjudication.
+        InvalidInputError: it is an adjudication, or the column is not there or has more than 30 values.
     """
     with workspace.database.read() as session:
         campaign = answers.labelling_campaign(session, campaign_name)
         taxonomy = session.get_one(Taxonomy, campaign.taxonomy_id)
-        said = answers.read(session, taxonomy)
+        slices = {} if by is None else annotators.read_slices(session, by)
+        people = crowd.load(session, taxonomy)
         standing = select(Task.id).where(Task.campaign_id == campaign.id, Task.state != "withdrawn")
         task_ids = set(session.scalars(standing))
         decided = {
             task_id: verdict for task_id, verdict in verdicts.newest(session, campaign).items() if task_id in task_ids
         }
-        people = _people(session)
+        tables = agreement_tables.read(session, campaign, taxonomy, people.said, slices)
+        disputed = _disputed(session, people, task_ids, decided)
+        cost = _cost(session, campaign)
+    said = people.said
     given = [answer for answer in said.given if answer.task_id in task_ids]
     classed = sum(answer.value is not None for answer in given)
     adjudicated = len(task_ids & said.adjudicated.keys())
     outcomes = Counter(verdict.outcome for verdict in decided.values())
-    counts = belief.counts(said.table, items=len(said.task_ids), classes=len(said.classes))
-    counts = counts[[task_id in task_ids for task_id in said.task_ids]]
-    present = {answer.annotator_id for answer in given}
+    present = {answer.annotator_id for answer in [*said.given, *said.aside] if answer.task_id in task_ids}
+    confusion = _confusion(people, task_ids)
+    qualities = annotators.qualities(people, least_accuracy)
     return QaReport(
         campaign=campaign_name,
+        taxonomy=taxonomy.name,
+        revision=taxonomy.revision,
         items=len(task_ids),
         answers=classed,
         skips=len(given) - classed,
+        set_aside=sum(answer.task_id in task_ids for answer in said.aside),
         adjudicator_answers=adjudicated,
         answers_per_label=(classed + adjudicated) / outcomes["accepted"] if outcomes["accepted"] else None,
-        alpha=agreement.krippendorff_alpha(counts),
-        raw_agreement=agreement.raw_agreement(counts),
+        cost=cost,
+        cost_per_label=cost / outcomes["accepted"] if cost is not None and outcomes["accepted"] else None,
+        alpha=tables[0].alpha,
+        raw_agreement=tables[0].raw_agreement,
         accepted=outcomes["accepted"],
         adjudicated=sum("adjudicator" in verdict.evidence for verdict in decided.values()),
         in_adjudication=outcomes["adjudication"],
         waiting=outcomes["another-opinion"],
         rejected=outcomes["rejected"],
-        unreviewed=len(task_ids - decided.keys()),
-        annotators=[
-            quality for annotator_id, quality in _qualities(said, taxonomy, people).items() if annotator_id in present
-        ],
+        unreviewed=len(task_ids - decided.keys() - said.gold.keys()),
+        gold=len(task_ids & said.gold.keys()),
+        agreement=tables,
+        check=_check(people),
+        annotators=[quality for annotator_id, quality in qualities.items() if annotator_id in present],
+        classes=said.classes,
+        confusion=confusion.tolist(),
+        confusions=_commonest(confusion, said.classes),
+        disputed=disputed,
     )
 
 
-def annotators(workspace: Workspace) -> list[AnnotatorQuality]:
-    """Everybody who answered, by taxonomy, then by name."""
-    with workspace.database.read() as session:
-        used = select(Campaign.taxonomy_id)
-        weighed = select(Taxonomy).where(Taxonomy.id.in_(used), Taxonomy.task_kind == answers.CLASSIFICATION)
-        taxonomies = session.scalars(weighed.order_by(Taxonomy.name, Taxonomy.id))
-        said = [(taxonomy, answers.read(session, taxonomy)) for taxonomy in taxonomies]
-        people = _people(session)
-    return [quality for taxonomy, each in said for quality in _qualities(each, taxonomy, people).values()]
+def _cost(session: Session, campaign: Campaign) -> float | None:
+    children = session.scalars(select(Campaign.name).where(Campaign.parent_id == campaign.id))
+    costs = [campaigns.status(session, name).cost for name in (campaign.name, *children)]
+    return None if None in costs else sum(cost or 0 for cost in costs)
 
 
-def _people(session: Session) -> dict[int, tuple[str, str]]:
-    rows = session.execute(
-        select(Annotator.id, Annotator.name, Vendor.name).join(Vendor, Vendor.id == Annotator.vendor_id)
+def _check(people: Crowd) -> PosteriorCheck | None:
+    """Posteriors as they were had nobody told the truth."""
+    known = people.said.known
+    answered = np.unique(people.table[people.counted, 0])
+    told = answered[known[answered] >= 0]
+    if len(told) < LEAST_KNOWN:
+        return None
+    found = accuracy.fit(
+        people.table[people.counted],
+        np.full(len(known), -1),
+        annotators=len(people.people),
+        classes=len(people.classes),
     )
-    return {annotator_id: (name, vendor) for annotator_id, name, vendor in rows}
+    bins: Reliability = reliability(found.posteriors[told], known[told])
+    return PosteriorCheck(
+        len(told), bins.confidence.tolist(), bins.accuracy.tolist(), bins.images.tolist(), float(bins.ece)
+    )
 
 
-def _qualities(said: Answers, taxonomy: Taxonomy, people: dict[int, tuple[str, str]]) -> dict[int, AnnotatorQuality]:
-    """By annotator id, in the order of their names."""
-    found = dawid_skene.fit_one_coin(
-        said.table, said.known, annotators=len(said.annotator_ids), classes=len(said.classes)
-    )
-    figures = zip(
-        said.annotator_ids,
-        found.answers.tolist(),
-        found.accuracy.tolist(),
-        found.interval.tolist(),
-        strict=True,
-    )
-    qualities = {
-        annotator_id: AnnotatorQuality(*people[annotator_id], taxonomy.name, count, accuracy, (low, high))
-        for annotator_id, count, accuracy, (low, high) in figures
-    }
-    return dict(sorted(qualities.items(), key=lambda each: (each[1].annotator, each[1].vendor)))
+def _confusion(people: Crowd, task_ids: Iterable[int]) -> Ints:
+    """`(C, C)` of the answers to these items, see `accuracy.confusion`."""
+    judged = people.judged
+    own = np.isin(people.task[judged.rows], list(task_ids))
+    part = accuracy.Judged(judged.rows[own], judged.truth[own])
+    together: Ints = accuracy.confusion(people.table, part, people.found).sum(axis=0)
+    return together
+
+
+def _commonest(confusion: Ints, classes: list[str]) -> list[Confusion]:
+    totals = confusion.sum(axis=1)
+    pairs = [
+        Confusion(item, answer, float(confusion[i, j]), float(confusion[i, j] / totals[i]))
+        for i, item in enumerate(classes)
+        for j, answer in enumerate(classes)
+        if i != j and confusion[i, j] >= 0.5
+    ]
+    return sorted(pairs, key=lambda pair: (-pair.answers, pair.item, pair.answer))
+
+
+def _disputed(session: Session, people: Crowd, task_ids: set[int], decided: Mapping[int, Verdict]) -> list[Disputed]:
+    """Items with several answers, that nobody settled, by how little the likeliest class stands out."""
+    said = people.said
+    heard: dict[int, Counter[str]] = {task_id: Counter() for task_id in task_ids - said.gold.keys()}
+    for answer in said.given:
+        if answer.task_id in heard and answer.value is not None:
+            heard[answer.task_id][answer.value] += 1
+    position = {task_id: i for i, task_id in enumerate(said.task_ids)}
+    highest = people.found.posteriors.max(axis=1)
+    open_ones = [one for one, counts in heard.items() if len(counts) > 1 and one not in said.adjudicated]
+    worst = sorted(open_ones, key=lambda one: (highest[position[one]], one))[:_DISPUTED]
+    image_of = dict(session.execute(select(Task.id, Task.image_id).where(Task.id.in_(worst))).all())
+    sightings = select(Sighting.image_id, Sighting.uri).where(Sighting.image_id.in_(image_of.values()))
+    uri_of = dict(session.execute(sightings.order_by(Sighting.id)).all())
+    return [
+        Disputed(
+            image=image_of[one],
+            name=PurePath(uri_of.get(image_of[one], "")).name,
+            answers=dict(heard[one].most_common()),
+            likeliest=said.classes[int(people.found.posteriors[position[one]].argmax())],
+            posterior=float(highest[position[one]]),
+            outcome=decided[one].outcome if one in decided else None,
+        )
+        for one in worst
+    ]

@@ -7,16 +7,17 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from api.cli import console
+from api.cli import annotators, console
 from api.cli.console import AsJson
 
 if TYPE_CHECKING:
     from qa.backtest import Backtest
-    from qa.report import AnnotatorQuality
+    from qa.report import QaReport
     from qa.simulate import Outcome
     from store.arrays import Floats
 
 app = typer.Typer(no_args_is_help=True, help="Agreement, verdicts, annotators, adjudication.")
+app.add_typer(annotators.app, name="annotators")
 
 
 @app.command()
@@ -55,23 +56,31 @@ def adjudicate(
 
 
 @app.command()
-def report(context: typer.Context, campaign: str, as_json: AsJson = False) -> None:
-    """How a campaign is doing, and who answers in it."""
+def report(
+    context: typer.Context,
+    campaign: str,
+    *,
+    by: Annotated[
+        str | None, typer.Option(help="A column of metadata, source or scene: agreement on each value.")
+    ] = None,
+    html: Annotated[
+        Path | None, typer.Option(help="Write the report with plots as one page, to open in a browser.")
+    ] = None,
+    minimum: annotators.Minimum = 0.7,
+    as_json: AsJson = False,
+) -> None:
+    """How a campaign is doing, how far people agree, and who answers in it."""
     from qa import report
 
-    found = report.report(console.workspace(context), campaign)
-    figures = {name.replace("_", " "): value for name, value in asdict(found).items() if name != "annotators"}
-    lines = [*console.table(("", campaign), list(figures.items())[1:]), "", *_people(found.annotators)]
+    workspace = console.workspace(context)
+    found = report.report(workspace, campaign, by=by, least_accuracy=minimum)
+    lines = list(_report(found))
+    if html is not None:
+        from api import report_page
+
+        report_page.save(html, workspace, found)
+        lines += ["", f"The report with plots is in {html}"]
     console.emit(asdict(found), lines, as_json=as_json)
-
-
-@app.command()
-def annotators(context: typer.Context, as_json: AsJson = False) -> None:
-    """How often each person is right, as far as all their answers tell."""
-    from qa import report
-
-    found = report.annotators(console.workspace(context))
-    console.emit({"annotators": [asdict(each) for each in found]}, _people(found), as_json=as_json)
 
 
 @app.command()
@@ -140,16 +149,51 @@ def _told(done: "Backtest") -> list[str]:
     return [*lines, *console.table(("policy", "answers/item", "right", "ECE", "cost", "in doubt"), rows)]
 
 
-def _people(qualities: "Iterable[AnnotatorQuality]") -> list[str]:
+_MOST_CLASSES = 8  # in a terminal: those least agreed on
+_MOST_CONFUSIONS = 5
+
+
+def _report(found: "QaReport") -> Iterable[str]:
+    """The report, to fit a screen."""
+    yield (
+        f"{found.campaign}: {found.items} items under {found.taxonomy} {found.revision}; {found.accepted} accepted, "
+        f"{found.adjudicated} of them by an adjudicator, {found.in_adjudication} in adjudication, "
+        f"{found.waiting} wait for another opinion, {found.rejected} rejected, "
+        f"{found.unreviewed} not reviewed, {found.gold} gold"
+    )
+    per_label = "" if found.answers_per_label is None else f", {found.answers_per_label:.2f} answers a label"
+    cost = "" if found.cost is None else f"; cost {found.cost:,.2f}"
+    each = "" if found.cost_per_label is None else f", {found.cost_per_label:.3f} a label"
+    aside = f", {found.set_aside} of people who are paused" if found.set_aside else ""
+    yield (
+        f"{found.answers} answers and {found.skips} skips{aside}, {found.adjudicator_answers} by adjudicators"
+        f"{per_label}{cost}{each}"
+    )
+    yield ""
+    classes = [row for row in found.agreement if row.of == "class"]
+    least = sorted(classes, key=lambda row: (row.alpha is None, row.alpha))[:_MOST_CLASSES]
+    shown = [row for row in found.agreement if row.of != "class" or row in least]
     rows = [
         (
-            each.annotator,
-            each.vendor,
-            each.taxonomy,
-            each.answers,
-            each.accuracy,
-            "{:.3f}–{:.3f}".format(*each.interval),
+            row.of,
+            row.name,
+            row.items,
+            row.alpha,
+            "–" if row.interval is None else "{:.3f} to {:.3f}".format(*row.interval),
+            row.raw_agreement,
+            row.kappa,
+            row.kappa_of or "",
         )
-        for each in qualities
+        for row in shown
     ]
-    return console.table(("annotator", "vendor", "taxonomy", "answers", "accuracy", "95 % interval"), rows)
+    yield from console.table(("agreement", "on", "items", "alpha", "95 % interval", "raw", "kappa", ""), rows)
+    if len(classes) > len(least):
+        yield f"{len(classes) - len(least)} more classes are agreed on better: see --json"
+    if found.check is not None:
+        yield f"answers alone are {found.check.ece:.3f} off (ECE) on {found.check.items} items whose truth is known"
+    for pair in found.confusions[:_MOST_CONFUSIONS]:
+        yield console.printable(
+            f"{pair.item} is answered {pair.answer} {pair.answers:.1f} times, {pair.share:.0%} of answers"
+        )
+    yield ""
+    yield from annotators.lines(found.annotators)

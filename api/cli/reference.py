@@ -21,7 +21,7 @@ def lines() -> Iterator[str]:
 def _describe(command: Any, name: str) -> Iterator[str]:
     for child, described in sorted(getattr(command, "commands", {}).items()):
         yield from _describe(described, f"{name} {child}")
-    if hasattr(command, "commands"):
+    if hasattr(command, "commands") and not command.invoke_without_command:
         return
     arguments = [str(one.metavar or one.name.upper()) for one in command.params if one.param_type_name == "argument"]
     yield f"\n## `{' '.join([name, *arguments])}`"

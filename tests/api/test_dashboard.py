@@ -7,6 +7,7 @@ from sqlalchemy import insert, select
 
 from api import dashboard
 from api.dashboard import Dashboard, Tile
+from qa import standing
 from store import schema
 from store.schema import ImageId
 from store.workspace import Workspace
@@ -89,11 +90,28 @@ def test_the_latest_batch_counts_arms_and_shows_the_most_wanted(workspace: Works
 
 
 @pytest.mark.usefixtures("loop")
-def test_annotators_are_compared_with_the_verdicts_in_force(workspace: Workspace) -> None:
+def test_few_answers_are_counted_and_nobody_is_judged_by_them(workspace: Workspace) -> None:
     ann, bob = read(workspace).annotators
-    assert (ann.name, ann.answers, ann.judged, ann.agreed) == ("ann", 4, 2, 1)
-    assert (bob.name, bob.answers, bob.judged, bob.agreed) == ("bob", 3, 2, 2)
-    assert ann.interval == pytest.approx((0.0945, 0.9055), abs=1e-4)
+    assert [(row.name, row.answers) for row in (ann, bob)] == [("ann", 4), ("bob", 3)]
+    assert ann.quality is not None
+    assert (ann.quality.accuracy, ann.quality.judged, ann.quality.signs) == (None, 3, [])
+
+
+def test_annotators_are_judged_anew_when_somebody_answers_or_is_paused(workspace: Workspace, build: Any) -> None:
+    campaign = build.campaign(build.batch(build.images(60)), build.taxonomy())
+    build.answers(campaign, {"ann": ["cat"] * 60, "bob": ["cat"] * 60})
+    before = [row.quality for row in read(workspace).annotators]
+    assert all(quality is not None and (quality.accuracy or 0) > 0.9 for quality in before)
+    build.answers(campaign, {"cay": ["dog"] * 60})
+    after = {row.name: row.quality for row in read(workspace).annotators}
+    cay = after["cay"]
+    assert cay is not None
+    assert cay.interval[1] < 0.5
+    assert "pause cay" in (cay.suggestion or "")
+    standing.decide(workspace, "cay", "paused", reason="guesses", by="lead")
+    paused = next(row.quality for row in read(workspace).annotators if row.name == "cay")
+    assert paused is not None
+    assert (paused.standing, paused.suggestion) == ("paused", None)
 
 
 @pytest.mark.usefixtures("loop")
@@ -107,7 +125,7 @@ def test_skips_deletions_and_replaced_answers_do_not_count(workspace: Workspace)
             del values["id"]
             session.add(schema.Annotation(**{**values, "revision": 1, **change}))
     ann = next(row for row in read(workspace).annotators if row.name == "ann")
-    assert (ann.answers, ann.judged) == (2, 0)
+    assert ann.answers == 2
 
 
 def test_the_median_time_is_that_of_each_annotator(workspace: Workspace, loop: list[ImageId]) -> None:

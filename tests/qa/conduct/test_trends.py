@@ -2,7 +2,6 @@ import numpy as np
 import pytest
 
 from qa.conduct import accuracy, trends
-from qa.consensus import posterior
 from store.arrays import Floats, Ints
 from tests.qa.consensus.crowds import coins, crowd
 
@@ -62,7 +61,7 @@ def test_the_difference_to_nothing_is_none() -> None:
 def tiring(seed: int, *, falls_to: float, people: int = 8) -> tuple[Ints, Ints, Ints]:
     """A crowd whose first member tires: right in 95 % of answers at first and in `falls_to` at the end of a session.
 
-    Sessions last an hour and are of fifty answers; gives the answers, when each was given, and which are the tired one's.
+    Sessions last an hour and are of fifty answers; gives the answers, when each was given, and the truth.
     """
     answers, truth = crowd(seed, coins([0.95] + [0.85] * (people - 1), 3), items=800, overlap=3)
     generator = np.random.default_rng(seed)
@@ -79,7 +78,7 @@ def tiring(seed: int, *, falls_to: float, people: int = 8) -> tuple[Ints, Ints, 
 
 def slopes(answers: Ints, moments: Floats, *, people: int = 8) -> list[trends.Slope | None]:
     known = np.full(answers[:, 0].max() + 1, -1)
-    found = posterior.fit(answers, known, annotators=people, classes=3)
+    found = accuracy.fit(answers, known, annotators=people, classes=3)
     judged = accuracy.judge(answers, np.ones(len(answers), np.bool_), known, found)
     who = answers[judged.rows, 1]
     right = accuracy.estimate(judged.chance(answers), who, groups=people, classes=3).accuracy

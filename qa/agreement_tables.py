@@ -1,0 +1,114 @@
+"""How far people agree: in a campaign, on each class and slice, at each vendor, under each revision of a guideline."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from qa import agreement, answers
+from qa.answers import Answers
+from qa.consensus import belief
+from store.arrays import Bools, Ints
+from store.schema import Campaign, Task, Taxonomy, Vendor
+
+
+@dataclass(frozen=True)
+class AgreementRow:
+    """How far people agree on some items."""
+
+    of: str  # campaign, class, slice, vendor, guideline
+    name: str
+    items: int  # with two answers or more; of a class, those that anyone gave it
+    alpha: float | None  # Krippendorff's, nominal; of a class whether an answer is that or another
+    interval: tuple[float, float] | None  # its 95 %, by bootstrap over items
+    raw_agreement: float | None
+    kappa: float | None
+    kappa_of: str | None  # Cohen where two people answered, Fleiss where all items have as many answers, else none
+
+
+def read(
+    session: Session, campaign: Campaign, taxonomy: Taxonomy, said: Answers, slices: Mapping[str, Ints]
+) -> list[AgreementRow]:
+    """The campaign, its classes and slices; all vendors under this revision; all revisions of the taxonomy.
+
+    Args:
+        session: an open snapshot.
+        campaign: whose items.
+        taxonomy: its.
+        said: the answers under it.
+        slices: image ids by name, sorted.
+    """
+    rows = session.execute(
+        select(Task.id, Task.image_id, Task.state, Campaign.id, Vendor.name)
+        .join(Campaign, Campaign.id == Task.campaign_id)
+        .join(Vendor, Vendor.id == Campaign.vendor_id)
+        .where(Campaign.taxonomy_id == taxonomy.id, Campaign.purpose == "labelling")
+        .order_by(Task.id)
+    ).all()
+    image = np.array([row[1] for row in rows], dtype=np.int64)
+    own = np.array([row[2] != "withdrawn" and row[3] == campaign.id for row in rows], dtype=np.bool_)
+    vendor = np.array([row[4] for row in rows], dtype=np.str_)
+    table, classes = said.table, len(said.classes)
+    found = [describe("campaign", campaign.name, table, own, classes=classes)]
+    found += of_classes(table, own, said.classes)
+    found += [
+        describe("slice", name, table, own & np.isin(image, ids), classes=classes) for name, ids in slices.items()
+    ]
+    found += [
+        describe("vendor", str(name), table, vendor == name, classes=classes) for name in np.unique(vendor).tolist()
+    ]
+    return [*found, *_guidelines(session, taxonomy)]
+
+
+def describe(of: str, name: str, table: Ints, among: Bools, *, classes: int) -> AgreementRow:
+    """The agreement of answers `(M, 3)` on the items that `among` `(N,)` holds."""
+    chosen = table[among[table[:, 0]]]
+    counts = belief.counts(chosen, items=len(among), classes=classes)
+    kappa, kappa_of = _kappa(chosen, counts)
+    return AgreementRow(
+        of=of,
+        name=name,
+        items=int((counts.sum(axis=1) >= 2).sum()),
+        alpha=agreement.krippendorff_alpha(counts),
+        interval=agreement.alpha_interval(counts),
+        raw_agreement=agreement.raw_agreement(counts),
+        kappa=kappa,
+        kappa_of=kappa_of,
+    )
+
+
+def of_classes(table: Ints, among: Bools, names: Sequence[str]) -> Iterator[AgreementRow]:
+    """For each class, on whether an answer is that or another; `items` are those that anyone gave it."""
+    for number, name in enumerate(names):
+        is_class = table.copy()
+        is_class[:, 2] = table[:, 2] == number
+        found = describe("class", name, is_class, among, classes=2)
+        given = np.unique(table[(table[:, 2] == number) & among[table[:, 0]], 0])
+        yield AgreementRow(**vars(found) | {"items": len(given)})
+
+
+def _kappa(table: Ints, counts: Ints) -> tuple[float | None, str | None]:
+    """Cohen's where just two people answered, else Fleiss' where every item has as many answers."""
+    several = counts.sum(axis=1)[table[:, 0]] >= 2
+    table = table[several]
+    people = np.unique(table[:, 1])
+    if len(people) == 2:
+        first, second = (table[table[:, 1] == one] for one in people)
+        first, second = (each[np.argsort(each[:, 0])] for each in (first, second))
+        return agreement.cohen_kappa(first[:, 2], second[:, 2]), "Cohen"
+    if len(people) > 2 and len(np.unique(counts.sum(axis=1)[table[:, 0]])) == 1:
+        return agreement.fleiss_kappa(counts), "Fleiss"
+    return None, None
+
+
+def _guidelines(session: Session, taxonomy: Taxonomy) -> Iterator[AgreementRow]:
+    """Every revision of a taxonomy that anybody answered under, oldest first."""
+    of_name = select(Taxonomy).where(Taxonomy.name == taxonomy.name, Taxonomy.task_kind == answers.CLASSIFICATION)
+    for revision in session.scalars(of_name.order_by(Taxonomy.revision)).all():
+        said = answers.read(session, revision)
+        if said.given:
+            everything = np.ones(len(said.task_ids), dtype=np.bool_)
+            name = f"{revision.name} {revision.revision}"
+            yield describe("guideline", name, said.table, everything, classes=len(said.classes))
