@@ -37,6 +37,7 @@ def test_a_slope_is_that_of_least_squares_with_its_robust_interval() -> None:
     [
         (np.tile([0.0, 1.0], 15), np.arange(30.0)),  # thirty answers
         (np.repeat([0.0, 1.0], [3, 97]), np.arange(100.0)),  # three of them wrong
+        (np.zeros(100), np.arange(100.0)),  # all of them wrong
         (np.tile([0.0, 1.0], 50), np.full(100, 7.0)),  # all at once
         (np.zeros(0), np.zeros(0)),
     ],
