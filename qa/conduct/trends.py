@@ -11,7 +11,7 @@ SESSION_GAP_S = 1800.0  # a longer pause begins a new session
 
 _Z = 1.959963984540054  # 97.5 % of a normal distribution lie below
 _LEAST_ANSWERS = 40  # that a slope is told from,
-_LEAST_WRONG = 5.0  # and wrong ones among them
+_LEAST_EACH = 5.0  # and of these right ones, and wrong ones
 
 
 @dataclass(frozen=True)
@@ -62,11 +62,14 @@ def slope(credit: Floats, weight: Floats, x: Floats, strata: Ints) -> Slope | No
         strata: `(M,)` int64, numbers from 0.
 
     Returns:
-        `None` where 40 answers, five wrong ones among them, are not there to tell, or `x` never varies.
+        `None` where 40 answers, five right and five wrong ones, are not there to tell, or `x` never varies.
     """
     from scipy.stats import norm
 
-    if len(x) < _LEAST_ANSWERS or len(x) * (1 - np.average(credit, weights=weight)) < _LEAST_WRONG:
+    if len(x) < _LEAST_ANSWERS:
+        return None
+    right = float(np.average(credit, weights=weight))
+    if len(x) * min(right, 1 - right) < _LEAST_EACH:
         return None
     apart, residual = _centred(x, weight, strata), _centred(credit, weight, strata)
     spread = float((weight * apart**2).sum())
@@ -76,6 +79,8 @@ def slope(credit: Floats, weight: Floats, x: Floats, strata: Ints) -> Slope | No
     value = float((weight * apart * residual).sum()) / spread
     noise = weight * apart * (residual - value * apart)
     error = float(np.sqrt((noise**2).sum() * len(x) / freedom)) / spread
+    if error == 0:
+        return None
     return Slope(value, (value - _Z * error, value + _Z * error), float(norm.cdf(value / error)), len(x))
 
 

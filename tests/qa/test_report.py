@@ -1,10 +1,13 @@
 from dataclasses import replace
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
+from sqlalchemy import select
 
-from qa import report, verdicts
-from store.errors import NotFoundError
+from qa import annotators, report, standing, verdicts
+from store.errors import InvalidInputError, NotFoundError
+from store.schema import Sighting, Vendor
 from store.workspace import Workspace
 
 
@@ -40,11 +43,86 @@ def test_a_campaign_without_answers_has_a_report(workspace: Workspace, build: An
 
 
 def test_annotators_are_judged_over_all_campaigns(workspace: Workspace, build: Any) -> None:
-    assert report.annotators(workspace) == []
+    assert annotators.list_all(workspace) == []
     images, taxonomy = build.images(4), build.taxonomy()
     for _ in range(2):
         build.answers(build.campaign(build.batch(images), taxonomy), {"ann": ["cat"] * 4})
-    (ann,) = report.annotators(workspace)
+    (ann,) = annotators.list_all(workspace)
     assert (ann.annotator, ann.answers, ann.taxonomy) == ("ann", 8, "animals")
     (there,) = report.report(workspace, "campaign-1").annotators
     assert replace(there, answers=8) == ann
+
+
+def test_agreement_is_told_of_classes_slices_vendors_and_guidelines(workspace: Workspace, build: Any) -> None:
+    """ann and bob agree on the even images and never on the odd."""
+    campaign = build.campaign(build.batch(build.images(12)), build.taxonomy())
+    build.answers(campaign, {"ann": ["cat", "cat", "dog", "dog"] * 3, "bob": ["cat", "dog", "dog", "cat"] * 3})
+    with workspace.database.write() as session:
+        for i, sighting in enumerate(session.scalars(select(Sighting).order_by(Sighting.id))):
+            sighting.details = {"shift": i % 2}
+    found = {(row.of, row.name): row for row in report.report(workspace, "campaign-1", by="shift").agreement}
+    assert list(found) == [
+        ("campaign", "campaign-1"),
+        ("class", "cat"),
+        ("class", "dog"),
+        ("slice", "shift=0"),
+        ("slice", "shift=1"),
+        ("vendor", "nobody"),
+        ("guideline", "animals 1"),
+    ]
+    even, odd, cat = found["slice", "shift=0"], found["slice", "shift=1"], found["class", "cat"]
+    assert (even.items, even.alpha, even.raw_agreement, even.kappa, even.kappa_of) == (6, 1, 1, 1, "Cohen")
+    assert (odd.items, odd.raw_agreement, odd.kappa) == (6, 0, pytest.approx(-1))
+    assert cat.items == 9  # three that both call a cat, six that one does
+    assert (
+        found["vendor", "nobody"].alpha
+        == found["guideline", "animals 1"].alpha
+        == found["campaign", "campaign-1"].alpha
+    )
+    with pytest.raises(InvalidInputError, match="'colour'"):
+        report.report(workspace, "campaign-1", by="colour")
+
+
+def test_confusions_disputes_and_cost(workspace: Workspace, build: Any) -> None:
+    campaign = build.campaign(build.batch(build.images(20)), build.taxonomy(), overlap=3)
+    sure = ["cat", "dog"] * 9
+    build.answers(campaign, {name: [*sure, "cat", "cat"] for name in ("ann", "bob")} | {"cay": [*sure, "dog", "cat"]})
+    with workspace.database.write() as session:
+        session.scalars(select(Vendor)).one().prices = {"classification": 0.1}
+    verdicts.review(workspace, "campaign-1", accept_at=0.99)
+    found = report.report(workspace, "campaign-1")
+    (confusion,) = found.confusions
+    assert (confusion.item, confusion.answer, confusion.answers) == ("cat", "dog", pytest.approx(1, abs=0.2))
+    (disputed,) = found.disputed
+    assert (disputed.name, disputed.answers, disputed.likeliest) == ("18.png", {"cat": 2, "dog": 1}, "cat")
+    assert found.cost == pytest.approx(6)
+    assert found.cost_per_label == pytest.approx(6 / found.accepted)
+    assert found.check is None  # nothing is gold, and no adjudicator said anything
+
+
+def test_posteriors_are_held_against_gold(workspace: Workspace, build: Any) -> None:
+    """Forty items of gold, of which both people get thirty right: posteriors that are sure are wrong in ten."""
+    images = build.images(40)
+    taxonomy = build.taxonomy()
+    build.labels(dict.fromkeys(images, "cat"))
+    campaign = build.campaign(build.batch(images, arms=["gold"] * 40), taxonomy)
+    said = ["cat"] * 30 + ["dog"] * 10
+    build.answers(campaign, {"ann": said, "bob": said})
+    found = report.report(workspace, "campaign-2")
+    assert (found.gold, found.unreviewed) == (40, 0)
+    assert found.check is not None
+    assert found.check.items == 40
+    right = sum(share * items for share, items in zip(found.check.accuracy, found.check.in_bin, strict=True))
+    assert right == pytest.approx(30)
+    assert found.check.ece > 0.1
+
+
+def test_answers_of_paused_people_are_set_aside(workspace: Workspace, build: Any) -> None:
+    build.answers(
+        build.campaign(build.batch(build.images(3)), build.taxonomy()), {"ann": ["cat"] * 3, "bob": ["cat"] * 3}
+    )
+    since = datetime(2020, 1, 1, tzinfo=UTC)
+    standing.decide(workspace, "bob", "paused", reason="guesses", by="lead", since=since)
+    found = report.report(workspace, "campaign-1")
+    assert (found.answers, found.set_aside) == (3, 3)
+    assert [(each.annotator, each.standing) for each in found.annotators] == [("ann", "good"), ("bob", "paused")]

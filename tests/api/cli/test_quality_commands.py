@@ -12,6 +12,7 @@ from typer.testing import CliRunner
 
 from api.cli.main import app
 from store import schema
+from store.errors import InvalidInputError
 from store.workspace import Workspace
 
 Winnow = Callable[..., Any]
@@ -70,6 +71,40 @@ def test_qa_and_labels(winnow: Winnow, campaign: str) -> None:
         58,
         True,
     )
+
+
+def test_whose_answers_count(winnow: Winnow, campaign: str, workspace: Workspace) -> None:
+    (ann,) = winnow("qa", "annotators", "show", "ann")["annotators"]
+    assert (ann["quality"]["answers"], ann["classes"]) == (60, ["cat", "dog"])
+    assert (
+        winnow("qa", "annotators", "probation", "bob", "--reason", "new here", "--by", "lead")["state"] == "probation"
+    )
+    paused = winnow("qa", "annotators", "pause", "bob", "--reason", "guesses", "--since", "2020-01-01", "--by", "lead")
+    assert paused == {
+        "annotator": "bob",
+        "state": "paused",
+        "since": "2020-01-01T00:00:00+00:00",
+        "reason": "guesses",
+        "by": "lead",
+    }
+    assert winnow("qa", "report", campaign)["set_aside"] == 59
+    command = ["--home", str(workspace.home), "qa", "annotators", "reinstate", "bob", "--reason", "it was a mistake"]
+    assert "all their answers count" in CliRunner().invoke(app, command, catch_exceptions=False).stdout
+    assert winnow("qa", "report", campaign)["set_aside"] == 0
+    with pytest.raises(InvalidInputError, match="'soon' is no moment"):
+        winnow("qa", "annotators", "pause", "bob", "--reason", "guesses", "--since", "soon")
+
+
+def test_the_report_is_a_page_that_needs_nothing_else(winnow: Winnow, campaign: str, tmp_path: Path) -> None:
+    winnow("qa", "report", campaign, "--html", str(tmp_path / "report.html"))
+    text = (tmp_path / "report.html").read_text()
+    assert "ann" in text
+    assert "59.png" not in text  # one answer is no dispute
+    assert "58.png" in text
+    for outside in ("http:", "https:", "<script", "<link", "url(", 'src="/'):
+        assert outside not in text
+    with pytest.raises(InvalidInputError, match=r"is no \.html"):
+        winnow("qa", "report", campaign, "--html", str(tmp_path / "report.pdf"))
 
 
 def test_versions(winnow: Winnow, campaign: str, workspace: Workspace, build: Any, tmp_path: Path) -> None:

@@ -2,7 +2,6 @@ import numpy as np
 import pytest
 
 from qa.conduct import accuracy, trends
-from qa.consensus import posterior
 from store.arrays import Floats, Ints
 from tests.qa.consensus.crowds import coins, crowd
 
@@ -38,6 +37,7 @@ def test_a_slope_is_that_of_least_squares_with_its_robust_interval() -> None:
     [
         (np.tile([0.0, 1.0], 15), np.arange(30.0)),  # thirty answers
         (np.repeat([0.0, 1.0], [3, 97]), np.arange(100.0)),  # three of them wrong
+        (np.zeros(100), np.arange(100.0)),  # all of them wrong
         (np.tile([0.0, 1.0], 50), np.full(100, 7.0)),  # all at once
         (np.zeros(0), np.zeros(0)),
     ],
@@ -79,7 +79,7 @@ def tiring(seed: int, *, falls_to: float, people: int = 8) -> tuple[Ints, Ints, 
 
 def slopes(answers: Ints, moments: Floats, *, people: int = 8) -> list[trends.Slope | None]:
     known = np.full(answers[:, 0].max() + 1, -1)
-    found = posterior.fit(answers, known, annotators=people, classes=3)
+    found = accuracy.fit(answers, known, annotators=people, classes=3)
     judged = accuracy.judge(answers, np.ones(len(answers), np.bool_), known, found)
     who = answers[judged.rows, 1]
     right = accuracy.estimate(judged.chance(answers), who, groups=people, classes=3).accuracy
