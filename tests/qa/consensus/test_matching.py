@@ -91,6 +91,7 @@ def test_the_worthiest_is_found_nearly_always() -> None:
     assert hits >= 97
 
 
+@settings(max_examples=30)
 @given(st.integers(0, 10_000))
 def test_two_peoples_matching_is_the_best_of_all(seed: int) -> None:
     generator = np.random.default_rng(seed)
@@ -102,6 +103,7 @@ def test_two_peoples_matching_is_the_best_of_all(seed: int) -> None:
     assert value(likeness, matching.match(likeness, annotator, least=0.4), 0.4) == pytest.approx(best)
 
 
+@settings(max_examples=30)
 @given(st.integers(0, 10_000), st.permutations(range(4)))
 def test_who_is_who_changes_nothing(seed: int, names: list[int]) -> None:
     generator = np.random.default_rng(seed)

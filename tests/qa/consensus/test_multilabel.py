@@ -38,8 +38,8 @@ def test_it_is_no_worse_than_the_majority_and_knows_who_sees_what() -> None:
         ours.append(((found.posteriors > 0.5) == truth).mean(axis=0))
         votes.append((majority == truth).mean(axis=0))
     gain = np.mean(ours, axis=0) - np.mean(votes, axis=0)
-    assert gain[1] > 0.002  # of the rare class that one of the three makes up
-    assert gain.min() > -0.01
+    assert gain[1] > 0  # of the rare class that one of the three makes up
+    assert gain.min() > -0.005
     assert found.sensitivity[0].tolist() == sorted(found.sensitivity[0], reverse=True)
     assert found.specificity[2, 0] < found.specificity[0, 0]
 

@@ -126,7 +126,7 @@ def crowd(seed: int, images: int = 20) -> tuple[Drawn, Floats, Ints]:
     return drawn(*rows), np.array(sides), truth
 
 
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=5, deadline=None)
 @given(st.integers(0, 1000), st.permutations(range(4)), st.permutations(range(6)), st.randoms(use_true_random=False))
 def test_the_order_of_annotators_images_and_regions_changes_nothing(
     seed: int, names: list[int], pictures: list[int], random: np.random.Generator
