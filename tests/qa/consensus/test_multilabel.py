@@ -40,7 +40,7 @@ def test_it_is_no_worse_than_the_majority_and_knows_who_sees_what() -> None:
     gain = np.mean(ours, axis=0) - np.mean(votes, axis=0)
     assert gain[1] > 0  # of the rare class that one of the three makes up
     assert gain.min() > -0.005
-    assert found.sensitivity[0].tolist() == sorted(found.sensitivity[0], reverse=True)
+    assert found.sensitivity[0, 2] < found.sensitivity[0, :2].min() - 0.1  # the class that is often missed
     assert found.specificity[2, 0] < found.specificity[0, 0]
 
 
