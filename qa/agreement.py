@@ -1,19 +1,24 @@
 """How far annotators agree with each other, whatever the truth may be.
 
 Counts are `(N, C)` int64: how many annotators gave item n the answer c. Items may have any number of answers; those
-with fewer than two say nothing about agreement and are left out. 1 is full agreement, 0 what chance would give.
+with fewer than two say nothing about agreement and are left out. 1 is full agreement, 0 what chance would give. Where
+annotators draw regions, `of_regions` says how far two of them do alike.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
 import numpy as np
 
+from qa.consensus import matching
 from store.arrays import Floats, Ints
 from store.errors import InvalidInputError
 
 Level: TypeAlias = Literal["nominal", "ordinal", "interval"]
 """Whether answers are names, have an order, or have distances; the classes' numbers are these."""
+
+REGION_THRESHOLDS = (0.5, 0.75, 0.9)
 
 _DRAWS = 1000
 _TAILS = (0.025, 0.975)
@@ -111,6 +116,38 @@ def raw_agreement(counts: Ints) -> float | None:
     per_item = counts.sum(axis=1)
     agreeing_pairs = (counts * (counts - 1)).sum(axis=1)
     return float(np.mean(agreeing_pairs / (per_item * (per_item - 1))))
+
+
+@dataclass(frozen=True)
+class RegionAgreement:
+    """How far two annotators draw the same things in the same places, classes aside; none where neither drew any."""
+
+    regions: tuple[int, int]  # how many each drew
+    matched: int  # pairs that overlap by half
+    mean_iou: float | None  # of these
+    f1: tuple[float, ...] | None  # at each of REGION_THRESHOLDS: twice the pairs by all that both drew
+
+
+def of_regions(overlaps: Iterable[Floats]) -> RegionAgreement:
+    """Match the regions of two annotators in each image that both saw, by assignment, and count.
+
+    Args:
+        overlaps: For each image `(N, M)` float64, the IoU of every region of the one with every one of the other.
+    """
+    drawn = np.zeros(2, dtype=np.int64)
+    found: dict[float, list[float]] = {threshold: [] for threshold in REGION_THRESHOLDS}
+    for each in overlaps:
+        drawn += each.shape
+        for threshold in found:
+            found[threshold] += each[matching.pairs(each, least=threshold)].tolist()
+    ious = found[REGION_THRESHOLDS[0]]
+    total = int(drawn.sum())
+    return RegionAgreement(
+        regions=(int(drawn[0]), int(drawn[1])),
+        matched=len(ious),
+        mean_iou=float(np.mean(ious)) if ious else None,
+        f1=tuple(2 * len(each) / total for each in found.values()) if total else None,
+    )
 
 
 def _beyond_chance(observed: float | None, expected: float) -> float | None:

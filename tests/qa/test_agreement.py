@@ -5,6 +5,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
+from curation import iou
 from qa import agreement
 from store.errors import InvalidInputError
 
@@ -187,3 +188,22 @@ def test_where_kappa_is_undefined() -> None:
 def test_fleiss_needs_as_many_answers_to_each_item() -> None:
     with pytest.raises(InvalidInputError, match="here are 2 to 3"):
         agreement.fleiss_kappa(np.array([[2, 0], [2, 1]]))
+
+
+def test_agreement_of_regions_by_hand() -> None:
+    """One thing nearly alike, one roughly, one that only the first drew; and an image where neither drew any."""
+    first = np.array([[0.0, 0, 10, 10], [50, 0, 60, 10], [80, 0, 90, 10]])
+    second = np.array([[50.0, 0, 60, 8], [0, 0, 10, 9.5]])
+    found = agreement.of_regions([iou.of_boxes(first, second), np.zeros((0, 0))])
+    assert found.regions == (3, 2)
+    assert found.matched == 2
+    assert found.mean_iou == pytest.approx((0.95 + 0.8) / 2)
+    assert found.f1 == pytest.approx((4 / 5, 4 / 5, 2 / 5))
+    assert agreement.of_regions([np.zeros((0, 0))]) == agreement.RegionAgreement((0, 0), 0, None, None)
+    assert agreement.of_regions([np.zeros((2, 0))]).f1 == (0, 0, 0)
+
+
+def test_regions_are_matched_by_assignment() -> None:
+    """The likest pair of all is not in the best matching: taken first, it would leave the other two unmatched."""
+    overlaps = np.array([[0.6, 0.0], [0.7, 0.6]])
+    assert agreement.of_regions([overlaps]).matched == 2

@@ -1,0 +1,149 @@
+"""Whether what some annotators drew is there and what it is, from who drew it, who did not, and what they called it.
+
+A candidate is what one or more annotators drew at one place. Either it is there and of some class: then each annotator
+who saw the image drew it with their recall for that class, and called it what they call that class. Or it only looks
+so: then each drew it with a chance of their own, and called it anything. What nobody drew is no candidate, which the
+likelihood allows for: the latent class model of capture and recapture, A. Chao et al., The Applications of
+Capture-Recapture Models to Epidemiological Data (2001), with the confusions of Dawid and Skene (1979). All is found by
+expectation and maximisation, with priors that leave two annotators and a few images to the majority. If what is hard to
+see is missed by everybody alike, more is missed than is said here.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from qa.consensus import belief, confusion
+from qa.consensus.belief import PRIOR_RIGHT, PRIOR_WRONG
+from qa.consensus.posterior import USUAL
+from store.arrays import Floats, Ints
+
+_DRAWN, _NOT_DRAWN = 16.0, 4.0  # as if so many things that are there had been drawn, and so many not,
+_GHOST_DRAWN, _GHOST_NOT_DRAWN = 2.0, 18.0  # and so many that only look so
+_ALIKE = 20.0  # how many chances the belief that people, or classes, are alike counts as
+_STEPS = 300
+_TOLERANCE = 1e-5  # of a posterior
+_RANGE = (0.005, 0.995)  # of recalls and chances
+_SMALLEST = 1e-9
+
+
+@dataclass(frozen=True)
+class Candidates:
+    """What is there, and how good annotators are at saying so."""
+
+    existence: Floats  # (K,) float64, the chance that a candidate is there
+    classes: Floats  # (K, C) float64, what it is if it is there; rows sum to 1
+    missed: Floats  # (N,) float64, how many things in an image are expected that nobody drew
+    recall: Floats  # (A, C) float64, the chance that an annotator draws a thing of a class
+    ghosts: Floats  # (A,) float64, how many things that are not there an annotator draws in an image; 0 without images
+    confusion: Floats  # (A, C, C) float64, what an annotator calls a thing of each class; rows sum to 1
+
+
+def fit(answers: Ints, image: Ints, seen: Ints, *, images: int, annotators: int, classes: int) -> Candidates:
+    """Weigh who drew a candidate, and what they called it, against who saw the image and drew nothing there.
+
+    Args:
+        answers: `(M, 3)` int64 rows of candidate, annotator and class, see `qa.consensus`; every candidate has one.
+        image: `(K,)` int64, the image of each candidate.
+        seen: `(S, 2)` int64 rows of image and annotator, once each: who looked, whatever they drew.
+        images: N.
+        annotators: A.
+        classes: C, at least 1.
+
+    Returns:
+        Someone who saw nothing is everybody. Of an image that nobody saw as much is expected as of others.
+    """
+    drew = _ones(answers[:, :2], (len(image), annotators))
+    called = belief.incidence(answers, items=len(image), annotators=annotators, classes=classes)
+    power = USUAL.per_answer(np.bincount(answers[:, 0], minlength=len(image)))[:, None]
+    looked = _ones(seen, (images, annotators))
+    place = _ones(np.stack([image, np.arange(len(image))], axis=1), (images, len(image)))  # sums candidates by image
+    usual = PRIOR_RIGHT / (PRIOR_RIGHT + PRIOR_WRONG)
+    recall: Floats = np.full((annotators, classes), _DRAWN / (_DRAWN + _NOT_DRAWN))
+    lure: Floats = np.full(annotators, _GHOST_DRAWN / (_GHOST_DRAWN + _GHOST_NOT_DRAWN))
+    calls = _confusions(np.zeros((annotators, classes, classes)))
+    ghost_calls = np.full(classes, 1 / classes)
+    shares = np.append(np.full(classes, usual / classes), 1 - usual)  # of the candidates; at last of what is not there
+    posteriors: Floats = np.zeros((len(image), classes + 1))
+    for _ in range(_STEPS):
+        before = posteriors
+        chances = np.column_stack([recall, lure])
+        unseen: Floats = np.exp(looked @ np.log1p(-chances))  # (N, C + 1): that nobody draws one in an image
+        evidence = np.log(shares) + drew @ (np.log(chances) - np.log1p(-chances))
+        evidence += np.log(unseen / np.maximum(1 - unseen, _SMALLEST))[image]
+        by_class = np.concatenate([calls, np.tile(ghost_calls, (annotators, 1, 1))], axis=1)
+        evidence += power * (called @ np.log(by_class).swapaxes(1, 2).reshape(-1, classes + 1))
+        posteriors = belief.normalised(evidence, np.full(len(image), -1))
+        if np.abs(posteriors - before).max(initial=0.0) < _TOLERANCE:
+            break
+        there, ghost = posteriors[:, :-1], posteriors[:, -1]
+        opened = (place @ posteriors) / np.maximum(1 - unseen, _SMALLEST)  # with those that nobody drew
+        recall = _recalls(drew.T @ there, looked.T @ opened[:, :-1])
+        lure = _lures(drew.T @ ghost, looked.T @ opened[:, -1])
+        counts = (called.T @ there).reshape(annotators, classes, classes).swapaxes(1, 2)
+        calls = _confusions(counts)
+        of_ghosts = (called.T @ ghost).reshape(annotators, classes).sum(axis=0) + 1
+        ghost_calls = of_ghosts / of_ghosts.sum()
+        prior = np.append(np.full(classes, PRIOR_RIGHT / classes), PRIOR_WRONG)
+        shares = (posteriors.sum(axis=0) + prior) / (len(image) + prior.sum())
+    there = posteriors[:, :-1]
+    existence = there.sum(axis=1)
+    return Candidates(
+        existence=existence,
+        classes=there / np.maximum(existence, _SMALLEST)[:, None],
+        missed=_missed(place @ there, unseen[:, :-1]),
+        recall=recall,
+        ghosts=np.asarray(drew.T @ posteriors[:, -1]) / np.maximum(looked.sum(axis=0), 1),
+        confusion=calls,
+    )
+
+
+def _ones(rows: Ints, shape: tuple[int, int]) -> Any:
+    from scipy.sparse import csr_array
+
+    return csr_array((np.ones(len(rows)), (rows[:, 0], rows[:, 1])), shape=shape)
+
+
+def _confusions(counts: Floats) -> Floats:
+    return np.ones_like(counts) if counts.shape[-1] == 1 else confusion.shrunk(counts)
+
+
+def _recalls(hits: Floats, chances: Floats) -> Floats:
+    """`(A, C)`: everybody's recall of a class, bent to how much an annotator draws, then their own counts."""
+    usual = (hits.sum() + _DRAWN) / (chances.sum() + _DRAWN + _NOT_DRAWN)
+    of_class = np.clip((hits.sum(axis=0) + _ALIKE * usual) / (chances.sum(axis=0) + _ALIKE), *_RANGE)
+    given = chances.sum(axis=1) + _ALIKE
+    expected = np.clip((chances @ of_class + _ALIKE * usual) / given, *_RANGE)
+    own = np.clip((hits.sum(axis=1) + _ALIKE * usual) / given, *_RANGE)
+    odds = of_class / (1 - of_class) * (own / (1 - own) * (1 - expected) / expected)[:, None]
+    shrunk: Floats = np.clip((hits + _ALIKE * odds / (1 + odds)) / (chances + _ALIKE), *_RANGE)
+    return shrunk
+
+
+def _lures(drawn: Floats, chances: Floats) -> Floats:
+    """`(A,)`: the chance of drawing what only looks so, each one's shrunk towards everybody's."""
+    usual = (drawn.sum() + _GHOST_DRAWN) / (chances.sum() + _GHOST_DRAWN + _GHOST_NOT_DRAWN)
+    shrunk: Floats = np.clip((drawn + _ALIKE * usual) / (chances + _ALIKE), *_RANGE)
+    return shrunk
+
+
+def _missed(there: Floats, unseen: Floats) -> Floats:
+    """`(N,)`, from what was drawn and is there `(N, C)`, and the chance `(N, C)` that a thing is drawn by nobody.
+
+    Images hold as many things as a Poisson process with a rate of their own gives; the rates have a Gamma distribution
+    with the mean and the variance that the images together show. So an empty image is thought to hide few things where
+    others hold many, and none where others hold none.
+    """
+    looked = unseen.min(axis=1, initial=1.0) < 1
+    held = (there / np.maximum(1 - unseen, _SMALLEST))[looked]
+    if held.sum() <= 0:
+        return np.zeros(len(there))
+    hidden = unseen @ (held.sum(axis=0) / held.sum())
+    found = there.sum(axis=1)
+    counts = (found / np.maximum(1 - hidden, _SMALLEST))[looked]
+    mean = counts.mean()
+    beyond_poisson = counts.var() - mean * (1 / (1 - hidden[looked])).mean()
+    shape = min(mean**2 / max(beyond_poisson, _SMALLEST), 1e6)
+    rates = (shape + found) / (shape / mean + 1 - hidden)
+    return np.asarray(rates * hidden)

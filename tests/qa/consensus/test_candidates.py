@@ -1,0 +1,178 @@
+"""What is there, from who drew it and who did not: by hand, against brute force, on simulated crowds."""
+
+import numpy as np
+import pytest
+
+from qa.consensus import belief, candidates
+from store.arrays import Floats, Ints
+
+
+def everybody(images: int, people: int) -> Ints:
+    return np.stack(np.divmod(np.arange(images * people), people), axis=1)
+
+
+def fit(rows: list[tuple[int, int, int]], image: list[int], *, images: int, people: int, classes: int = 1):  # type: ignore[no-untyped-def]
+    return candidates.fit(
+        np.array(rows, dtype=np.int64).reshape(-1, 3),
+        np.array(image, dtype=np.int64),
+        everybody(images, people),
+        images=images,
+        annotators=people,
+        classes=classes,
+    )
+
+
+def simulated(
+    seed: int, *, images: int, recall: list[float], ghosts: list[float], rate: float = 5
+) -> tuple[Ints, Ints, Floats, Ints]:
+    """Answers, the image of each candidate, whether it is there, and things that nobody drew by image."""
+    generator = np.random.default_rng(seed)
+    rows, image, there = [], [], []
+    missed = np.zeros(images, dtype=np.int64)
+    for each in range(images):
+        for _ in range(generator.poisson(rate)):
+            who = np.flatnonzero(generator.random(len(recall)) < recall)
+            missed[each] += len(who) == 0
+            if len(who):
+                rows += [(len(image), one, 0) for one in who]
+                image.append(each)
+                there.append(1.0)
+        for one, count in enumerate(generator.poisson(ghosts)):
+            for _ in range(count):
+                rows.append((len(image), one, 0))
+                image.append(each)
+                there.append(0.0)
+    return np.array(rows), np.array(image), np.array(there), missed
+
+
+def test_two_people_are_surer_together() -> None:
+    """Alone in one image: what both drew is there, what one drew perhaps; with a third who did not, rather not."""
+    found = fit([(0, 0, 0), (0, 1, 0), (1, 0, 0)], [0, 0], images=1, people=2)
+    assert found.existence[0] > 0.95
+    assert 0.3 < found.existence[1] < 0.8
+    three = fit([(0, 0, 0), (0, 1, 0), (0, 2, 0), (1, 0, 0)], [0, 0], images=1, people=3)
+    assert three.existence[1] < found.existence[1]
+    assert three.existence[1] < 0.5
+
+
+def test_few_images_keep_to_the_majority() -> None:
+    for people in (3, 4, 5):
+        for drew in range(1, people + 1):
+            found = fit([(0, who, 0) for who in range(drew)], [0], images=1, people=people)
+            if drew > people / 2:
+                assert found.existence[0] > 0.5, (people, drew)
+            if drew == 1:
+                assert found.existence[0] < 0.5, people
+
+
+def test_edges() -> None:
+    nothing = fit([], [], images=3, people=2, classes=2)
+    assert nothing.existence.shape == (0,)
+    assert nothing.missed.tolist() == [0, 0, 0]
+    assert nothing.recall == pytest.approx(np.full((2, 2), 0.8))
+    assert nothing.ghosts.tolist() == [0, 0]
+    alone = fit([(0, 0, 1), (1, 0, 0)], [0, 1], images=2, people=1, classes=2)
+    assert alone.existence == pytest.approx([0.8, 0.8], abs=0.01)  # what is believed of an answer that stands alone
+    assert alone.classes.argmax(axis=1).tolist() == [1, 0]
+    assert alone.missed.min() > 0
+    nobody = candidates.fit(
+        np.zeros((0, 3), np.int64), np.zeros(0, np.int64), np.zeros((0, 2), np.int64), images=2, annotators=0, classes=1
+    )
+    assert nobody.missed.tolist() == [0, 0]
+
+
+def test_the_posterior_is_bayes_rule() -> None:
+    """With what it found of people and shares, every candidate again, one factor at a time."""
+    answers, image, _, _ = simulated(3, images=60, recall=[0.9, 0.7, 0.5], ghosts=[0.2, 1, 1])
+    found = candidates.fit(answers, image, everybody(60, 3), images=60, annotators=3, classes=1)
+    share = (found.existence.sum() + 8) / (len(image) + 10)
+    ghost = candidates._lures(
+        np.bincount(answers[:, 1], weights=(1 - found.existence)[answers[:, 0]], minlength=3),
+        np.full(3, (1 - found.existence).sum() / lure_seen(found, answers)),
+    )
+    for candidate in range(len(image)):
+        drew = np.isin(np.arange(3), answers[answers[:, 0] == candidate, 1])
+        likely = [
+            np.where(drew, chance, 1 - chance).prod() / (1 - (1 - chance).prod())
+            for chance in (found.recall[:, 0], ghost)
+        ]
+        odds = share * likely[0] / ((1 - share) * likely[1])
+        assert found.existence[candidate] == pytest.approx(odds / (1 + odds), abs=0.02)
+
+
+def lure_seen(found: candidates.Candidates, answers: Ints) -> float:
+    """The chance that something that only looks so is drawn by anybody, by iteration from its definition."""
+    drawn = np.bincount(answers[:, 1], weights=(1 - found.existence)[answers[:, 0]], minlength=3)
+    seen = 0.3
+    for _ in range(2000):
+        lures = candidates._lures(drawn, np.full(3, (1 - found.existence).sum() / seen))
+        seen = 1 - (1 - lures).prod()
+    return float(seen)
+
+
+def test_recalls_ghosts_and_what_nobody_drew_are_found() -> None:
+    errors = []
+    for seed in range(10):
+        recall, ghosts = [0.7, 0.6, 0.5, 0.4, 0.6], [0.1, 0.2, 0.3, 0.1, 0.2]
+        answers, image, there, missed = simulated(seed, images=150, recall=recall, ghosts=ghosts)
+        found = candidates.fit(answers, image, everybody(150, 5), images=150, annotators=5, classes=1)
+        assert found.recall[:, 0] == pytest.approx(recall, abs=0.1)
+        assert found.ghosts == pytest.approx(ghosts, abs=0.2)
+        assert np.mean((found.existence > 0.5) == there) > 0.9
+        errors.append(found.missed.sum() / missed.sum())
+    assert 0.4 < np.mean(errors) < 1.1  # 2 % of the things; it is known to say too little
+
+
+def test_of_more_people_less_is_missed_and_who_saw_nothing_is_everybody() -> None:
+    answers, image, _, _ = simulated(0, images=100, recall=[0.9, 0.9], ghosts=[0.1, 0.1])
+    seen = np.concatenate([everybody(100, 2)[1:], [[100, 0]]])  # image 0 was seen by one, 100 by one, 101 by nobody
+    answers = answers[~((image[answers[:, 0]] == 0) & (answers[:, 1] == 0))]
+    kept = np.unique(answers[:, 0])
+    answers[:, 0] = np.searchsorted(kept, answers[:, 0])
+    found = candidates.fit(answers, image[kept], seen, images=102, annotators=3, classes=1)
+    assert 0 < found.missed[1:100].mean() < found.missed[100] < found.missed[101]
+    assert found.missed[101] == pytest.approx(5, abs=1)  # as much as in any image
+    assert found.recall[2] == pytest.approx(found.recall[:2].mean(axis=0), abs=0.03)
+    assert found.ghosts[2] == 0
+
+
+def test_a_rare_class_is_not_made_common_by_those_who_confuse() -> None:
+    """Nine of ten things are of one class: equally likely classes would make the rare ones a home for all doubts."""
+    ours, majority = [], []
+    for seed in range(10):
+        generator = np.random.default_rng(seed)
+        truth = (generator.random(400) < 0.1).astype(np.int64)
+        rows = [
+            (item, who, truth[item] if generator.random() < right else 1 - truth[item])
+            for item in range(400)
+            for who, right in enumerate((0.9, 0.8, 0.8))
+        ]
+        answers = np.array(rows)
+        found = candidates.fit(answers, np.arange(400) // 4, everybody(100, 3), images=100, annotators=3, classes=2)
+        votes = belief.counts(answers, items=400, classes=2).argmax(axis=1)
+        ours.append(np.mean(found.classes.argmax(axis=1) == truth))
+        majority.append(np.mean(votes == truth))
+        assert found.classes.sum(axis=1) == pytest.approx(np.ones(400))
+        assert found.existence.min() > 0.98
+    assert np.mean(ours) > np.mean(majority) + 0.01
+
+
+def test_a_class_that_is_often_missed_needs_fewer_people() -> None:
+    """Two of four drew it: rather a ghost if it is of a class that everybody sees than of one that most miss."""
+    generator = np.random.default_rng(0)
+    rows, image = [], []
+    for item in range(600):
+        number = item % 2
+        who = np.flatnonzero(generator.random(4) < (0.98, 0.5)[number])
+        if len(who):
+            rows += [(len(image), one, number) for one in who]
+            image.append(item // 6)
+    for ghost in range(300):
+        rows.append((len(image), ghost % 4, ghost // 4 % 2))
+        image.append(ghost // 3)
+    for number in (0, 1):
+        rows += [(len(image), one, number) for one in (0, 1)]
+        image.append(0)
+    found = fit(rows, image, images=100, people=4, classes=2)
+    assert found.recall.mean(axis=0) == pytest.approx([0.98, 0.5], abs=0.06)
+    assert found.existence[-1] > found.existence[-2] + 0.05

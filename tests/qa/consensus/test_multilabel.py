@@ -1,0 +1,65 @@
+"""Several classes at once: by hand, and beside counting votes."""
+
+import numpy as np
+import pytest
+
+from qa.consensus import multilabel
+from store.arrays import Bools, Ints
+
+
+def crowd(seed: int, *, items: int = 300) -> tuple[Ints, Bools, Bools]:
+    """Who looked at what, what they named, and what is there: a common class and two rare ones, one often missed."""
+    generator = np.random.default_rng(seed)
+    truth = generator.random((items, 3)) < (0.5, 0.1, 0.1)
+    looked = np.stack(np.divmod(np.arange(items * 3), 3), axis=1)
+    sees = np.array([[0.9, 0.9, 0.6], [0.8, 0.8, 0.5], [0.7, 0.7, 0.5]])[looked[:, 1]]
+    makes_up = np.array([[0.05, 0.02, 0.01], [0.1, 0.05, 0.02], [0.3, 0.2, 0.02]])[looked[:, 1]]
+    named = generator.random((len(looked), 3)) < np.where(truth[looked[:, 0]], sees, makes_up)
+    return looked, named, truth
+
+
+def unknown(items: int, classes: int = 3) -> Ints:
+    return np.full((items, classes), -1)
+
+
+def test_each_class_is_a_question_of_its_own() -> None:
+    looked = np.array([[0, 0], [0, 1], [0, 2], [1, 0], [1, 1], [1, 2]])
+    named = np.array([[1, 0], [1, 0], [1, 1], [0, 1], [0, 1], [0, 1]], dtype=np.bool_)
+    found = multilabel.fit(looked, named, unknown(2, 2), annotators=3)
+    assert (found.posteriors > 0.5).tolist() == [[True, False], [False, True]]
+
+
+def test_it_is_no_worse_than_the_majority_and_knows_who_sees_what() -> None:
+    ours, votes = [], []
+    for seed in range(10):
+        looked, named, truth = crowd(seed)
+        found = multilabel.fit(looked, named, unknown(300), annotators=3)
+        majority = named.reshape(300, 3, 3).sum(axis=1) >= 2
+        ours.append(((found.posteriors > 0.5) == truth).mean(axis=0))
+        votes.append((majority == truth).mean(axis=0))
+    gain = np.mean(ours, axis=0) - np.mean(votes, axis=0)
+    assert gain[1] > 0  # of the rare class that one of the three makes up
+    assert gain.min() > -0.005
+    assert found.sensitivity[0, 2] < found.sensitivity[0, :2].min() - 0.1  # the class that is often missed
+    assert found.specificity[2, 0] < found.specificity[0, 0]
+
+
+def test_a_rare_class_that_nobody_names_is_not_there() -> None:
+    looked, named, _ = crowd(0)
+    named[:, 1] = False
+    found = multilabel.fit(looked, named, unknown(300), annotators=3)
+    assert found.posteriors[:, 1].max() < 0.05
+
+
+def test_what_is_known_is_certain_and_what_nobody_saw_is_as_common_as_elsewhere() -> None:
+    looked, named, truth = crowd(0)
+    known = unknown(301)
+    known[0] = [1, 0, 1]
+    found = multilabel.fit(looked, named, known, annotators=3)
+    assert found.posteriors[0].tolist() == [1, 0, 1]
+    assert found.posteriors[300] == pytest.approx(truth.mean(axis=0), abs=0.06)
+
+
+def test_nobody_answered() -> None:
+    found = multilabel.fit(np.zeros((0, 2), np.int64), np.zeros((0, 2), np.bool_), unknown(2, 2), annotators=0)
+    assert found.posteriors == pytest.approx(np.full((2, 2), 0.5))

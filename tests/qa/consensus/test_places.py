@@ -1,0 +1,176 @@
+"""Boxes, rotated boxes, keypoints and areas: how alike, and one from several."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from curation import iou
+from labeling.geometry import Mask, Polygon
+from qa.consensus.areas import Areas
+from qa.consensus.places import Boxes, Keypoints, RotatedBoxes
+from store.arrays import Bools, Floats
+
+ALL = np.arange(2)
+ONE_THING = {"things": 1, "annotators": 3}
+
+
+def mask(rows: slice, columns: slice, *, size: tuple[int, int] = (60, 80)) -> Mask:
+    pixels: Bools = np.zeros(size, dtype=np.bool_)
+    pixels[rows, columns] = True
+    return Mask.of(pixels)
+
+
+def square(x: float, y: float, side: float) -> Polygon:
+    return Polygon(((x, y), (x + side, y), (x + side, y + side), (x, y + side)))
+
+
+def area(polygon: Polygon) -> float:
+    x, y = np.array(polygon.points).T
+    return float(abs(np.dot(x, np.roll(y, -1)) - np.dot(y, np.roll(x, -1))) / 2)
+
+
+def test_boxes_are_fused_side_by_side_and_one_bad_side_is_passed_over() -> None:
+    boxes = Boxes(np.array([[10, 10, 110, 60], [12, 10, 112, 62], [11, 11, 160, 61.0]]))
+    fused, spread = boxes.fused(np.zeros(3, np.int64), np.arange(3), **ONE_THING)
+    assert fused.sides[0] == pytest.approx([11, 10.3, 113, 61], abs=2.5)
+    assert spread[2] > spread[:2].max()
+
+
+@given(st.floats(-360, 360), st.floats(5, 40), st.floats(5, 40))
+def test_a_rotated_box_is_alike_to_itself_however_it_is_read(degrees: float, width: float, height: float) -> None:
+    read = np.array([[50, 40, width, height, degrees], [50, 40, height, width, degrees + 90]])
+    assert RotatedBoxes(read).likeness(ALL, ALL) == pytest.approx(np.ones((2, 2)), abs=1e-4)
+    fused, _ = RotatedBoxes(read).fused(np.zeros(2, np.int64), ALL, **ONE_THING)
+    both = RotatedBoxes(np.concatenate([fused.turned, read[:1]]))
+    assert both.likeness(ALL, ALL)[0, 1] == pytest.approx(1, abs=1e-3)
+
+
+def test_unturned_they_overlap_as_boxes_do_and_a_turned_square_by_hand() -> None:
+    generator = np.random.default_rng(0)
+    corner = generator.random((12, 2)) * 20
+    sides = np.concatenate([corner, corner + 5 + generator.random((12, 2)) * 20], axis=1)
+    turned = np.column_stack([(sides[:, :2] + sides[:, 2:]) / 2, sides[:, 2:] - sides[:, :2], np.zeros(12)])
+    rows = np.arange(12)
+    assert RotatedBoxes(turned).likeness(rows, rows) == pytest.approx(iou.of_boxes(sides, sides), abs=1e-5)
+    squares = RotatedBoxes(np.array([[0, 0, 2, 2, 0], [0, 0, 2, 2, 45.0]]))
+    octagon = 8 * (2**0.5 - 1)  # of the width 2
+    assert squares.likeness(ALL, ALL)[0, 1] == pytest.approx(octagon / (8 - octagon), abs=1e-4)
+
+
+def test_angles_are_fused_around_the_circle() -> None:
+    turned = np.array([[50, 50, 40, 10, 359.0], [50, 50, 40, 10, 1.0], [50, 50, 40, 10, 3.0]])
+    fused, _ = RotatedBoxes(turned).fused(np.zeros(3, np.int64), np.arange(3), **ONE_THING)
+    x, y, width, height, degrees = fused.turned[0]
+    assert (x, y, width, height) == pytest.approx((50, 50, 40, 10))
+    assert degrees == pytest.approx(1, abs=0.3)
+
+
+def test_which_side_is_the_front_is_what_most_say() -> None:
+    turned = np.array([[50, 50, 40, 10, 180.0], [50, 50, 40, 10, 182.0], [50, 50, 10, 40, 91.0]])
+    fused, _ = RotatedBoxes(turned).fused(np.zeros(3, np.int64), np.arange(3), **ONE_THING)
+    assert fused.turned[0, 2:] == pytest.approx([40, 10, 181], abs=0.5)
+
+
+def test_keypoints_are_alike_by_distance_and_meet_near_most() -> None:
+    points = Keypoints(np.array([[0, 0], [3, 4], [30, 0.0]]), np.full(3, 10.0))
+    rows = np.arange(3)
+    assert points.likeness(rows, rows)[0].tolist() == [1, 0.75, 0]
+    many = np.array([[10, 10], [11, 10], [10, 11], [80, 80.0]])
+    fused, _ = Keypoints(many, np.full(4, 10.0)).fused(np.zeros(4, np.int64), np.arange(4), things=1, annotators=4)
+    assert fused.points[0] == pytest.approx([10.3, 10.3], abs=1.5)
+
+
+def test_areas_overlap_as_boxes_do() -> None:
+    boxes = np.array([[10, 10, 30, 30], [20, 10, 40, 30.0]])
+    expected = iou.of_boxes(boxes, boxes)
+    polygons = Areas([square(10, 10, 20), square(20, 10, 20)])
+    assert polygons.likeness(ALL, ALL) == pytest.approx(expected, abs=0.01)
+    masks = Areas([mask(slice(10, 30), slice(10, 30)), mask(slice(10, 30), slice(20, 40))])
+    assert masks.likeness(ALL, ALL) == pytest.approx(expected)
+    mixed = Areas([square(10, 10, 20), mask(slice(10, 30), slice(20, 40))])
+    assert mixed.likeness(ALL, ALL) == pytest.approx(expected, abs=0.01)
+
+
+def test_a_polygon_with_a_notch_by_hand() -> None:
+    """An L of three quarters of a square."""
+    shape = Polygon(((0, 0), (20, 0), (20, 10), (10, 10), (10, 20), (0, 20)))
+    assert Areas([shape, square(0, 0, 20)]).likeness(ALL, ALL)[0, 1] == pytest.approx(0.75, abs=0.01)
+
+
+def test_masks_are_voted_on_pixel_by_pixel() -> None:
+    masks = Areas([mask(slice(10, 30), slice(x, x + 20)) for x in (10, 12, 14)])
+    fused, _ = masks.fused(np.zeros(3, np.int64), np.arange(3), **ONE_THING)
+    assert fused.shapes == [mask(slice(10, 30), slice(12, 32))]
+
+
+def test_two_masks_meet_midway_and_one_comes_back_as_it_was() -> None:
+    masks = Areas(
+        [mask(slice(10, 50), slice(10, 50)), mask(slice(10, 50), slice(20, 60)), mask(slice(0, 60), slice(0, 9))]
+    )
+    fused, _ = masks.fused(np.array([0, 0, 1]), np.arange(3), things=2, annotators=3)
+    assert fused.shapes[1] == masks.shapes[2]
+    together = Areas([fused.shapes[0], mask(slice(10, 50), slice(15, 55))])
+    assert together.likeness(ALL, ALL)[0, 1] > 0.9
+
+
+def test_large_masks_are_compared_on_a_coarser_grid() -> None:
+    masks = Areas([mask(slice(100, 1100), slice(x, x + 1000), size=(1200, 1600)) for x in (100, 120, 140)])
+    assert masks.likeness(ALL, ALL)[0, 1] == pytest.approx(980 / 1020, abs=0.01)
+    fused, _ = masks.fused(np.zeros(3, np.int64), np.arange(3), **ONE_THING)
+    pixels = fused.shapes[0].pixels()  # type: ignore[union-attr]
+    assert pixels.shape == (1200, 1600)
+    assert Areas([fused.shapes[0], masks.shapes[1]]).likeness(ALL, ALL)[0, 1] > 0.98
+
+
+def test_polygons_come_back_as_polygons() -> None:
+    polygons = Areas([square(100, 100, 50), square(102, 100, 50), square(104, 100, 50)])
+    fused, spread = polygons.fused(np.zeros(3, np.int64), np.arange(3), **ONE_THING)
+    [shape] = fused.shapes
+    assert isinstance(shape, Polygon)
+    assert len(shape.points) < 12
+    assert area(shape) == pytest.approx(2500, rel=0.02)
+    assert Areas([shape, polygons.shapes[1]]).likeness(ALL, ALL)[0, 1] > 0.97
+    assert spread[1] < spread[0]
+
+
+def test_who_draws_badly_is_outvoted_by_one_who_draws_well() -> None:
+    """In twenty things the third is far off, so in another, which only two drew, the first counts more."""
+    generator = np.random.default_rng(0)
+    shapes, thing, annotator = [], [], []
+    for each in range(20):
+        for who, error in enumerate((1.0, 1.0, 15.0)):
+            if each == 19 and who == 1:
+                continue
+            x, y = 100 + generator.normal(size=2) * error
+            shapes.append(square(float(x), float(y), 60))
+            thing.append(each)
+            annotator.append(who)
+    fused, spread = Areas(shapes).fused(np.array(thing), np.array(annotator), things=20, annotators=3)
+    assert spread[2] > 2 * spread[0]
+    last = Areas([fused.shapes[19], shapes[-2]])
+    assert last.likeness(ALL, ALL)[0, 1] > 0.95
+
+
+def test_nothing_drawn_inside_is_no_crash() -> None:
+    empty = Areas([mask(slice(0, 0), slice(0, 0)), Polygon(()), Polygon(((5, 5), (9, 9)))])
+    rows = np.arange(3)
+    assert empty.likeness(rows, rows).tolist() == np.zeros((3, 3)).tolist()
+    fused, _ = empty.fused(rows, rows, things=3, annotators=3)
+    assert len(fused.shapes) == 3
+
+
+@given(st.integers(0, 1000))
+def test_polygons_are_painted_as_a_point_in_polygon_test_says(seed: int) -> None:
+    from matplotlib.path import Path
+
+    from qa.consensus.areas import _Grid
+
+    generator = np.random.default_rng(seed)
+    angle = np.sort(generator.random(8)) * 2 * np.pi
+    radius = 5 + generator.random(8) * 20
+    points: Floats = np.stack([30 + radius * np.cos(angle), 30 + radius * np.sin(angle)], axis=1)
+    grid = _Grid(0.0, 0.0, 2.0, 30, 30)
+    [cells] = grid.paint([Polygon(tuple(map(tuple, points.tolist())))])
+    middles = np.stack(np.meshgrid(np.arange(30) * 2 + 1.0, np.arange(30) * 2 + 1.0), axis=-1).reshape(-1, 2)
+    assert cells.ravel().tolist() == Path(points).contains_points(middles).tolist()
