@@ -16,6 +16,7 @@ from qa.conduct import accuracy, speed, trends
 from qa.conduct.accuracy import Estimates, Judged
 from qa.conduct.speed import Pace
 from qa.conduct.trends import Difference, Slope
+from qa.consensus import posterior
 from qa.consensus.posterior import Posterior
 from store.arrays import Bools, Floats, Ints
 from store.schema import Annotation, Annotator, Campaign, ImageId, PredictionRun, Standing, Task, Taxonomy, Vendor
@@ -53,7 +54,7 @@ class Crowd:
     @cached_property
     def found(self) -> Posterior:
         """What the answers that count say of all items."""
-        return accuracy.fit(
+        return posterior.fit(
             self.table[self.counted], self.said.known, annotators=len(self.people), classes=len(self.classes)
         )
 

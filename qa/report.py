@@ -14,6 +14,7 @@ from qa import agreement_tables, annotators, answers, crowd, verdicts
 from qa.agreement_tables import AgreementRow
 from qa.annotators import LEAST_ACCURACY, AnnotatorQuality
 from qa.conduct import accuracy
+from qa.consensus import posterior
 from qa.crowd import Crowd
 from sampling.calibration import Reliability, reliability
 from store.arrays import Ints
@@ -171,7 +172,7 @@ def _check(people: Crowd) -> PosteriorCheck | None:
     told = answered[known[answered] >= 0]
     if len(told) < LEAST_KNOWN:
         return None
-    found = accuracy.fit(
+    found = posterior.fit(
         people.table[people.counted],
         np.full(len(known), -1),
         annotators=len(people.people),

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from qa.consensus import belief, posterior
+from qa.consensus import belief
 from qa.consensus.posterior import Posterior
 from store.arrays import Bools, Floats, Ints
 
@@ -43,21 +43,6 @@ class Estimates:
         return np.asarray(self.interval[:, 1] - self.interval[:, 0] <= WIDEST)
 
 
-def fit(answers: Ints, known: Ints, *, annotators: int, classes: int) -> Posterior:
-    """The posterior of answers that count, with each class beforehand as likely as it is an answer.
-
-    Without that a class nobody ever names could be what everybody takes for another.
-    """
-    beforehand = np.tile(frequencies(answers, classes=classes), (len(known), 1))
-    return posterior.fit(answers, known, annotators=annotators, classes=classes, probabilities=beforehand)
-
-
-def frequencies(answers: Ints, *, classes: int) -> Floats:
-    """`(C,)`: the share of each class among answers and one more of each."""
-    counts = np.bincount(answers[:, 2], minlength=classes) + 1.0
-    return np.asarray(counts / counts.sum())
-
-
 def judge(answers: Ints, counted: Bools, known: Ints, found: Posterior) -> Judged:
     """Who would be believed, were it not for the answer itself.
 
@@ -65,7 +50,7 @@ def judge(answers: Ints, counted: Bools, known: Ints, found: Posterior) -> Judge
         answers: `(M, 3)`.
         counted: `(M,)` whether an answer counts in the consensus; others are judged by it all the same.
         known: `(N,)` int64, the class of an item that is settled, -1 of all others.
-        found: see `fit`.
+        found: of `qa.consensus.posterior.fit`, without a model.
     """
     classes = found.posteriors.shape[1]
     word = np.log(found.confusion[answers[:, 1], :, answers[:, 2]])

@@ -8,9 +8,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from qa.conduct import accuracy
 from qa.conduct.accuracy import Judged
-from qa.consensus import belief
+from qa.consensus import belief, posterior
 from qa.consensus.posterior import Posterior
 from store.arrays import Bools, Floats, Ints
 
@@ -96,7 +95,7 @@ def same_answers(answers: Ints, known: Ints, found: Posterior) -> Pairs:
     Args:
         answers: `(M, 3)`, those that count.
         known: `(N,)` int64, see `accuracy.judge`.
-        found: see `accuracy.fit`.
+        found: of `qa.consensus.posterior.fit`, without a model.
     """
     first, second = _meetings(answers)
     word = np.log(found.confusion[answers[:, 1], :, answers[:, 2]])
@@ -105,7 +104,7 @@ def same_answers(answers: Ints, known: Ints, found: Posterior) -> Pairs:
     others = np.bincount(answers[:, 0], minlength=len(known)) - 2
     told = (others[answers[first, 0]] > 0) | (known[answers[first, 0]] >= 0)
     first, second = first[told], second[told]
-    beforehand = found.trust.model * np.log(accuracy.frequencies(answers, classes=word.shape[1]))
+    beforehand = found.trust.model * np.log(posterior.frequencies(answers, classes=word.shape[1]))
     shared, chance = np.zeros(len(first), dtype=np.bool_), np.zeros(len(first))
     step = max(1, _BLOCK // word.shape[1] ** 2)
     for start in range(0, len(first), step):

@@ -68,8 +68,9 @@ def fit(
         known: `(N,)` int64, see there.
         annotators: A, how many there are.
         classes: C, how many there are, at least 2.
-        probabilities: `(N, C)` of a model that has not seen the answers to the item it speaks of; without, all classes
-            are equally likely beforehand, and who was the only one to see an item is not judged by it.
+        probabilities: `(N, C)` of a model that has not seen the answers to the item it speaks of; without, each class
+            is beforehand as likely as it is an answer, and who was the only one to see an item is not judged by it.
+            Were all equally likely, a class that nobody ever names could be what everybody takes for another.
         trust: Taken as given; without, it is measured where there are 50 later answers, else the usual.
 
     Returns:
@@ -77,9 +78,10 @@ def fit(
     """
     said = belief.incidence(answers, items=len(known), annotators=annotators, classes=classes)
     given = np.bincount(answers[:, 0], minlength=len(known))
-    prior = np.zeros((len(known), classes))
-    judged = np.flatnonzero((given > 1) | (known >= 0))
-    if probabilities is not None:
+    if probabilities is None:
+        prior = np.tile(np.log(frequencies(answers, classes=classes)), (len(known), 1))
+        judged = np.flatnonzero((given > 1) | (known >= 0))
+    else:
         prior, judged = np.log(np.maximum(probabilities, _SMALLEST)), np.arange(len(known))
     said_of = said[judged].T
     checks = None if trust is not None else _Checks.of(answers, known, first_answers=probabilities is not None)
@@ -102,6 +104,12 @@ def fit(
             break
     found = belief.of(posteriors, answers, annotators=annotators)
     return Posterior(posteriors, found.accuracy, found.interval, found.answers, matrices, weights, probabilities)
+
+
+def frequencies(answers: Ints, *, classes: int) -> Floats:
+    """`(C,)`: the share of each class among answers `(M, 3)` and one more of each."""
+    counts = np.bincount(answers[:, 2], minlength=classes) + 1.0
+    return np.asarray(counts / counts.sum())
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from sqlalchemy import func, select
 
-from qa import report, verdicts
+from qa import annotators, report, verdicts
 from store import schema
 from store.errors import InvalidInputError, NotFoundError
 from store.schema import Annotation, Campaign, Label, Task, Verdict
@@ -286,7 +286,7 @@ def test_only_choices_of_one_class_are_weighed(bench: Bench) -> None:
         session.get_one(schema.Taxonomy, bench.taxonomy).task_kind = "boxes"
     with pytest.raises(InvalidInputError, match="asks for boxes"):
         bench.review()
-    assert report.annotators(bench.workspace) == []
+    assert annotators.list_all(bench.workspace) == []
 
 
 def test_wrong_requests_are_sentences(bench: Bench) -> None:

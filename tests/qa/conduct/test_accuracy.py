@@ -4,6 +4,7 @@ from scipy.integrate import quad
 from scipy.stats import beta
 
 from qa.conduct import accuracy
+from qa.consensus import posterior
 from qa.consensus.posterior import Posterior
 from store.arrays import Ints
 from tests.qa.consensus.crowds import coins, crowd
@@ -13,7 +14,7 @@ OPEN = np.array([-1, -1, -1])
 
 
 def fit(answers: Ints, known: Ints, *, annotators: int, classes: int = 2) -> Posterior:
-    return accuracy.fit(answers, known, annotators=annotators, classes=classes)
+    return posterior.fit(answers, known, annotators=annotators, classes=classes)
 
 
 def test_nobody_is_judged_by_their_own_word() -> None:

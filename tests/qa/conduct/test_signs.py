@@ -5,6 +5,7 @@ from hypothesis import strategies as st
 from scipy.stats import binom
 
 from qa.conduct import accuracy, signs
+from qa.consensus import posterior
 from store.arrays import Ints
 from tests.qa.consensus.crowds import coins, crowd
 
@@ -14,14 +15,14 @@ People = set[int]
 
 def blind_ones(answers: Ints, *, annotators: int, classes: int) -> People:
     known = np.full(answers[:, 0].max() + 1, -1)
-    found = accuracy.fit(answers, known, annotators=annotators, classes=classes)
+    found = posterior.fit(answers, known, annotators=annotators, classes=classes)
     judged = accuracy.judge(answers, np.ones(len(answers), np.bool_), known, found)
     p_values = signs.one_class(answers, judged, found)[2]
     return set(np.flatnonzero(signs.discoveries(p_values)).tolist())
 
 
 def friends(answers: Ints, known: Ints, *, annotators: int, classes: int) -> set[tuple[int, ...]]:
-    found = accuracy.fit(answers, known, annotators=annotators, classes=classes)
+    found = posterior.fit(answers, known, annotators=annotators, classes=classes)
     pairs = signs.same_answers(answers, known, found)
     return {tuple(pair) for pair in pairs.people[signs.discoveries(pairs.p_value)].tolist()}
 

@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 
 from qa.conduct import accuracy, trends
+from qa.consensus import posterior
 from store.arrays import Floats, Ints
 from tests.qa.consensus.crowds import coins, crowd
 
@@ -79,7 +80,7 @@ def tiring(seed: int, *, falls_to: float, people: int = 8) -> tuple[Ints, Ints, 
 
 def slopes(answers: Ints, moments: Floats, *, people: int = 8) -> list[trends.Slope | None]:
     known = np.full(answers[:, 0].max() + 1, -1)
-    found = accuracy.fit(answers, known, annotators=people, classes=3)
+    found = posterior.fit(answers, known, annotators=people, classes=3)
     judged = accuracy.judge(answers, np.ones(len(answers), np.bool_), known, found)
     who = answers[judged.rows, 1]
     right = accuracy.estimate(judged.chance(answers), who, groups=people, classes=3).accuracy

@@ -158,13 +158,24 @@ def test_what_holds_for_all(fit: object, answers: Ints, random: np.random.Genera
     assert (found.posteriors[2, 2], found.posteriors[6, 0]) == (1, 1)
     assert found.answers.sum() == len(answers)
     silent = np.setdiff1d(np.flatnonzero(known < 0), answers[:, 0])
-    assert found.posteriors[silent] == pytest.approx(np.full((len(silent), 3), 1 / 3))
+    assert found.posteriors[silent] == pytest.approx(np.tile(found.posteriors[silent][:1], (len(silent), 1)))
     order = list(range(8))
     random.shuffle(order)
     renamed = answers.copy()
     renamed[:, 0] = np.argsort(order)[answers[:, 0]] if len(answers) else answers[:, 0]
     again = fit(renamed, known[order], annotators=4, classes=3)  # type: ignore[operator]
     assert again.posteriors == pytest.approx(found.posteriors[order], abs=1e-3)
+
+
+@pytest.mark.parametrize("classes", [2, 10])
+@pytest.mark.parametrize("items", [1, 12, 400])
+def test_people_who_all_name_one_class_are_believed(items: int, classes: int) -> None:
+    answers = np.array([(item, annotator, 0) for item in range(items) for annotator in range(2)])
+    found = posterior.fit(answers, unknown(items + 1), annotators=2, classes=classes)
+    assert (found.posteriors[:-1, 0] > 0.9).all()
+    share = (2 * items + 1) / (2 * items + classes)  # beforehand, of the class that they named
+    weighed = np.array([share, *[(1 - share) / (classes - 1)] * (classes - 1)]) ** found.trust.model
+    assert found.posteriors[-1] == pytest.approx(weighed / weighed.sum())  # an item that nobody saw
 
 
 @pytest.mark.parametrize("fit", ALL)
