@@ -227,8 +227,9 @@ def reconcile(
 
     workspace = console.workspace(context)
     with workspace.database.read() as session:
-        if campaigns.terms(session, name).adopted:
-            image_base_url = image_base_url or ""  # no task is made there, so no image is shown
+        terms = campaigns.terms(session, name)
+        if terms.adopted:
+            image_base_url = image_base_url or terms.ls_url  # no task is made there, so no image is shown
         manner = pushing.manner(session, name, image_base_url=image_base_url)
     done = reconcile.reconcile(
         workspace,

@@ -65,7 +65,10 @@ class Team:
 
     def tasks(self) -> list[dict[str, Any]]:
         page = {"project": self.project, "page_size": 5000, "fields": "all", "resolve_uri": "false"}
-        return sorted(self.site.call("GET", "/api/tasks", params=page)["tasks"], key=lambda task: task["id"])
+        found = self.site.call("GET", "/api/tasks", params=page)["tasks"]
+        for annotation in (each for task in found for each in task["annotations"]):
+            del annotation["created_ago"]
+        return sorted(found, key=lambda task: task["id"])
 
     def numbers(self) -> list[int]:
         return [task["id"] for task in self.tasks()]
