@@ -59,7 +59,7 @@ class QaSummary:
     new_verdicts: int
     new_labels: int
     model: str | None  # what was heard beside the people
-    opinions: list[Opinion]  # of an adaptive campaign, by task
+    opinions: list[Opinion]  # of an adaptive campaign, by rank
 
 
 @dataclass(frozen=True)
@@ -68,8 +68,8 @@ class _Case:
 
     campaign: Campaign
     said: Answers
-    tasks: dict[int, int]  # of the campaign, withdrawn or not: the image of each
-    image_of: dict[int, int]  # those of them that are decided
+    tasks: list[int]  # of the campaign, ascending: all of them, so that the same places are audited every time
+    image_of: dict[int, int]  # what those of them show that are decided, by rank
     has_ended: bool  # closed or called off: nobody can be asked any more
     people: dict[int, str]  # who else can: names by annotator id
     seen: set[tuple[int, int]]  # which task was before which annotator
@@ -173,7 +173,7 @@ def _read(workspace: Workspace, session: Session, campaign_name: str, accept_at:
     case = _Case(
         campaign=campaign,
         said=said,
-        tasks={task_id: image_id for task_id, image_id, _ in tasks},
+        tasks=[task_id for task_id, _, _ in tasks],
         image_of={task_id: image_id for task_id, image_id, _ in ranked if task_id not in said.gold},
         has_ended=campaign.closed_at is not None or campaign.cancelled_at is not None,
         people=answers.people(session, campaign),

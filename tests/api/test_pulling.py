@@ -78,7 +78,7 @@ def test_only_open_campaigns_that_were_pushed_are_topped_up(catalog: Catalog, si
 
 
 def test_an_adaptive_campaign_goes_on_by_itself(catalog: Catalog, site: Site, label_studio: LabelStudioServer) -> None:
-    project = adaptive(catalog)
+    project = adaptive(catalog, target_error=0.05)
     with ExitStack() as stack:
         team = Team(label_studio, ["ann-at-work", "bob-at-work"], stack)
         ann, bob = team.sessions

@@ -9,7 +9,7 @@ import httpx
 from api.demo import people
 from api.demo.label_studio_server import LabelStudioServer
 from api.demo.people import Person
-from labeling import campaigns, label_config
+from labeling import campaigns, label_config, push
 from qa.overlap import Rules
 from tests.labeling.conftest import Catalog
 
@@ -54,7 +54,6 @@ def adaptive(catalog: Catalog, **rules: Any) -> int:
     batch = catalog.build.batch(catalog.build.images(ITEMS))
     terms = {"batch_id": batch, "taxonomy_name": "animals", "vendor_name": "acme", "adaptive": told}
     campaigns.create(catalog.workspace, catalog.name, **terms)
-    assert catalog.push()[0] == 0
-    project = catalog.status().ls_project_id
-    assert project is not None
-    return project
+    return push.push(
+        catalog.workspace, catalog.name, image_url=lambda image_id: f"http://127.0.0.1:1/{image_id}"
+    ).ls_project_id
