@@ -1,7 +1,8 @@
 """Answers are pulled while `winnow serve` runs: at once where Label Studio tells of a change, and now and then anyway.
 
-Webhooks get lost and are never sent again, so they only say that it is time to look. Where answers made room at a
-vendor, what waits is pushed.
+Webhooks get lost and are never sent again, so they only say that it is time to look. What a pull brought is reviewed,
+and what then wants another opinion is offered to one more person. Where answers made room at a vendor, what waits is
+pushed.
 """
 
 import logging
@@ -15,14 +16,17 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from api import pushing
-from labeling import pull
+from labeling import opinions, pull
+from qa import answers, verdicts
 from store.errors import WinnowError
-from store.schema import Campaign
+from store.schema import Campaign, Taxonomy
 from store.workspace import Workspace
 
 Hint = Callable[[int], None]  # that a campaign, by its id, has news
 
 _FINISH_S = 20  # what a running pull is given when the service stops
+_RETRY_S = 60  # after a review that failed
+_SHARE = 10  # a campaign is reviewed for a tenth of the time at most
 
 _log = logging.getLogger("winnow.pulling")
 
@@ -30,6 +34,8 @@ _log = logging.getLogger("winnow.pulling")
 @contextmanager
 def puller(workspace: Workspace, *, every_s: float) -> Iterator[Hint]:
     """Pull open campaigns in the background while the block lasts: those hinted at, and all of them every so often.
+
+    Those that had news are reviewed, and when this starts, so are all: whoever ran before may have died in between.
 
     Args:
         workspace: whose campaigns.
@@ -53,7 +59,10 @@ class _Puller:
         self._wake = threading.Condition()
         self._hinted: set[int] = set()
         self._stopped = False
-        self._said: dict[tuple[str, int], str] = {}  # the last trouble of each campaign, which is not said again
+        with workspace.database.read() as session:
+            self._unreviewed = set(_reviewed(session).values())  # labelling campaigns, by name
+        self._rests_until: dict[str, float] = {}  # from its last review on
+        self._said: dict[tuple[str, str], str] = {}  # the last trouble of each campaign, which is not said again
 
     def hint(self, campaign_id: int) -> None:
         with self._wake:
@@ -69,8 +78,7 @@ class _Puller:
         due = time.monotonic() + self._every_s
         while True:
             with self._wake:
-                wait = max(due - time.monotonic(), 0) if self._every_s else None
-                self._wake.wait_for(lambda: self._stopped or self._hinted, timeout=wait)
+                self._wake.wait_for(lambda: self._stopped or self._hinted, timeout=self._wait_s(due))
                 if self._stopped:
                     return
                 hinted, self._hinted = self._hinted, set()
@@ -79,14 +87,37 @@ class _Puller:
                 campaigns = _open(session)
             for campaign_id, name in campaigns.items():
                 if everyone or campaign_id in hinted:
-                    self._try("pulled", partial(pull.pull, self._workspace, name), campaign_id, name)
-            for campaign_id, name in campaigns.items():  # room at a vendor is for every campaign there
-                self._try("topped up", partial(pushing.top_up, self._workspace, name), campaign_id, name)
+                    self._try("pulled", partial(self._pull, campaign_id, name), name)
+            for name in sorted(self._unreviewed):
+                if self._rests_until.get(name, 0) <= time.monotonic():
+                    self._try("reviewed", partial(self._review, name), name)
+            for name in campaigns.values():  # room at a vendor is for every campaign there
+                self._try("topped up", partial(pushing.top_up, self._workspace, name), name)
             if everyone:
                 due = time.monotonic() + self._every_s
 
-    def _try(self, what: str, act: Callable[[], object], campaign_id: int, name: str) -> None:
-        trouble = (what, campaign_id)
+    def _wait_s(self, due: float) -> float | None:
+        """How long until something is to be done without a hint."""
+        moments = [self._rests_until.get(name, 0) for name in self._unreviewed] + [due] * bool(self._every_s)
+        return max(min(moments) - time.monotonic(), 0) if moments else None
+
+    def _pull(self, campaign_id: int, name: str) -> None:
+        pulled = pull.pull(self._workspace, name)
+        if pulled.new or pulled.edited or pulled.deleted:
+            with self._workspace.database.read() as session:
+                reviewed = _reviewed(session)
+            self._unreviewed |= {reviewed[campaign_id]} if campaign_id in reviewed else set()
+
+    def _review(self, name: str) -> None:
+        started = time.monotonic()
+        self._rests_until[name] = started + _RETRY_S
+        verdicts.review(self._workspace, name)
+        opinions.offer(self._workspace, name)
+        self._unreviewed.discard(name)
+        self._rests_until[name] = started + (time.monotonic() - started) * _SHARE
+
+    def _try(self, what: str, act: Callable[[], object], name: str) -> None:
+        trouble = (what, name)
         try:
             act()
             self._said.pop(trouble, None)
@@ -96,6 +127,18 @@ class _Puller:
             self._said[trouble] = str(error)
         except Exception:
             _log.exception("The campaign %s was not %s.", name, what)
+
+
+def _reviewed(session: Session) -> dict[int, str]:
+    """Which labelling campaign answers to a campaign are about, where verdicts are made: itself, or what it settles."""
+    names = dict(session.execute(select(Campaign.id, Campaign.name)).all())
+    of_classes = (
+        select(Campaign.id, Campaign.parent_id)
+        .join(Taxonomy, Taxonomy.id == Campaign.taxonomy_id)
+        .where(Taxonomy.task_kind == answers.CLASSIFICATION, Campaign.closed_at.is_(None))
+        .where(Campaign.ls_project_id.is_not(None))
+    )
+    return {campaign_id: names[parent_id or campaign_id] for campaign_id, parent_id in session.execute(of_classes)}
 
 
 def _open(session: Session) -> dict[int, str]:

@@ -1,12 +1,14 @@
 """The labels in force: for each image the newest accepted value under one taxonomy name."""
 
 from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
 
 from sqlalchemy import ColumnElement, Select, func, select
 from sqlalchemy.orm import InstrumentedAttribute, Session, aliased
 
 from store.errors import InvalidInputError, NotFoundError
-from store.schema import Image, ImageId, Label, Task, Taxonomy, Verdict
+from store.schema import Campaign, Image, ImageId, Label, Task, Taxonomy, Verdict
 
 
 @dataclass(frozen=True)
@@ -31,6 +33,57 @@ def in_force(session: Session, taxonomy: str) -> list[LabelInForce]:
         .order_by(Image.sha256)
     )
     return [LabelInForce(row[0], ImageId(row[1]), *row[2:]) for row in rows]
+
+
+@dataclass(frozen=True)
+class LabelOnce:
+    """A label that an image has or had, with all that made it."""
+
+    label_id: int
+    taxonomy: str
+    revision: int
+    value: str
+    in_force: bool
+    posterior: float | None  # the chance that it was right; none when an adjudicator said so
+    campaign: str
+    verdict_id: int
+    evidence: dict[str, Any]  # of the verdict
+    created_at: datetime
+
+
+def history(session: Session, image_id: int) -> list[LabelOnce]:
+    """Every label an image was ever given, the newest first.
+
+    Raises:
+        NotFoundError: there is no such image.
+    """
+    if session.get(Image, image_id) is None:
+        raise NotFoundError(f"There is no image {image_id}. See: winnow images list.")
+    standing = set(session.scalars(newest_ids().where(Label.image_id == image_id)))
+    rows = session.execute(
+        select(Label, Taxonomy.name, Taxonomy.revision, Verdict, Campaign.name)
+        .join(Taxonomy, Taxonomy.id == Label.taxonomy_id)
+        .join(Verdict, Verdict.id == Label.verdict_id)
+        .join(Task, Task.id == Verdict.task_id)
+        .join(Campaign, Campaign.id == Task.campaign_id)
+        .where(Label.image_id == image_id)
+        .order_by(Label.id.desc())
+    )
+    return [
+        LabelOnce(
+            label_id=label.id,
+            taxonomy=taxonomy,
+            revision=revision,
+            value=label.value,
+            in_force=label.id in standing,
+            posterior=verdict.posterior,
+            campaign=campaign,
+            verdict_id=verdict.id,
+            evidence=verdict.evidence,
+            created_at=label.created_at,
+        )
+        for label, taxonomy, revision, verdict, campaign in rows
+    ]
 
 
 def newest_ids(taxonomy: str | None = None) -> Select[int]:

@@ -153,7 +153,7 @@ def create_shared(
         NotFoundError: there is no such batch, taxonomy or vendor.
         ConflictError: another campaign has such a name.
         InvalidInputError: the overlap is below 1, the shares are not 1 together, the expression cannot be
-            understood, or a campaign would have no name or no image.
+            understood, a campaign would have no name or no image, or cannot be adaptive.
     """
     _check_name(name)
     if overlap < 1:
@@ -161,7 +161,11 @@ def create_shared(
     with workspace.database.write() as session:
         if session.get(Batch, batch_id) is None:
             raise NotFoundError(f"There is no batch {batch_id}.")
-        taxonomy_id = taxonomy.newest(session, taxonomy_name).id
+        asked = taxonomy.newest(session, taxonomy_name)
+        if adaptive is not None and asked.definition.kind != "classification":
+            raise InvalidInputError(
+                f"{taxonomy_name!r} asks for {asked.definition.kind}: say how many answers it wants."
+            )
         picks = select(Pick.image_id, Pick.arm).where(Pick.batch_id == batch_id).order_by(Pick.rank)
         if expression is not None:
             picks = picks.join(Image, Image.id == Pick.image_id).where(where.clause(expression, session))
@@ -173,12 +177,22 @@ def create_shared(
             raise InvalidInputError(f"{idle[0]!r} would get none of {len(others)} images: give a larger share.")
         campaign_ids = {}
         for vendor_name, positions in dealt.items():
+            vendor = vendors.get(session, vendor_name)
+            if (
+                adaptive is not None
+                and adaptive["adjudication_cost"] is not None
+                and asked.definition.kind not in vendor.prices
+            ):
+                raise InvalidInputError(
+                    f"What an expert may cost is weighed against the price of an answer, and {vendor_name!r} has none: "
+                    f"winnow vendor add {vendor_name} --price {asked.definition.kind}=PRICE."
+                )
             campaign = Campaign(
                 name=name if len(dealt) == 1 else f"{name}-{vendor_name}",
                 purpose="labelling",
                 batch_id=batch_id,
-                taxonomy_id=taxonomy_id,
-                vendor_id=vendors.get(session, vendor_name).id,
+                taxonomy_id=asked.id,
+                vendor_id=vendor.id,
                 overlap=overlap if adaptive is None else 1,
                 adaptive=None if adaptive is None else dict(adaptive),
                 deadline=deadline,

@@ -86,7 +86,7 @@ def _wish(verdict: Verdict) -> _Wish | None:
     """None of what a migration of the taxonomy rejected."""
     if verdict.outcome == "rejected":
         return None
-    counted = sum(not answer["skipped"] for answer in verdict.evidence["answers"])  # the server counts no skips
+    counted = sum(not answer["skipped"] for answer in verdict.evidence.get("answers", []))  # the server counts no skips
     if verdict.outcome == "another-opinion":
         return _Wish(counted + 1, finished=False)
     return _Wish(max(counted, 1), finished=True)

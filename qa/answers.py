@@ -24,6 +24,7 @@ class Answer:
     annotator_id: int
     annotator: str
     value: str | None  # none when skipped, or when it is no class of the taxonomy
+    skipped: bool
     order: tuple[str, int]  # a later answer has a larger one
 
 
@@ -33,20 +34,22 @@ class Answers:
 
     classes: list[str]
     task_ids: list[int]  # the items of all labelling campaigns, ascending
+    image_ids: list[int]  # what each of them shows
     annotator_ids: list[int]  # who answered any of them, ascending
     given: list[Answer]  # one per item and annotator, ordered by these
+    at_expert: set[int]  # items that an adjudication holds, settled or not
     adjudicated: dict[int, Answer]  # the newest answer of an adjudicator, by the item it settles
     gold: dict[int, str]  # what was known of an item before anyone was asked: it tests people and gets no verdict
 
     @property
     def table(self) -> Ints:
-        """`(M, 3)` int64: item, annotator and class as positions in the lists above; skips left out."""
+        """`(M, 3)` int64: item, annotator and class as positions in the lists above, by time; skips left out."""
         item, annotator, number = (
             {value: i for i, value in enumerate(values)} for values in (self.task_ids, self.annotator_ids, self.classes)
         )
         rows = [
             (item[answer.task_id], annotator[answer.annotator_id], number[answer.value])
-            for answer in self.given
+            for answer in sorted(self.given, key=lambda each: each.order)
             if answer.value is not None
         ]
         return np.array(rows, dtype=np.int64).reshape(-1, 3)
@@ -79,8 +82,8 @@ def labelling_campaign(session: Session, name: str) -> Campaign:
 def read(session: Session, taxonomy: Taxonomy) -> Answers:
     """Everything answered under one revision of a taxonomy."""
     classes = [str(each["name"]) for each in taxonomy.classes]
-    of_taxonomy = select(Task.id).join(Campaign).where(Campaign.taxonomy_id == taxonomy.id).order_by(Task.id)
-    task_ids = list(session.scalars(of_taxonomy.where(Campaign.purpose == "labelling")))
+    of_taxonomy = select(Task.id, Task.image_id).join(Campaign).where(Campaign.taxonomy_id == taxonomy.id)
+    items = session.execute(of_taxonomy.where(Campaign.purpose == "labelling").order_by(Task.id)).all()
     settles = _settled_tasks(session, taxonomy)
     given: list[Answer] = []
     adjudicated: dict[int, Answer] = {}
@@ -91,7 +94,37 @@ def read(session: Session, taxonomy: Taxonomy) -> Answers:
             task_id = settles[answer.task_id]
             adjudicated[task_id] = max(answer, adjudicated.get(task_id, answer), key=lambda each: each.order)
     annotator_ids = sorted({answer.annotator_id for answer in given})
-    return Answers(classes, task_ids, annotator_ids, given, adjudicated, _gold(session, taxonomy))
+    return Answers(
+        classes,
+        task_ids=[task_id for task_id, _ in items],
+        image_ids=[image_id for _, image_id in items],
+        annotator_ids=annotator_ids,
+        given=given,
+        at_expert=set(settles.values()),
+        adjudicated=adjudicated,
+        gold=_gold(session, taxonomy),
+    )
+
+
+def people(session: Session, campaign: Campaign) -> dict[int, str]:
+    """Who can be asked in a campaign: the names of its vendor's people who ever labelled and are still there, by id."""
+    labelled = (
+        select(Annotation.annotator_id)
+        .join(Task, Task.id == Annotation.task_id)
+        .join(Campaign, Campaign.id == Task.campaign_id)
+        .where(Campaign.purpose == "labelling", Campaign.vendor_id == campaign.vendor_id)
+    )
+    there = (Annotator.id.in_(labelled), Annotator.gone.is_(False))
+    return dict(session.execute(select(Annotator.id, Annotator.name).where(*there).order_by(Annotator.id)).all())
+
+
+def seen(session: Session, campaign: Campaign) -> set[tuple[int, int]]:
+    """Which item of a campaign was before whom, as (task id, annotator id): also where they took their answer back."""
+    rows = select(Annotation.task_id, Annotation.annotator_id).join(Task, Task.id == Annotation.task_id).distinct()
+    return {
+        (task_id, annotator_id)
+        for task_id, annotator_id in session.execute(rows.where(Task.campaign_id == campaign.id))
+    }
 
 
 def _gold(session: Session, taxonomy: Taxonomy) -> dict[int, str]:
@@ -118,7 +151,7 @@ def _settled_tasks(session: Session, taxonomy: Taxonomy) -> dict[int, int]:
         select(Task.id, disputed.id)
         .join(Campaign, Campaign.id == Task.campaign_id)
         .join(disputed, (disputed.campaign_id == Campaign.parent_id) & (disputed.image_id == Task.image_id))
-        .where(Campaign.taxonomy_id == taxonomy.id, Campaign.purpose == "adjudication")
+        .where(Campaign.taxonomy_id == taxonomy.id, Campaign.purpose == "adjudication", Task.state != "withdrawn")
     )
     return dict(rows.all())
 
@@ -145,6 +178,7 @@ def _current(session: Session, taxonomy: Taxonomy, classes: set[str]) -> list[An
             annotator_id=annotation.annotator_id,
             annotator=name,
             value=annotation.answer if said_a_class else None,
+            skipped=annotation.skipped,
             order=(annotation.ls_updated_at, annotation.ls_annotation_id),
         )
         place = (answer.task_id, answer.annotator_id)

@@ -7,10 +7,7 @@ from pathlib import Path
 import numpy as np
 from sqlalchemy import select
 
-from curation import splits
-from curation.embed import find_encoder
-from curation.index import open_directions
-from qa import answer_files
+from qa import answer_files, views
 from qa.answer_files import AnswerFile
 from qa.overlap import Rules
 from qa.simulate import Outcome, Recorded, simulate
@@ -61,16 +58,16 @@ def backtest(
     told = answer_files.read(path, truth=truth)
     if encoder is not None and not told.uris:
         raise InvalidInputError(f"{path} needs a column uri that says which image of the catalog each item is.")
-    model, views, tied = (None if probabilities is None else probabilities.name), None, None
+    model, seen, tied = (None if probabilities is None else probabilities.name), None, None
     if probabilities is None and told.uris:
-        model, views, tied = _views(workspace, told, encoder)
+        model, seen, tied = _views(workspace, told, encoder)
     recorded = Recorded(
         told.answers,
         told.truth,
         annotators=len(told.annotators),
         classes=len(told.classes),
         probabilities=None if probabilities is None else answer_files.read_probabilities(probabilities, told),
-        views=views,
+        views=seen,
         tied=tied,
     )
     return Backtest(
@@ -89,22 +86,14 @@ def backtest(
 def _views(workspace: Workspace, told: AnswerFile, encoder: str | None) -> tuple[str, Views, Ints]:
     """The encoder's name, what the probe sees of the items, and the component of each."""
     with workspace.database.read() as session:
-        row = find_encoder(session, encoder)
-        directions = open_directions(workspace, session, row)
         sightings = session.execute(select(Sighting.uri, Sighting.image_id).where(Sighting.current))
         image_of: dict[str, int] = dict(sightings.all())
-        catalog = splits.read(session)
-        name = row.name
-    row_of = {image_id: i for i, image_id in enumerate(directions.image_ids.tolist())}
-    images = [image_of.get(told.uris.get(item, "")) for item in told.items]
-    missing = [item for item, image_id in zip(told.items, images, strict=True) if image_id not in row_of]
-    if missing:
+        images = [image_of.get(told.uris.get(item, "")) for item in told.items]
+        seen = views.of_images(workspace, session, images, encoder=encoder)
+    missing = np.flatnonzero(~seen.has_vector)
+    if len(missing):
         raise NotFoundError(
-            f"{len(missing)} of {len(told.items)} items have no image with a vector of {name}, such as {missing[0]}. "
-            "Run: winnow ingest, winnow embed."
+            f"{len(missing)} of {len(told.items)} items have no image with a vector of {seen.encoder}, such as "
+            f"{told.items[missing[0]]}. Run: winnow ingest, winnow embed."
         )
-    component_of: dict[int, int] = dict(zip(catalog.image_ids, catalog.components.tolist(), strict=True))
-    found = [image_id for image_id in images if image_id is not None]
-    rows = np.array([row_of[image_id] for image_id in found], dtype=np.int64)
-    tied = np.array([component_of[image_id] for image_id in found], dtype=np.int64)
-    return f"probe on {name}", Views.of(lambda positions: directions.take(rows[positions]), len(rows)), tied
+    return seen.model, seen.views(), seen.tied

@@ -47,11 +47,11 @@ def decide(
 ) -> Decisions:
     """Accept, ask one more person, or adjudicate, item by item.
 
-    An item is accepted when its class is likely enough (`most_doubt`). Of the others, each that may have more answers
-    is put to whoever is expected to raise the chance of the likeliest class the most per cost: people who tell apart
-    the classes in doubt. An item goes to an expert when nobody may be asked, or when the expert, who settles it, gains
-    more per cost. A random share is audited: how far people and model can be trusted shows only in later answers, and
-    those to doubtful items tell of doubtful items alone.
+    An item is accepted when its class is likely enough (`most_doubt` of those with an answer). Of the others, each that
+    may have more answers is put to whoever is expected to raise the chance of the likeliest class the most per cost:
+    people who tell apart the classes in doubt. An item goes to an expert when nobody may be asked, or when the expert,
+    who settles it, gains more per cost. A random share is audited: how far people and model can be trusted shows only
+    in later answers, and those to doubtful items tell of doubtful items alone.
 
     Args:
         belief: Of all N items, from `answers`.
@@ -65,8 +65,8 @@ def decide(
         At most one person asked per item; ties go to the lower number.
     """
     doubt = 1 - belief.posteriors.max(axis=1)
-    limit = most_doubt(doubt, rules.target_error)
     given = np.bincount(answers[:, 0], minlength=len(doubt))
+    limit = most_doubt(doubt[given > 0], rules.target_error)
     audited = np.random.default_rng(seed).random(len(doubt)) < rules.audited
     unsettled = (doubt > limit) | (given == 0)
     wanting = (unsettled | audited) & (given < rules.most_answers)

@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import hypothesis
 import numpy as np
@@ -147,7 +148,9 @@ class Builder:
                 )
             return batch.id
 
-    def campaign(self, batch_id: int, taxonomy_id: int, *, overlap: int = 2) -> int:
+    def campaign(
+        self, batch_id: int, taxonomy_id: int, *, overlap: int = 2, adaptive: dict[str, Any] | None = None
+    ) -> int:
         """A campaign over a batch, every task pushed, by a vendor nobody can reach."""
         with self.workspace.database.write() as session:
             vendor = session.scalar(select(schema.Vendor))
@@ -161,7 +164,8 @@ class Builder:
                 batch_id=batch_id,
                 taxonomy_id=taxonomy_id,
                 vendor_id=vendor.id,
-                overlap=overlap,
+                overlap=overlap if adaptive is None else 1,
+                adaptive=adaptive,
                 ls_project_id=1,
             )
             session.add(campaign)

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from datetime import datetime
 from fractions import Fraction
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -39,7 +39,23 @@ def create(
             help="Who answers; several share the batch, as in a=0.6 and b=0.4, each in a campaign NAME-VENDOR.",
         ),
     ],
-    overlap: Annotated[int, typer.Option(help="Answers wanted per image, from different people.")] = 2,
+    overlap: Annotated[
+        str,
+        typer.Option(
+            metavar="N|adaptive",
+            help="Answers wanted per image, from different people; `adaptive`: one, and more as `qa review` finds.",
+        ),
+    ] = "2",
+    target_error: Annotated[
+        float | None, typer.Option(help="Adaptive: the share of labels that may be wrong; default 0.06.")
+    ] = None,
+    most_answers: Annotated[
+        int | None, typer.Option(help="Adaptive: to one image, before it goes to an expert; default 3.")
+    ] = None,
+    adjudication_cost: Annotated[
+        float | None,
+        typer.Option(help="Adaptive: an expert's price; without, experts see what nobody else can be asked about."),
+    ] = None,
     where: Annotated[
         str | None, typer.Option(metavar="EXPRESSION", help="Only the batch's images for which it holds.")
     ] = None,
@@ -52,13 +68,17 @@ def create(
     from labeling import campaigns
 
     workspace = console.workspace(context)
+    count, adaptive = _overlap(
+        overlap, target_error=target_error, most_answers=most_answers, adjudication_cost=adjudication_cost
+    )
     campaign_ids = campaigns.create_shared(
         workspace,
         name,
         batch_id=batch,
         taxonomy_name=taxonomy,
         vendor_shares=_shares(vendor),
-        overlap=overlap,
+        overlap=count,
+        adaptive=adaptive,
         expression=where,
         deadline=None if deadline is None else deadline.date(),
     )
@@ -120,10 +140,12 @@ def pull(
     everything: Annotated[bool, typer.Option(help="List all tasks, not only those that changed.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Fetch the answers; edits and deletions become revisions."""
-    from labeling import pull
+    """Fetch the answers; edits and deletions become revisions. What `qa review` wants another opinion on is offered."""
+    from labeling import opinions, pull
 
-    pulled = pull.pull(console.workspace(context), name, everything=everything)
+    workspace = console.workspace(context)
+    pulled = pull.pull(workspace, name, everything=everything)
+    opinions.offer(workspace, name)
     missing = f"; {pulled.missing} tasks are gone from Label Studio" if pulled.missing else ""
     line = f"{name}: {pulled.answers} answers, {pulled.new} new, {pulled.edited} edited, {pulled.deleted} deleted"
     console.emit(asdict(pulled), [line + missing], as_json=as_json)
@@ -221,6 +243,26 @@ def list_all(context: typer.Context, as_json: AsJson = False) -> None:
     console.emit({"campaigns": [asdict(each) for each in found]}, console.table(headings, rows), as_json=as_json)
 
 
+def _overlap(said: str, **rules: float | None) -> tuple[int, dict[str, Any] | None]:
+    """How many answers each item gets, and the rules by which it gets more."""
+    from qa.overlap import Rules
+    from store.errors import InvalidInputError
+
+    given = {name: value for name, value in rules.items() if value is not None}
+    if said == "adaptive":
+        chosen: dict[str, Any] = given
+        told = asdict(Rules(**chosen))
+        del told["answer_cost"]  # the vendor's price
+        return 1, told
+    if given:
+        options = " and ".join(f"--{name.replace('_', '-')}" for name in given)
+        raise InvalidInputError(f"{options} is of adaptive campaigns: say --overlap adaptive too.")
+    try:
+        return int(said), None
+    except ValueError as error:
+        raise InvalidInputError(f"--overlap is a number of answers or the word adaptive, not {said!r}.") from error
+
+
 def _shares(said: list[str]) -> dict[str, Fraction]:
     """Who gets which share: `a=0.6`, or a name alone for all of it."""
     from store.errors import InvalidInputError
@@ -268,7 +310,7 @@ def _drift(workspace: "Workspace", name: str) -> "tuple[Drift | None, str | None
 def _screen(status: "Status", drift: "Drift | None", trouble: str | None) -> Iterator[str]:
     yield (
         f"{status.name}: {status.purpose} of batch {status.batch} by {status.vendor}, {status.taxonomy} revision "
-        f"{status.taxonomy_revision}, overlap {status.overlap}; {status.state}"
+        f"{status.taxonomy_revision}, overlap {_said_overlap(status)}; {status.state}"
     )
     room = f", {status.waiting} waiting for room" if status.waiting else ""
     withdrawn = f", {status.withdrawn} withdrawn" if status.withdrawn else ""
@@ -295,6 +337,12 @@ def _screen(status: "Status", drift: "Drift | None", trouble: str | None) -> Ite
             f"  In Label Studio: {len(drift.missing)} tasks missing, {drift.copies} copied, "
             f"{drift.strangers} not ours{', restored from a backup' * drift.restored}"
         )
+
+
+def _said_overlap(status: "Status") -> str:
+    if status.adaptive is None:
+        return str(status.overlap)
+    return f"adaptive to an error of {status.adaptive['target_error']:g}, {status.adaptive['most_answers']} at most"
 
 
 def _money(sum_of_money: float | None) -> str | None:

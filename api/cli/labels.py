@@ -1,19 +1,18 @@
 """`winnow labels`: the accepted values."""
 
+from collections.abc import Iterator
 from dataclasses import asdict
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from api.cli import console
 from api.cli.console import AsJson
 
+if TYPE_CHECKING:
+    from curation.labels import LabelOnce
+
 app = typer.Typer(no_args_is_help=True, help="Accepted values, each through a verdict.")
-
-
-@app.callback()
-def labels() -> None:
-    """Keep `list` a command of its own, although it is the only one."""
 
 
 @app.command("list")
@@ -35,3 +34,54 @@ def list_labels(
         console.table(("image", "sha256", "label", "posterior"), rows),
         as_json=as_json,
     )
+
+
+@app.command()
+def show(
+    context: typer.Context,
+    image: int,
+    *,
+    evidence: Annotated[bool, typer.Option("--evidence", help="Who and what made each of them.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """The labels of an image, the newest first: the one in force, and those before it."""
+    from curation import labels
+
+    with console.workspace(context).database.read() as session:
+        found = labels.history(session, image)
+    documents = [asdict(label) for label in found]
+    if not evidence:
+        for document in documents:
+            del document["evidence"]
+    lines = [line for label in found for line in _told(label, evidence=evidence)]
+    console.emit({"image": image, "labels": documents}, lines or [f"image {image} was never labelled"], as_json=as_json)
+
+
+def _told(label: "LabelOnce", *, evidence: bool) -> Iterator[str]:
+    sure = "" if label.posterior is None else f", posterior {label.posterior:.3f}"
+    state = "in force" if label.in_force else "replaced or reopened since"
+    asked = f"{label.taxonomy} revision {label.revision} in {label.campaign}"
+    yield console.printable(f"{label.value}: {asked}, {label.created_at:%Y-%m-%d %H:%M}{sure}; {state}")
+    if evidence:
+        yield from (f"  {console.printable(line)}" for line in _evidence(label.evidence))
+
+
+def _evidence(found: dict[str, Any]) -> Iterator[str]:
+    for answer in found.get("answers", []):
+        said = "skipped it" if answer.get("skipped") else f"said {answer['answer'] or 'no class of the taxonomy'}"
+        right = f"; is right {answer['accuracy']:.3f} of the time" if "accuracy" in answer else ""
+        yield f"{answer['annotator']} {said}{right}"
+    if adjudicator := found.get("adjudicator"):
+        yield f"{adjudicator['annotator']} settled it as adjudicator: {adjudicator['answer']}"
+    elif model := found.get("model"):
+        yield (
+            f"{model['model']} said {model['says']} ({model['probability']:.3f}); its say counts to the power "
+            f"{model['power']:.2f}"
+        )
+    elif found.get("answers"):
+        yield "no model was heard"
+    if migration := found.get("migration"):
+        yield f"carried over from revision {migration['from']}"
+    if policy := {name: value for name, value in found.get("policy", {}).items() if name != "method"}:
+        rules = ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in policy.items() if value is not None)
+        yield f"decided by {rules}"

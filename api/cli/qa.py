@@ -1,5 +1,6 @@
 """`winnow qa`: verdicts, agreement, annotators, adjudication."""
 
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import asdict
 from pathlib import Path
@@ -11,6 +12,7 @@ from api.cli import console
 from api.cli.console import AsJson
 
 if TYPE_CHECKING:
+    from labeling.opinions import Offered
     from qa.backtest import Backtest
     from qa.report import AnnotatorQuality
     from qa.simulate import Outcome
@@ -24,16 +26,27 @@ def review(
     context: typer.Context,
     campaign: str,
     *,
-    accept_at: Annotated[float, typer.Option(help="The posterior from which an answer is accepted.")] = 0.9,
+    accept_at: Annotated[
+        float | None,
+        typer.Option(help="The posterior from which an answer is accepted; by default as last time, at first 0.9."),
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Decide every item from the answers so far, and label what is accepted."""
+    """Decide every item from the answers so far, label what is accepted, and ask on where the campaign is adaptive."""
+    from labeling import opinions
     from qa import verdicts
 
-    summary = verdicts.review(console.workspace(context), campaign, accept_at=accept_at)
+    workspace = console.workspace(context)
+    summary = verdicts.review(workspace, campaign, accept_at=accept_at)
+    offered = opinions.offer(workspace, campaign)
     outcomes = ", ".join(f"{count} {outcome}" for outcome, count in summary.outcomes.items())
-    line = f"{campaign}: {summary.items} items, {outcomes}; {summary.new_labels} new labels"
-    console.emit(asdict(summary), [line], as_json=as_json)
+    heard = f"people and {summary.model}" if summary.model else "people alone"
+    lines = [f"{campaign}: {summary.items} items, {outcomes}; {summary.new_labels} new labels; heard {heard}"]
+    if summary.opinions:
+        wanted = Counter(each.ask or "somebody new" for each in summary.opinions)
+        people = ", ".join(f"{name} {count}" for name, count in wanted.most_common())
+        lines.append(f"  another opinion on {len(summary.opinions)}, best of: {people}; {_offered(offered)}")
+    console.emit(asdict(summary) | {"offered": asdict(offered)}, lines, as_json=as_json)
 
 
 @app.command()
@@ -110,6 +123,12 @@ def simulate(
     figures = {name: value for name, value in vars(done).items() if name != "outcomes"}
     document = figures | {"seeds": seeds, "rules": asdict(rules), "policies": [_policy(one) for one in done.outcomes]}
     console.emit(document, _told(done), as_json=as_json)
+
+
+def _offered(offered: "Offered") -> str:
+    if not offered.more and not offered.fewer:
+        return "nothing to change in Label Studio"
+    return f"in Label Studio {offered.more} more offered, {offered.fewer} no longer"
 
 
 _FIGURES = ("answers_per_item", "accuracy", "ece", "cost", "doubtful")

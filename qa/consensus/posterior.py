@@ -48,6 +48,7 @@ class Posterior(Consensus):
 
     confusion: Floats  # (A, C, C) float64: what an annotator answers to an item of each class, rows sum to 1
     trust: Trust
+    probabilities: Floats | None = None  # (N, C) float64: what the model said, if there was one
 
 
 def fit(
@@ -100,7 +101,7 @@ def fit(
         elif step > _EVERY and np.abs(posteriors - before).sum() <= _TOLERANCE * posteriors.size:
             break
     found = belief.of(posteriors, answers, annotators=annotators)
-    return Posterior(posteriors, found.accuracy, found.interval, found.answers, matrices, weights)
+    return Posterior(posteriors, found.accuracy, found.interval, found.answers, matrices, weights, probabilities)
 
 
 @dataclass(frozen=True)

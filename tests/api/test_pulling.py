@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 
 import pytest
 
@@ -11,6 +12,7 @@ from labeling import campaigns, pull
 from labeling.push import Manner
 from tests.conftest import Builder
 from tests.labeling.conftest import Catalog, Site, administrator
+from tests.labeling.team import ITEMS, Team, adaptive
 
 pytestmark = pytest.mark.label_studio
 
@@ -73,3 +75,19 @@ def test_only_open_campaigns_that_were_pushed_are_topped_up(catalog: Catalog, si
     campaigns.set_paused(catalog.workspace, catalog.name, paused=False)
     assert pushing.top_up(catalog.workspace, catalog.name) == 2
     assert pushing.top_up(catalog.workspace, catalog.name) == 0
+
+
+def test_an_adaptive_campaign_goes_on_by_itself(catalog: Catalog, site: Site, label_studio: LabelStudioServer) -> None:
+    project = adaptive(catalog, target_error=0.05)
+    with ExitStack() as stack:
+        team = Team(label_studio, ["ann-at-work", "bob-at-work"], stack)
+        ann, bob = team.sessions
+        team.work(ann, project, {}, most=3)
+        team.work(bob, project, {})
+        pull.pull(catalog.workspace, catalog.name)  # whoever did so was killed before the review
+        with pulling.puller(catalog.workspace, every_s=0):
+            wait_for(lambda: {task["overlap"] for task in site.tasks(catalog.name)} == {2})
+        team.work(ann, project, {})
+        team.work(bob, project, {})
+        with pulling.puller(catalog.workspace, every_s=0.2):
+            wait_for(lambda: catalog.status().accepted == ITEMS)

@@ -1,5 +1,6 @@
 from typing import Any
 
+import numpy as np
 import pytest
 from sqlalchemy import func, select
 
@@ -25,6 +26,12 @@ class Bench:
 
     def answer(self, ann: list[str | None], bob: list[str | None]) -> None:
         self.build.answers(self.campaign, {"ann": [*AGREE, *ann], "bob": [*AGREE, *bob]})
+
+    def embed(self, looks: list[str]) -> None:
+        """Vectors that show cats and dogs, of the first images."""
+        axis = np.array([["cat", "dog"].index(look) for look in looks])
+        noise = np.random.default_rng(0).normal(scale=0.1, size=(len(looks), 8))
+        self.build.vectors(self.images[: len(looks)], np.eye(8)[axis] + noise)
 
     def review(self, **options: float) -> verdicts.QaSummary:
         return verdicts.review(self.workspace, self.name, **options)
@@ -109,11 +116,48 @@ def test_a_verdict_says_what_it_rests_on(bench: Bench) -> None:
         ("bob", "cat"),
     ]
     assert verdict.evidence["annotations"] == [each["annotation"] for each in verdict.evidence["answers"]]
-    assert verdict.evidence["policy"] == {"method": "one-coin Dawid-Skene", "overlap": 2, "accept_at": 0.9}
-    accuracies = [each["accuracy"] for each in verdict.evidence["answers"]]
-    right = accuracies[0] * accuracies[1]
-    wrong = (1 - accuracies[0]) * (1 - accuracies[1])
-    assert verdict.posterior == pytest.approx(right / (right + wrong))
+    assert verdict.evidence["policy"] == {"overlap": 2, "accept_at": 0.9}
+    assert (verdict.evidence["method"], verdict.evidence["model"]) == ("confusions", None)
+    assert all(each["accuracy"] > 0.9 for each in verdict.evidence["answers"])
+
+
+def test_a_verdict_says_what_the_probe_sees(bench: Bench) -> None:
+    bench.embed([*AGREE, "dog", "dog"])
+    bench.answer(["cat", "dog"], ["cat", "cat"])
+    summary = bench.review()
+    assert summary.model == "probe on test"
+    model = bench.newest(17).evidence["model"]
+    assert (model["model"], model["says"]) == ("probe on test", "dog")
+    assert model["probability"] > 0.6
+    assert bench.newest(17).evidence["likeliest"] == "dog"  # people are divided, and it decides
+    assert bench.newest(16).evidence["model"]["probability_of_answer"] < 0.4  # two people against it
+    assert bench.newest(16).evidence["likeliest"] == "cat"
+
+
+def test_verdicts_stand_when_embeddings_come(bench: Bench) -> None:
+    bench.answer(["cat", "cat"], ["cat", "cat"])
+    bench.review()
+    bench.embed([*AGREE, "dog", "dog"])
+    again = bench.review()
+    assert (again.model, again.new_verdicts) == ("probe on test", 0)
+
+
+def test_an_image_without_a_vector_is_decided_by_people(bench: Bench) -> None:
+    bench.embed(AGREE)
+    bench.answer(["cat", "cat"], ["cat", None])
+    assert bench.review().outcomes == {"accepted": 17, "another-opinion": 1}
+    assert bench.newest(0).evidence["model"]["says"] == "cat"
+    assert bench.newest(16).evidence["model"] is None
+
+
+def test_what_an_older_winnow_accepted_stands(bench: Bench) -> None:
+    bench.answer(["cat", "cat"], ["cat", "cat"])
+    bench.review()
+    with bench.workspace.database.write() as session:
+        for verdict in session.scalars(select(Verdict)):
+            before = {"method": "one-coin Dawid-Skene", **verdict.evidence["policy"]}
+            verdict.evidence = {key: verdict.evidence[key] for key in ("annotations", "answers")} | {"policy": before}
+    assert bench.review().new_verdicts == 0
 
 
 def test_reviewing_twice_adds_nothing(bench: Bench) -> None:
@@ -175,7 +219,11 @@ def test_all_campaigns_of_a_taxonomy_tell_who_is_good(bench: Bench) -> None:
     images = bench.images
     bench.build.answers(
         bench.campaign,
-        {"ann": ["cat"] * 18, "bob": ["cat"] * 18, "mal": ["dog"] * 18},
+        {
+            "ann": [*AGREE, "cat", "cat"],
+            "bob": [*AGREE, "cat", "cat"],
+            "mal": ["dog" if value == "cat" else "cat" for value in [*AGREE, "cat", "cat"]],
+        },
     )
     small = bench.build.campaign(bench.build.batch(images[:1]), bench.taxonomy)
     bench.build.answers(small, {"ann": ["dog"], "mal": ["cat"]})
@@ -188,7 +236,8 @@ def test_all_campaigns_of_a_taxonomy_tell_who_is_good(bench: Bench) -> None:
 def test_a_stricter_policy_decides_anew(bench: Bench) -> None:
     bench.answer(["cat", "cat"], ["cat", "cat"])
     assert bench.review().outcomes == {"accepted": 18}
-    assert bench.review(accept_at=0.9999).outcomes == {"adjudication": 18}
+    assert bench.review(accept_at=0.99999).outcomes == {"adjudication": 18}
+    assert bench.review().new_verdicts == 0  # as strict as last time
 
 
 def test_a_skip_counts_as_asked_and_favours_nobody(bench: Bench) -> None:

@@ -61,6 +61,42 @@ def test_shares_that_are_none(workspace: Workspace, winnow: Any, said: tuple[str
         CliRunner().invoke(app, ["--home", str(workspace.home), *CREATE, *options], catch_exceptions=False)
 
 
+def test_an_adaptive_campaign(winnow: Any) -> None:
+    adaptive = ("--overlap", "adaptive", "--most-answers", "4", "--adjudication-cost", "2.5")
+    text, document = winnow(*CREATE, "--vendor", "a", *adaptive)
+    assert text == "one: 10 tasks planned for a\n"
+    assert document["overlap"] == 1
+    assert document["adaptive"] == {
+        "target_error": 0.06,
+        "most_answers": 4,
+        "adjudication_cost": 2.5,
+        "audited": 0.02,
+    }
+    assert "overlap adaptive to an error of 0.06, 4 at most; planned" in winnow("campaign", "status", "one")[0]
+    text, document = winnow("qa", "review", "one")
+    assert text == "one: 10 items, 10 another-opinion; 0 new labels; heard people alone\n"
+    assert document["offered"] == {"more": 0, "fewer": 0}
+
+
+@pytest.mark.parametrize(
+    ("said", "sentence"),
+    [
+        (("--overlap", "often"), "--overlap is a number of answers or the word adaptive, not 'often'"),
+        (("--overlap", "0"), "one answer or more, not 0"),
+        (("--target-error", "0.1"), "--target-error is of adaptive campaigns: say --overlap adaptive too"),
+        (("--overlap", "adaptive", "--target-error", "6"), "a share between 0 and 1, not 6.0"),
+        (("--overlap", "adaptive", "--most-answers", "0"), "0 were allowed"),
+        (("--overlap", "adaptive", "--adjudication-cost", "3"), "'c' has none: winnow vendor add c --price"),
+    ],
+)
+def test_overlaps_that_are_none(workspace: Workspace, winnow: Any, said: tuple[str, ...], sentence: str) -> None:
+    vendors.add(workspace, "c", url="http://127.0.0.1:1", token="env:NO_TOKEN")
+    with pytest.raises(InvalidInputError, match=sentence):
+        CliRunner().invoke(
+            app, ["--home", str(workspace.home), *CREATE, "--vendor", "c", *said], catch_exceptions=False
+        )
+
+
 def test_a_campaigns_status_is_one_screen_whatever_the_server_does(
     workspace: Workspace, build: Any, winnow: Any
 ) -> None:

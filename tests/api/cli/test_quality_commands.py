@@ -36,7 +36,10 @@ def campaign(workspace: Workspace, build: Any) -> str:
     """Sixty images of which all but two are agreed on, and a model that fails on half of the agreed."""
     images = build.images(60)
     generator = np.random.default_rng(0)
-    build.vectors(images, 0.3 * generator.normal(size=(60, 8)) + 2 * np.eye(8)[[i % 2 for i in range(60)]])
+    looks = 2 * np.eye(8)[[i % 2 for i in range(60)]]
+    vectors = 0.3 * generator.normal(size=(60, 8)) + looks
+    vectors[58:] = vectors[:58].mean(axis=0)  # like neither, or both
+    build.vectors(images, vectors)
     agreed = ["cat", "dog"] * 29
     answers = {"ann": [*agreed, "cat", "cat"], "bob": [*agreed, "dog", None]}
     build.answers(build.campaign(build.batch(images), build.taxonomy()), answers)
@@ -55,6 +58,12 @@ def test_qa_and_labels(winnow: Winnow, campaign: str) -> None:
     assert (report["items"], report["waiting"], len(report["annotators"])) == (60, 1, 2)
     assert [each["annotator"] for each in winnow("qa", "annotators")["annotators"]] == ["ann", "bob"]
     assert winnow("qa", "adjudicate", campaign) == {"campaign": campaign, "opened": None, "items": 0, "already": 1}
+    shown = winnow("labels", "show", "1", "--evidence")["labels"]
+    assert [(label["value"], label["in_force"]) for label in shown] == [("cat", True)]
+    assert [answer["annotator"] for answer in shown[0]["evidence"]["answers"]] == ["ann", "bob"]
+    assert shown[0]["evidence"]["model"]["says"] == "cat"
+    assert "evidence" not in winnow("labels", "show", "1")["labels"][0]
+    assert winnow("labels", "show", "59")["labels"] == []
     labels = winnow("labels", "list")
     assert (labels["taxonomy"], len(labels["labels"]), labels["labels"][0]["value"] in {"cat", "dog"}) == (
         "animals",
