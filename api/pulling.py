@@ -112,9 +112,10 @@ class _Puller:
         started = time.monotonic()
         self._rests_until[name] = started + _RETRY_S
         verdicts.review(self._workspace, name)
+        took = time.monotonic() - started
         opinions.offer(self._workspace, name)
         self._unreviewed.discard(name)
-        self._rests_until[name] = started + (time.monotonic() - started) * _SHARE
+        self._rests_until[name] = started + took * _SHARE
 
     def _try(self, what: str, act: Callable[[], object], name: str) -> None:
         trouble = (what, name)
