@@ -1,13 +1,10 @@
 """An adjudication at a real Label Studio: answers go out as suggestions without names, reasons come back."""
 
-import os
 from typing import Any
 
 import pytest
-from playwright.sync_api import Page
 from sqlalchemy import select
 
-from api.demo.label_studio_server import LabelStudioServer
 from labeling import label_config, pull, push, reasons
 from labeling.taxonomy import get
 from qa import adjudication, verdicts
@@ -15,7 +12,6 @@ from store.schema import Campaign, ImageId, Task, Verdict
 from tests.labeling.conftest import Catalog, Site
 
 pytestmark = pytest.mark.label_studio
-_PATIENCE_S = 180
 AGREED = ["cat"] * 4 + ["dog"] * 4
 
 
@@ -84,23 +80,3 @@ def test_suggestions_go_out_without_names_and_reasons_come_back(catalog: Catalog
         ("accepted", "cat", None),
         ("rejected", None, "bad-image"),
     ]
-
-
-def test_an_expert_chooses_a_reason_and_skips_in_the_editor(
-    page: Page, catalog: Catalog, site: Site, label_studio: LabelStudioServer
-) -> None:
-    name = opened(catalog)
-    [project] = site.projects(name)
-    page.goto(f"{label_studio.url}/user/login/")
-    page.fill("input[name=email]", label_studio.email)
-    page.fill("input[name=password]", label_studio.password)
-    page.press("input[name=password]", "Enter")
-    page.wait_for_url(lambda address: "/user/login" not in address)
-    page.goto(f"{label_studio.url}/projects/{project['id']}/data?labeling=1", timeout=_PATIENCE_S * 1000)
-    page.get_by_text("bad-image", exact=True).first.wait_for(timeout=_PATIENCE_S * 1000)
-    if folder := os.environ.get("SCREENSHOTS"):
-        page.screenshot(path=f"{folder}/label-studio.png")
-    page.get_by_text("bad-image", exact=True).first.click()
-    with page.expect_response(lambda answer: "/annotations" in answer.url, timeout=_PATIENCE_S * 1000):
-        page.get_by_role("button", name="Skip").click()
-    assert outcomes(catalog, name)[0] == ("rejected", None, "bad-image")

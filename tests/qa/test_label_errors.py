@@ -118,8 +118,8 @@ def test_a_label_that_an_expert_confirmed_is_no_candidate_any_more(collection: C
 
 def test_copies_with_different_labels_are_candidates_and_name_each_other(collection: Collection, build: Any) -> None:
     images = collection.images
-    build.duplicates([images[0], images[1]], [images[6], images[9]])  # a cat and a dog; two cats
     collection.embed()
+    build.duplicates([images[0], images[1]], [images[6], images[9]])  # a cat and a dog; two cats
     summary = label_errors.scan(collection.workspace)
     assert summary.sources["copies"] == 2
     told = {one.image: one for one in collection.suspects()}
