@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from qa.consensus import belief
+from qa.consensus import belief, posterior
 from qa.consensus.posterior import Posterior
 from store.arrays import Bools, Floats, Ints
 
@@ -61,7 +61,7 @@ def judge(answers: Ints, counted: Bools, known: Ints, found: Posterior) -> Judge
     rows = np.flatnonzero((heard > 0) | (known[answers[:, 0]] >= 0))
     items = answers[rows, 0]
     left = (evidence[items] - word[rows]) * found.trust.per_answer(heard[rows])[:, None]
-    named = np.bincount(answers[counted, 2], minlength=classes) + 1.0
+    named = np.bincount(answers[counted, 2], minlength=classes) + posterior.NAMED
     others = named - np.eye(classes)[answers[rows, 2]] * counted[rows, None]
     left += found.trust.model * np.log(others / others.sum(axis=1, keepdims=True))
     return Judged(rows, belief.normalised(left, known[items]))

@@ -14,6 +14,8 @@ from qa.consensus import belief, confusion
 from qa.consensus.belief import Consensus
 from store.arrays import Floats, Ints
 
+NAMED = 5.0  # how often each class counts as named beforehand: a dozen answers of one kind are not yet a rule
+
 _MOST_STEPS = 200  # of expectation and maximisation
 _TOLERANCE = 1e-5  # mean change of a posterior in the last of them
 _EVERY = 5  # steps after which trust is measured anew,
@@ -107,8 +109,8 @@ def fit(
 
 
 def frequencies(answers: Ints, *, classes: int) -> Floats:
-    """`(C,)`: the share of each class among answers `(M, 3)` and one more of each."""
-    counts = np.bincount(answers[:, 2], minlength=classes) + 1.0
+    """`(C,)`: the share of each class among answers `(M, 3)` and `NAMED` more of each."""
+    counts = np.bincount(answers[:, 2], minlength=classes) + NAMED
     return np.asarray(counts / counts.sum())
 
 

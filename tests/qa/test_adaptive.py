@@ -170,10 +170,12 @@ def test_who_is_gone_is_not_asked(bench: Bench) -> None:
 
 
 def test_what_is_with_an_expert_is_not_asked_about(bench: Bench) -> None:
-    bench.plan()
+    bench.plan(target_error=0.01)
     bench.answer({"ann": ["cat"] * 12})
     assert bench.review().outcomes == {"adjudication": 12}
-    campaigns.create_adjudication(bench.workspace, "experts", parent=NAME, image_ids=bench.images[:2])
+    campaigns.create_adjudication(
+        bench.workspace, "experts", parent=NAME, suggestions=dict.fromkeys(bench.images[:2], [])
+    )
     bench.answer({"bob": [None] * 11 + ["cat"]})  # somebody new, after all
     assert bench.asked(bench.review()) == dict.fromkeys(range(2, 11), "bob")
     assert bench.outcomes()[:2] == ["adjudication"] * 2
@@ -186,7 +188,7 @@ def test_what_is_with_an_expert_is_not_asked_about(bench: Bench) -> None:
 
 
 def test_in_a_campaign_that_ended_nobody_is_asked(bench: Bench) -> None:
-    bench.plan(target_error=0.05)
+    bench.plan(target_error=0.01)
     bench.answer({"ann": agreed(6), "bob": agreed(3)})
     campaigns.close(bench.workspace, NAME)
     assert bench.review().opinions == []

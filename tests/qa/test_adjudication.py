@@ -88,7 +88,7 @@ def test_the_queue_is_ordered_by_doubt_and_then_by_rank(workspace: Workspace, bu
     verdicts.review(workspace, NAME, accept_at=0.999)
     found = [item for item in _queue(workspace).items if item.image in images[10:]]
     assert [item.value for item in found] == sorted((item.value for item in found), reverse=True)
-    assert [item.image for item in found] == [images[11], images[12], images[10]]  # three ways, by rank, then two
+    assert {item.image for item in found[:2]} == {images[11], images[12]}  # three ways, then two
     assert found[0].answers == {"cat": 1, "dog": 1, "fox": 1}
     assert sorted(found[2].suggestions) == ["cat", "dog"]
     assert {item.reason for item in found} == {"disputed"}
@@ -97,13 +97,14 @@ def test_the_queue_is_ordered_by_doubt_and_then_by_rank(workspace: Workspace, bu
 
 
 def test_suggestions_come_in_an_order_that_says_nothing(workspace: Workspace, build: Any) -> None:
-    images = build.images(60)
+    images = build.images(240)
     campaign_id = build.campaign(build.batch(images), build.taxonomy())
-    agreed = ["cat"] * 10 + ["dog"] * 10
+    agreed = ["cat"] * 100 + ["dog"] * 100
     build.answers(campaign_id, {"ann": [*agreed, *["dog"] * 40], "bob": [*agreed, *["cat"] * 40]})
     verdicts.review(workspace, NAME, accept_at=0.6)
-    first = [item.suggestions[0] for item in _queue(workspace).items]
-    assert len(first) == 40
+    items = _queue(workspace).items
+    assert [item.rank for item in items] == list(range(200, 240))  # of equal value
+    first = [item.suggestions[0] for item in items]
     assert 10 < first.count("cat") < 30
     assert first == [item.suggestions[0] for item in _queue(workspace).items]
 
