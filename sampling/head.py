@@ -2,7 +2,8 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from functools import cache
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -11,9 +12,13 @@ from sampling import features
 from store.arrays import Floats, Ints, Vectors
 from store.errors import InvalidInputError
 
-REVISION = 3  # counts the changes after which the same labels train another head
+if TYPE_CHECKING:
+    from threadpoolctl import ThreadpoolController
+
+REVISION = 4  # counts the changes after which the same labels train another head
 _FOLDS = 5
 _SEARCHED = 2000  # labels at most on which settings are tried
+_ROUGHLY = 1e-3  # the tolerance then: losses are compared, and settings differ by more
 _ENOUGH = 50  # labels from which on trying tells anything
 
 
@@ -76,7 +81,20 @@ def fit(
         raise InvalidInputError(
             f"The probe needs images of two classes or more; these {len(targets)} hold {present}. Label more."
         )
-    return LogisticRegression(C=settings.inverse_penalty, max_iter=1000, tol=tolerance).fit(vectors, targets, weights)
+    head = LogisticRegression(C=settings.inverse_penalty, max_iter=1000, tol=tolerance)
+    with _libraries().limit(limits=1, user_api="blas"):
+        return head.fit(vectors, targets, weights)
+
+
+@cache
+def _libraries() -> "ThreadpoolController":
+    """Those that multiply matrices: on a busy machine several threads wait for each other ten times as long as for one.
+
+    The matrices of one step of training are too small to gain by more.
+    """
+    from threadpoolctl import ThreadpoolController
+
+    return ThreadpoolController()
 
 
 def predict(head: Any, vectors: Vectors, *, classes: int) -> Floats:
@@ -97,7 +115,8 @@ def choose_settings(views: Views, labelled: Ints, targets: Ints, tied: Ints, *, 
         return DEFAULT
     losses = []
     for settings in _CHOICES:
-        unseen = _unseen(views.seen(settings)[labelled], targets, splits, settings, classes=classes)
+        seen = views.seen(settings)[labelled]
+        unseen = _unseen(seen, targets, splits, settings, classes=classes, tolerance=_ROUGHLY)
         losses.append(float(-np.log(unseen[np.arange(len(targets)), targets].clip(min=1e-6)).mean()))
     return _CHOICES[int(np.argmin(losses))]
 
@@ -128,9 +147,16 @@ def _splits(targets: Ints, tied: Ints) -> Sequence[tuple[Ints, Ints]] | None:
 
 
 def _unseen(
-    vectors: Vectors, targets: Ints, splits: Sequence[tuple[Ints, Ints]], settings: Settings, *, classes: int
+    vectors: Vectors,
+    targets: Ints,
+    splits: Sequence[tuple[Ints, Ints]],
+    settings: Settings,
+    *,
+    classes: int,
+    tolerance: float = 1e-4,
 ) -> Floats:
     result = np.zeros((len(vectors), classes))
     for seen, unseen in splits:
-        result[unseen] = predict(fit(vectors[seen], targets[seen], settings), vectors[unseen], classes=classes)
+        head = fit(vectors[seen], targets[seen], settings, tolerance=tolerance)
+        result[unseen] = predict(head, vectors[unseen], classes=classes)
     return result

@@ -173,7 +173,9 @@ def test_people_who_all_name_one_class_are_believed(items: int, classes: int) ->
     answers = np.array([(item, annotator, 0) for item in range(items) for annotator in range(2)])
     found = posterior.fit(answers, unknown(items + 1), annotators=2, classes=classes)
     assert (found.posteriors[:-1, 0] > 0.9).all()
-    share = (2 * items + posterior.NAMED) / (2 * items + classes * posterior.NAMED)  # beforehand, of the class that they named
+    share = (2 * items + posterior.NAMED) / (
+        2 * items + classes * posterior.NAMED
+    )  # beforehand, of the class that they named
     weighed = np.array([share, *[(1 - share) / (classes - 1)] * (classes - 1)]) ** found.trust.model
     assert found.posteriors[-1] == pytest.approx(weighed / weighed.sum())  # an item that nobody saw
 
