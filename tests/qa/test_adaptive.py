@@ -174,7 +174,7 @@ def test_what_is_with_an_expert_is_not_asked_about(bench: Bench) -> None:
     bench.answer({"ann": ["cat"] * 12})
     assert bench.review().outcomes == {"adjudication": 12}
     campaigns.create_adjudication(
-        bench.workspace, "experts", parent=NAME, suggestions=dict.fromkeys(bench.images[:2], [])
+        bench.workspace, "experts", parent=NAME, suggestions={image: [] for image in bench.images[:2]}
     )
     bench.answer({"bob": [None] * 11 + ["cat"]})  # somebody new, after all
     assert bench.asked(bench.review()) == dict.fromkeys(range(2, 11), "bob")
