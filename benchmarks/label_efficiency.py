@@ -9,7 +9,10 @@ seeds.
 """
 
 import tarfile
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
+from typing import TypeAlias
 
 import elpv_dataset
 import numpy as np
@@ -29,20 +32,20 @@ _SHARED = Path(__file__).parents[2] / "shared" / "data" / "cifar10-photos.tar"
 _COVERING = ("typiclust", "k-center", "facility-location", "max-herding")
 _ASKED = ("auto", "random")  # these over twice the seeds: with ten `needed` is ± 25 labels
 _OURS = (*_ASKED, *_COVERING, "uherding", "weighted-k-means", "cluster-margin", "variance")
+Collection: TypeAlias = tuple[str, list[Image.Image], Ints]
+"""Name, pictures and classes."""
+
 _SCRIPT = Path(__file__).with_name("peer_strategies.py")
 
 
 def main() -> None:
     """A row for each collection and strategy."""
-    seeds = 3 if report.scale() == "small" else 10
     rows = []
-    for name, pictures, targets in collections():
-        directions = centred(encoded(name, pictures))
-        curves = replayed(directions, targets, seeds=seeds)
-        random = next(curve for curve in curves if curve.strategy == "random")
-        for curve in curves:
-            rows.append((name, len(targets), len(curve.runs), *figures(curve, random)))
-            print(*rows[-1], flush=True)
+    with ProcessPoolExecutor() as pool:
+        for measured in pool.map(_measured, (cifar, _solar, _digits)):
+            for row in measured:
+                print(*row, flush=True)
+            rows += measured
     headings = (
         "collection",
         "n",
@@ -58,6 +61,17 @@ def main() -> None:
     report.tell(
         "label-efficiency", ["scikit-learn", "numpy"], headings, rows, of_peers=("scikit-activeml", "modAL-python")
     )
+
+
+def _measured(collection: Callable[[], Collection]) -> list[tuple[object, ...]]:
+    """A row for each strategy."""
+    name, pictures, targets = collection()
+    if not pictures:
+        return []
+    seeds = 3 if report.scale() == "small" else 10
+    curves = replayed(centred(encoded(name, pictures)), targets, seeds=seeds)
+    random = next(curve for curve in curves if curve.strategy == "random")
+    return [(name, len(targets), len(curve.runs), *figures(curve, random)) for curve in curves]
 
 
 def figures(curve: Curve, random: Curve) -> tuple[object, ...]:
@@ -99,18 +113,13 @@ def peers_of(views: Views, targets: Ints, budgets: list[int], seeds: int) -> lis
     return [Curve(name, budgets, np.array(runs)) for name, runs in found.items()]
 
 
-def collections() -> list[tuple[str, list[Image.Image], Ints]]:
-    """Name, pictures and classes of each."""
-    return [one for one in (cifar(), _solar(), _digits()) if one[1]]
-
-
 def centred(values: Floats) -> Vectors:
     """Centred unit vectors, as an index holds them."""
     directions = values - values.mean(axis=0)
     return np.asarray(directions / np.linalg.norm(directions, axis=1, keepdims=True), dtype=np.float32)
 
 
-def cifar() -> tuple[str, list[Image.Image], Ints]:
+def cifar() -> Collection:
     """The CIFAR photos in the order of their names; none where ../shared/data is not."""
     pictures, names = [], []
     if _SHARED.exists():
@@ -124,14 +133,14 @@ def cifar() -> tuple[str, list[Image.Image], Ints]:
     return "CIFAR photos", pictures, np.unique(np.array(names), return_inverse=True)[1].astype(np.int64)
 
 
-def _solar() -> tuple[str, list[Image.Image], Ints]:
+def _solar() -> Collection:
     folder = Path(elpv_dataset.__file__).parent / "data"
     rows = [line.split() for line in (folder / "labels.csv").read_text().splitlines() if line.strip()]
     pictures = [Image.open(folder / row[0]).convert("RGB") for row in rows]
     return "solar cells", pictures, np.array([float(row[1]) > 0.5 for row in rows], dtype=np.int64)
 
 
-def _digits() -> tuple[str, list[Image.Image], Ints]:
+def _digits() -> Collection:
     from sklearn.datasets import load_digits
 
     digits = load_digits()

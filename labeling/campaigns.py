@@ -311,6 +311,7 @@ def derive(
         taxonomy_id=parent.taxonomy_id,
         vendor_id=vendor_id,
         overlap=1 if purpose == "audit" else parent.overlap,
+        adaptive=None if purpose == "audit" else parent.adaptive,
     )
     _plan(session, key, campaign, image_ids)
     return campaign

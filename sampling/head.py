@@ -136,13 +136,16 @@ def out_of_fold(
 
 
 def _splits(targets: Ints, tied: Ints) -> Sequence[tuple[Ints, Ints]] | None:
-    from sklearn.model_selection import StratifiedGroupKFold
+    from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
 
     folds = min([_FOLDS, *(len(np.unique(tied[targets == target])) for target in np.unique(targets))])
     if folds < 2:
         return None
-    splitter = StratifiedGroupKFold(folds, shuffle=True, random_state=0)
-    splits = [(seen, unseen) for seen, unseen in splitter.split(targets, targets, tied)]
+    folds_of = {"n_splits": folds, "shuffle": True, "random_state": 0}
+    if len(np.unique(tied)) == len(tied):  # each image on its own: the same for less
+        splits = list(StratifiedKFold(**folds_of).split(targets, targets))
+    else:
+        splits = list(StratifiedGroupKFold(**folds_of).split(targets, targets, tied))
     return None if any(len(np.unique(targets[seen])) < 2 for seen, _ in splits) else splits
 
 
