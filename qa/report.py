@@ -80,7 +80,7 @@ class QaReport:
     adjudicated: int  # those of them that an adjudicator settled
     in_adjudication: int
     waiting: int  # for another opinion
-    rejected: int  # since a migration of the taxonomy left their class uncertain, or with their lot
+    rejected: int  # with their lot, by an expert who could not tell, or as a migration left their class uncertain
     unreviewed: int
     gold: int  # items whose class was known, which get no verdict
     agreement: list[AgreementRow]

@@ -129,7 +129,7 @@ def of_copies(labels: Ints, groups: Ints, *, classes: int) -> Doubt:
 def combined(model: Doubt | None, neighbours: Doubt, copies: Doubt) -> Floats:
     """One score `(N,)`: the model counts twice as much as neighbours; of copies that differ one is wrong: that is half.
 
-    The weights are those of `make bench NAME=label-errors`, where either alone finds fewer.
+    Neighbours add little where there is a model (`make bench NAME=label-errors`), and are all there is without one.
     """
     mean = neighbours.score if model is None else (2 * model.score + neighbours.score) / 3
     return np.asarray(1 - (1 - mean) * (1 - copies.score / 2))

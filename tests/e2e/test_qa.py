@@ -17,7 +17,6 @@ from sqlalchemy import select
 from api.demo import solar_cells
 from api.demo.label_studio_server import LabelStudioServer
 from curation import labels
-from labeling import label_config
 from store.schema import Campaign, Image, Sighting, Task
 from store.workspace import open_workspace
 from tests.labeling.team import Team
