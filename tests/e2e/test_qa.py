@@ -1,4 +1,4 @@
-"""Three hundred photos through QA at the real Label Studio: asked as often as needed, adjudicated, audited, reworked."""
+"""Three hundred photos through QA at the real Label Studio: asked again, adjudicated, audited, reworked."""
 
 import json
 import subprocess
@@ -41,8 +41,7 @@ class Loop:
         self.workspace = open_workspace(self.home)
         with self.workspace.database.read() as session:
             rows = session.execute(select(Sighting.image_id, Sighting.uri)).all()
-        self.uri_of = {image_id: uri for image_id, uri in rows}
-        self.truth = {image_id: CLASSES[made.probability[uri] > 0.5] for image_id, uri in rows}
+                self.truth = {image_id: CLASSES[made.probability[uri] > 0.5] for image_id, uri in rows}
         names = [*SKILL, EXPERT, AUDITOR, *AGAIN]
         self.team = Team(server, [f"{name}-{folder.name}" for name in names], stack)
         self.login = dict(zip(names, self.team.sessions, strict=True))
@@ -128,7 +127,7 @@ def test_asked_as_often_as_needed_adjudicated_audited_rejected_and_reworked(
     items = {pick["image"] for pick in shown["picks"]} - gold
     assert (len(gold), len(items)) == (30, 270)
 
-    terms = ("--taxonomy", "cells", "--vendor", "acme", "--overlap", "adaptive", "--target-error", "0.1")
+    terms = ("--taxonomy", "cells", "--vendor", "acme", "--overlap", "adaptive", "--target-error", "0.04")
     loop.winnow("campaign", "create", "cells-1", "--batch", str(batch), *terms)
     loop.push("cells-1")
     answers = Counter({name: loop.work("cells-1", name, skill, most=75) for name, skill in SKILL.items()})
@@ -175,9 +174,7 @@ def test_asked_as_often_as_needed_adjudicated_audited_rejected_and_reworked(
     assert after > before
 
     judged = {one["annotator"].split("-")[0]: one for one in loop.winnow("qa", "annotators")["annotators"]}
-    assert judged["dan"]["accuracy"] < judged["bob"]["accuracy"] < judged["ann"]["accuracy"]
-    low, high = judged["dan"]["interval"]
-    assert low < 0.75 < judged["ann"]["interval"][1]
+    assert judged["dan"]["interval"][0] < SKILL["dan"] < judged["dan"]["interval"][1] < judged["ann"]["interval"][1]
     report = loop.folder / "report.html"
     loop.winnow("qa", "report", "cells-1", "--html", str(report))
     with loop.serving() as url:
