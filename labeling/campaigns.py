@@ -645,7 +645,7 @@ def _wanted(session: Session, campaign: Campaign) -> dict[int, int]:
     """How many people an item that wants another opinion wants, by task: one more than its verdict rests on."""
     return {
         verdict.task_id: max(
-            campaign.overlap, len(verdict.evidence["annotations"]) + verdict.evidence.get("aside", 0) + 1
+            campaign.overlap, len(verdict.evidence.get("annotations", ())) + verdict.evidence.get("aside", 0) + 1
         )
         for verdict in verdicts_in_force(session, campaign.id, outcome="another-opinion")
     }

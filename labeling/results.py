@@ -260,6 +260,8 @@ class _Reader:
                 if name in self._attributes
             },
         )
+        if naming is not shape and not region.classes and region.score is None:
+            raise InvalidInputError("The part that says the region's class says none.")
         extras: Extras = {}
         for said in _region_parts(region, self._definition, self._size):
             if said["from_name"] in by_tag:

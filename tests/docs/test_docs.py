@@ -56,8 +56,8 @@ def test_links_lead_somewhere(document: Path) -> None:
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
 def test_every_command_and_target_named_exists(document: Path) -> None:
     known = set(re.findall(r"^## `(winnow [a-z -]*[a-z])", (ROOT / "docs" / "commands.md").read_text(), re.MULTILINE))
-    named = re.findall(r"`(winnow (?:[a-z]+ ?){1,3})", document.read_text()) + [
-        re.match(r"winnow [a-z ]*", command)[0]  # type: ignore[index]
+    named = re.findall(r"`(winnow (?:[a-z-]+ ?){1,3})", document.read_text()) + [
+        re.match(r"winnow [a-z -]*", command)[0]  # type: ignore[index]
         for command in commands(document)
     ]
     for name in named:

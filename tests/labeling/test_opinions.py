@@ -45,7 +45,7 @@ def test_one_answer_each_is_asked_for_and_one_person_alone_leaves_the_rest_to_an
 def test_a_second_person_is_offered_what_is_doubtful_and_a_third_what_is_disputed(
     catalog: Catalog, site: Site, team: Team
 ) -> None:
-    project = adaptive(catalog, target_error=0.1)
+    project = adaptive(catalog, target_error=0.03)
     ann, bob, cleo = team.sessions
     mine = team.work(ann, project, {}, most=3)
     others = team.work(bob, project, {})

@@ -298,6 +298,18 @@ def test_noise_in_a_part_stops_nothing_and_is_not_lost(data: st.DataObject) -> N
         assert any(holds(each, part) for each in written), (part, written)
 
 
+def test_a_part_that_should_name_a_class_and_names_none_is_kept_unread() -> None:
+    tags = TagNames(shapes=(("polygons", "tool"),))
+    definition = Definition("polygons", (ClassDefinition("car"),), tags=tags)
+    region = Region("r0", Polygon(((1.0, 1.0), (4.0, 1.0), (4.0, 4.0))), classes=("car",))
+    parts = results.write(Content(regions=(region,)), definition, SIZE)
+    parts[1]["value"] = {}
+    found = results.read(parts, definition, SIZE)
+    assert found.regions == ()
+    assert [each.part for each in found.unread] == parts
+    assert found.unread[0].why == "The part that says the region's class says none."
+
+
 def test_values_are_told_apart_in_json() -> None:
     values = {"a": Choices(("x",)), "b": Rating(3), "c": Number(3.0), "d": Text(("3",))}
     assert said.from_json(said.to_json(Content(attributes=values))).attributes == values

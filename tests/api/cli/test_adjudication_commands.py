@@ -21,12 +21,12 @@ def winnow(workspace: Workspace, build: Any) -> Any:
     images = build.images(41)
     truth = np.arange(41) % 2
     generator = np.random.default_rng(0)
-    build.vectors(images, np.eye(2, 8)[truth] + generator.normal(scale=0.1, size=(41, 8)))
     said = ["dog" if one else "cat" for one in truth]
     said[4] = "dog"
     campaign_id = build.campaign(build.batch(images), build.taxonomy())
     build.answers(campaign_id, {"ann": said, "bob": [*said[:40], "dog"]})
-    verdicts.review(workspace, NAME)
+    verdicts.review(workspace, NAME)  # by people alone: the probe would settle the dispute
+    build.vectors(images, np.eye(2, 8)[truth] + generator.normal(scale=0.1, size=(41, 8)))
 
     def run(*arguments: str) -> tuple[str, Any]:
         printed = []
