@@ -3,9 +3,9 @@
 import hashlib
 import hmac
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, TypeAlias
+from typing import Literal, TypeAlias
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
@@ -15,7 +15,7 @@ from labeling import taxonomy as taxonomies
 from qa import answers, label_errors, verdicts
 from qa.answers import Answer, Answers
 from store.errors import InvalidInputError
-from store.schema import Annotation, Campaign, ImageId, Task, Taxonomy, Verdict
+from store.schema import Annotation, Campaign, ImageId, Task, Taxonomy
 from store.workspace import Workspace
 
 Reason: TypeAlias = Literal["disputed", "label-error", "answered-since"]
@@ -188,7 +188,7 @@ def _of_campaign(
                 doubt = 1.0 if verdict.posterior is None else 1 - verdict.posterior
                 doubts[task_id] = (doubt, "disputed", "The answers leave it in doubt.")
             continue
-        decided += not _is_of(verdict, word.decision_id, word.annotation_id)
+        decided += not word.is_ground_of(verdict)
         later = [each for each in heard.get(task_id, []) if each.order > word.order and each.value is not None]
         against = sum(each.value != word.value for each in later)
         if against:
@@ -222,14 +222,6 @@ def _of_campaign(
             )
         )
     return items, decided
-
-
-def _is_of(verdict: Verdict, decision_id: int | None, annotation_id: int | None) -> bool:
-    """Whether a verdict rests on this word of an adjudicator."""
-    rests_on: Mapping[str, Any] = verdict.evidence
-    if decision_id is not None:
-        return bool(rests_on.get("decision") == decision_id)
-    return bool(rests_on.get("annotations") == [annotation_id])
 
 
 def _held(session: Session, campaign: Campaign) -> dict[int, str]:

@@ -1,9 +1,10 @@
 """What annotators answered, as it stands now: the newest revision of everything, deletions gone."""
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import Any
 
 import numpy as np
 from sqlalchemy import select
@@ -16,7 +17,7 @@ from labeling.label_studio import MOMENT
 from qa import standing
 from store.arrays import Ints
 from store.errors import InvalidInputError
-from store.schema import Annotation, Annotator, Campaign, Decision, Label, Pick, Standing, Task, Taxonomy
+from store.schema import Annotation, Annotator, Campaign, Decision, Label, Pick, Standing, Task, Taxonomy, Verdict
 
 CLASSIFICATION = "classification"  # the kind of taxonomy whose answers can be weighed
 SETTLING = ("adjudication", "audit")  # the purposes of campaigns whose answers are the last word on another's items
@@ -56,6 +57,24 @@ class LastWord:
     annotation_id: int | None  # of the two one
     decision_id: int | None
     order: tuple[str, int]  # a later one has a larger one
+
+    def evidence(self, heard: Sequence[dict[str, Any]]) -> dict[str, Any]:
+        """Of a verdict that says the same, beside what annotators were heard to say."""
+        why = {"reason": self.reason, "comment": self.comment}
+        said = {"annotator": self.adjudicator, "answer": self.value}
+        return {
+            "annotations": [] if self.annotation_id is None else [self.annotation_id],
+            "decision": self.decision_id,
+            "adjudicator": said | {name: text for name, text in why.items() if text},
+            "answers": heard,
+            "policy": {"method": "adjudicator"},
+        }
+
+    def is_ground_of(self, verdict: Verdict) -> bool:
+        """Whether a verdict rests on this word."""
+        if self.decision_id is not None:
+            return bool(verdict.evidence.get("decision") == self.decision_id)
+        return bool(verdict.evidence.get("annotations") == [self.annotation_id])
 
 
 @dataclass(frozen=True)
@@ -127,7 +146,7 @@ def read(session: Session, asked: Taxonomy) -> Answers:
         if answer.task_id not in settles:
             (given if counts else aside).append(answer)
         elif counts and (answer.value is not None or answer.reason in reasons.UNDECIDABLE):
-            words.append((settles[answer.task_id], _last_word(answer)))
+            words.append((settles[answer.task_id], last_word(answer)))
     adjudicated: dict[int, LastWord] = {}
     for task_id, word in words:
         adjudicated[task_id] = max(word, adjudicated.get(task_id, word), key=lambda each: each.order)
@@ -179,7 +198,8 @@ def _unsupported(given: Iterable[Answer], standings: Mapping[int, Standing]) -> 
     return {task_id for task_id, people in heard.items() if standing.wants_another(people, standings)}
 
 
-def _last_word(answer: Answer) -> LastWord:
+def last_word(answer: Answer) -> LastWord:
+    """An answer in an adjudication or audit as what it is to the item it settles."""
     return LastWord(
         adjudicator=answer.annotator,
         value=answer.value,

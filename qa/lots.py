@@ -211,7 +211,8 @@ def decide(workspace: Workspace, lot_id: int, *, sort: bool = False) -> LotStatu
         campaign = session.get_one(Campaign, lot.campaign_id)
         audit = _audit(session, lot)
         newest_of = verdicts.newest(session, campaign)
-        settled = [(newest_of[audit.items[place].task_id], answer) for place, answer in sorted(audit.said.items())]
+        audited = [(audit.items[place], answers.last_word(answer)) for place, answer in sorted(audit.said.items())]
+        settled = [(item.image_id, newest_of[item.task_id], word) for item, word in audited]
         rejections.settle(session, campaign, lot.id, settled)
         newest = _decision(session, lot)
         if newest is None or newest.outcome == "continue":

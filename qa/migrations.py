@@ -10,13 +10,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from sqlalchemy import insert, select
+from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from curation import labels
 from labeling import definitions, evolution, taxonomy
 from labeling.evolution import Migration, NeedsRelabelling
 from labeling.taxonomy import TaxonomyRevision
+from qa import ledger
 from store.schema import ImageId, Label, Taxonomy, Verdict
 from store.workspace import Workspace
 
@@ -64,29 +65,15 @@ def carry_over(session: Session, name: str) -> CarriedOver:
     if not migrations:
         return CarriedOver(carried=0, unchanged=0, rejected=[])
     old = _in_force(session, name)
-    verdicts: list[tuple[_Old, Verdict]] = []
+    changed: list[tuple[int, Verdict]] = []
     for label in old:
         now = value_now(label.value, label.revision, migrations)
         if now != label.value:
-            verdicts.append((label, _verdict(label, now, to=rows[-1])))
-    session.add_all(verdict for _, verdict in verdicts)
-    session.flush()  # gives them their ids
-    accepted = [
-        {
-            "image_id": label.image_id,
-            "taxonomy_id": rows[-1].id,
-            "verdict_id": verdict.id,
-            "value": verdict.answer,
-        }
-        for label, verdict in verdicts
-        if verdict.outcome == "accepted"
-    ]
-    if accepted:
-        session.execute(insert(Label), accepted)
+            changed.append((label.image_id, _verdict(label, now, to=rows[-1])))
     return CarriedOver(
-        carried=len(accepted),
-        unchanged=len(old) - len(verdicts),
-        rejected=[label.image_id for label, verdict in verdicts if verdict.outcome == "rejected"],
+        carried=ledger.enter(session, rows[-1].id, changed),
+        unchanged=len(old) - len(changed),
+        rejected=[ImageId(image_id) for image_id, verdict in changed if verdict.outcome == "rejected"],
     )
 
 

@@ -7,11 +7,11 @@ verdict that rejects them: their labels are in force no more, whatever their ann
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import insert, select
 from sqlalchemy.orm import Session
 
-from qa.answers import Answer
-from store.schema import Campaign, Label, Task, Verdict
+from qa import ledger
+from qa.answers import LastWord
+from store.schema import Campaign, Verdict
 
 KEY = "lot"  # of the evidence of such a verdict
 
@@ -21,45 +21,33 @@ def holds(verdict: Verdict, evidence: dict[str, Any]) -> bool:
     return verdict.outcome == "rejected" and KEY in verdict.evidence and "adjudicator" not in evidence
 
 
-def settle(session: Session, campaign: Campaign, lot_id: int, audited: Sequence[tuple[Verdict, Answer]]) -> int:
+def settle(session: Session, campaign: Campaign, lot_id: int, audited: Sequence[tuple[int, Verdict, LastWord]]) -> int:
     """Label the items as an auditor answered them, where their verdicts rest on something else.
+
+    Args:
+        session: writes.
+        campaign: whose items.
+        lot_id: named by the verdicts.
+        audited: the image of each item, its verdict in force, and what the auditor said.
 
     Returns:
         How many were labelled anew.
     """
     fresh = [
-        Verdict(
-            task_id=standing.task_id,
-            outcome="accepted",
-            answer=answer.value,
-            posterior=None,
-            evidence={
-                "annotations": [answer.annotation_id],
-                "adjudicator": {"annotator": answer.annotator, "answer": answer.value},
-                "answers": standing.evidence.get("answers", []),
-                "policy": {"method": "adjudicator"},
-                KEY: lot_id,
-            },
+        (
+            image_id,
+            Verdict(
+                task_id=standing.task_id,
+                outcome="accepted",
+                answer=word.value,
+                posterior=None,
+                evidence=word.evidence(standing.evidence.get("answers", [])) | {KEY: lot_id},
+            ),
         )
-        for standing, answer in audited
-        if "adjudicator" not in standing.evidence or standing.evidence["annotations"] != [answer.annotation_id]
+        for image_id, standing, word in audited
+        if not word.is_ground_of(standing)
     ]
-    session.add_all(fresh)
-    session.flush()  # gives them their ids
-    tasks = select(Task.id, Task.image_id).where(Task.id.in_([verdict.task_id for verdict in fresh]))
-    image_of = dict(session.execute(tasks).all())
-    rows = [
-        {
-            "image_id": image_of[verdict.task_id],
-            "taxonomy_id": campaign.taxonomy_id,
-            "verdict_id": verdict.id,
-            "value": verdict.answer,
-        }
-        for verdict in fresh
-    ]
-    if rows:
-        session.execute(insert(Label), rows)
-    return len(fresh)
+    return ledger.enter(session, campaign.taxonomy_id, fresh)
 
 
 def reject(session: Session, lot_id: int, standing: Sequence[Verdict]) -> int:

@@ -22,18 +22,18 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
-from sqlalchemy import insert, select
+from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from labeling import campaigns
-from qa import answers, migrations, overlap, rejections, views
+from qa import answers, ledger, migrations, overlap, rejections, views
 from qa.answers import Answers, LastWord
 from qa.consensus import posterior, probed
 from qa.consensus.posterior import Posterior
 from qa.overlap import Rules
 from qa.views import Seen
 from store.errors import InvalidInputError, NotFoundError
-from store.schema import Campaign, Label, Task, Taxonomy, Vendor, Verdict
+from store.schema import Campaign, Task, Taxonomy, Vendor, Verdict
 from store.workspace import Workspace
 
 ACCEPT_AT = 0.9
@@ -135,7 +135,8 @@ def review(workspace: Workspace, campaign_name: str, *, accept_at: float | None 
         with workspace.database.write() as session:
             standing = newest(session, case.campaign)
             fresh = [decision for decision in decisions if not _stands(standing.get(decision.task_id), decision)]
-            new_labels = _write(session, case.campaign, case.image_of, fresh)
+            verdicts = [(case.image_of[decision.task_id], _verdict(decision)) for decision in fresh]
+            new_labels = ledger.enter(session, case.campaign.taxonomy_id, verdicts)
             migrations.carry_over(session, session.get_one(Taxonomy, case.campaign.taxonomy_id).name)
             outcome_of = {task_id: verdict.outcome for task_id, verdict in newest(session, case.campaign).items()}
     return QaSummary(
@@ -331,15 +332,7 @@ def _by_consensus(case: _Case, belief: Posterior, item: int, heard: Sequence[dic
 
 def _by_adjudicator(task_id: int, heard: list[dict[str, Any]], last_word: LastWord) -> _Decision:
     """As they said; what cannot be decided is rejected."""
-    why = {"reason": last_word.reason, "comment": last_word.comment}
-    said = {"annotator": last_word.adjudicator, "answer": last_word.value} | {k: v for k, v in why.items() if v}
-    evidence = {
-        "annotations": [] if last_word.annotation_id is None else [last_word.annotation_id],
-        "decision": last_word.decision_id,
-        "adjudicator": said,
-        "answers": heard,
-        "policy": {"method": "adjudicator"},
-    }
+    evidence = last_word.evidence(heard)
     outcome = "rejected" if last_word.value is None else "accepted"
     return _Decision(task_id, outcome=outcome, answer=last_word.value, posterior=None, evidence=evidence)
 
@@ -357,30 +350,11 @@ def _stands(verdict: Verdict | None, decision: _Decision) -> bool:
     return before == now and verdict.outcome in ("accepted", decision.outcome)
 
 
-def _write(session: Session, campaign: Campaign, image_of: Mapping[int, int], decisions: Sequence[_Decision]) -> int:
-    """Add the verdicts, and a label for each that accepts; says how many labels."""
-    verdicts = [
-        Verdict(
-            task_id=decision.task_id,
-            outcome=decision.outcome,
-            answer=decision.answer,
-            posterior=decision.posterior,
-            evidence=decision.evidence,
-        )
-        for decision in decisions
-    ]
-    session.add_all(verdicts)
-    session.flush()  # gives them their ids
-    labels = [
-        {
-            "image_id": image_of[verdict.task_id],
-            "taxonomy_id": campaign.taxonomy_id,
-            "verdict_id": verdict.id,
-            "value": verdict.answer,
-        }
-        for verdict in verdicts
-        if verdict.outcome == "accepted"
-    ]
-    if labels:
-        session.execute(insert(Label), labels)
-    return len(labels)
+def _verdict(decision: _Decision) -> Verdict:
+    return Verdict(
+        task_id=decision.task_id,
+        outcome=decision.outcome,
+        answer=decision.answer,
+        posterior=decision.posterior,
+        evidence=decision.evidence,
+    )
