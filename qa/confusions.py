@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from store.arrays import Bools, Floats, Ints
+from store.arrays import Floats, Ints
 
 
 @dataclass(frozen=True)
@@ -62,35 +62,6 @@ def tabulate(answers: Ints, truth: Ints, accuracy: Floats, *, classes: int) -> l
         ]
         found.append(Confusion(first, second, items, people, expected, max(tails)))
     return sorted(found, key=lambda one: (one.p_value, -len(one.items), one.first, one.second))
-
-
-def discoveries(p_values: Floats, *, tests: int, rate: float) -> Bools:
-    """Which of some p-values `(K,)` are discoveries at a false discovery rate, if `tests` were made in all.
-
-    Y. Benjamini and Y. Hochberg, Controlling the False Discovery Rate (1995). Those not among them count as 1.
-    """
-    order = np.argsort(p_values, kind="stable")
-    below = np.flatnonzero(p_values[order] <= rate * (np.arange(len(order)) + 1) / tests)
-    result = np.zeros(len(p_values), dtype=np.bool_)
-    if len(below):
-        result[order[: below[-1] + 1]] = True
-    return result
-
-
-def representatives(vectors: Floats, count: int) -> Ints:
-    """Positions of `count` of the unit vectors `(N, D)` that all others are near to, the most central first.
-
-    Greedy on the sum of each vector's cosine with the nearest of them; ties go to the smaller position.
-    """
-    cosines = vectors @ vectors.T
-    nearest: Floats = np.full(len(vectors), -1.0)
-    chosen: list[int] = []
-    for _ in range(min(count, len(vectors))):
-        gains = np.maximum(cosines, nearest[:, None]).sum(axis=0)
-        gains[chosen] = -np.inf
-        chosen.append(int(gains.argmax()))
-        nearest = np.maximum(nearest, cosines[:, chosen[-1]])
-    return np.array(chosen, dtype=np.int64)
 
 
 def _tail(count: int, mean: float) -> float:

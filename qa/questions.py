@@ -12,14 +12,15 @@ from curation.index import open_directions
 from labeling import taxonomy
 from qa import agreement, answers, confusions
 from qa.answers import Answers
+from qa.conduct import signs
 from qa.confusions import Confusion
 from qa.consensus import belief, dawid_skene
+from sampling.strategies import facility_location
 from store.arrays import Bools, Ints
 from store.errors import NotFoundError
 from store.schema import Campaign, Task, Taxonomy
 from store.workspace import Workspace
 
-_FALSE = 0.05  # share of the questions that chance alone may raise
 _UNCLEAR = 2  # items on which adjudicators found the guideline unclear, from which on it is asked in any case
 _EXAMPLES = 4
 _COMPARED = 500  # confused items at most among which examples are looked for
@@ -76,9 +77,7 @@ def _of_taxonomy(workspace: Workspace, session: Session, taxonomy_id: int, *, am
     table = said.table[kept[said.table[:, 0]]]
     found = confusions.tabulate(table, fitted.posteriors.argmax(axis=1), fitted.accuracy, classes=classes)
     unclear = _unclear(said, kept)
-    sure = confusions.discoveries(
-        np.array([one.p_value for one in found]), tests=classes * (classes - 1) // 2, rate=_FALSE
-    )
+    sure = signs.discoveries(np.array([one.p_value for one in found]), tests=classes * (classes - 1) // 2)
     counts = belief.counts(table, items=len(said.task_ids), classes=classes)
     newest = taxonomy.newest(session, row.name).definition
     now = {each.name: each.description for each in newest.classes}
@@ -162,5 +161,6 @@ def _examples(workspace: Workspace, session: Session, image_ids: list[int]) -> l
     count = len(directions.image_ids)
     if count < _EXAMPLES:
         return image_ids[:_EXAMPLES]
-    chosen = confusions.representatives(directions.take(np.arange(count)), _EXAMPLES)
+    vectors = directions.take(np.arange(count))
+    chosen = facility_location.choose(vectors, _EXAMPLES, labelled=vectors[:0], seed=0)
     return [int(image_id) for image_id in directions.image_ids[chosen]]

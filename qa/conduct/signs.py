@@ -32,17 +32,20 @@ class Pairs:
     p_value: Floats  # (P,)
 
 
-def discoveries(p_values: Floats) -> Bools:
+def discoveries(p_values: Floats, *, tests: int = 0) -> Bools:
     """`(P,)`: which of what was tested to say, at a false-discovery rate of .05; NaN was not tested, and is not said.
 
-    Y. Benjamini and Y. Hochberg, Controlling the False Discovery Rate (1995).
+    If more `tests` were made than there are p-values, the others count as 1. Y. Benjamini and Y. Hochberg, Controlling
+    the False Discovery Rate (1995).
     """
     from scipy.stats import false_discovery_control
 
     said = np.zeros(len(p_values), dtype=np.bool_)
     tested = ~np.isnan(p_values)
     if tested.any():
-        said[tested] = false_discovery_control(p_values[tested]) <= FALSE_DISCOVERIES
+        others = np.ones(max(0, tests - int(tested.sum())))
+        adjusted = false_discovery_control(np.concatenate([p_values[tested], others]))
+        said[tested] = adjusted[: len(adjusted) - len(others)] <= FALSE_DISCOVERIES
     return said
 
 

@@ -5,6 +5,7 @@ import pytest
 from scipy import stats
 
 from qa import confusions
+from qa.conduct import signs
 from store.arrays import Floats, Ints
 from tests.qa.consensus.crowds import coins, crowd
 
@@ -45,7 +46,7 @@ def tabulated(seed: int, confused: float) -> tuple[list[confusions.Confusion], l
     right = answers[:, 2] == truth[answers[:, 0]]
     accuracy = np.array([right[answers[:, 1] == person].mean() for person in range(12)])
     found = confusions.tabulate(answers, truth, accuracy, classes=5)
-    return found, confusions.discoveries(np.array([one.p_value for one in found]), tests=10, rate=0.05).tolist()
+    return found, signs.discoveries(np.array([one.p_value for one in found]), tests=10).tolist()
 
 
 def test_what_people_confuse_is_found_and_nothing_else_in_ten_seeds() -> None:
@@ -75,7 +76,7 @@ def test_one_person_alone_makes_no_confusion() -> None:
 @pytest.mark.parametrize("p_values", [[0.001, 0.02, 0.03, 0.04, 0.9], [0.2], [], [0.05, 0.05]])
 @pytest.mark.parametrize("others", [0, 5])
 def test_discoveries_are_scipys(p_values: list[float], others: int) -> None:
-    found = confusions.discoveries(np.array(p_values), tests=max(1, len(p_values) + others), rate=0.05)
+    found = signs.discoveries(np.array(p_values), tests=max(1, len(p_values) + others))
     adjusted = stats.false_discovery_control([*p_values, *[1.0] * others]) if p_values or others else np.array([])
     assert found.tolist() == (adjusted[: len(p_values)] <= 0.05).tolist()
 
@@ -85,13 +86,3 @@ def test_items_of_unknown_class_and_no_answers_say_nothing() -> None:
     assert confusions.tabulate(nothing, np.array([0]), np.array([0.9]), classes=2) == []
     one = np.array([(0, 0, 1)])
     assert confusions.tabulate(one, np.array([-1]), np.array([0.9]), classes=2) == []
-
-
-def test_representatives_stand_for_all() -> None:
-    degrees = np.radians([0, 2, 4, 90, 91, 180])
-    vectors = np.stack([np.cos(degrees), np.sin(degrees)], axis=1)
-    assert confusions.representatives(vectors, 3).tolist()[0] in (1, 2, 3)
-    assert {(position // 3, position == 5) for position in confusions.representatives(vectors, 3).tolist()} == {
-        (0, False), (1, False), (1, True),
-    }  # fmt: skip
-    assert sorted(confusions.representatives(vectors, 9).tolist()) == list(range(6))

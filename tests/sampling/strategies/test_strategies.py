@@ -242,3 +242,12 @@ def test_the_vectors_are_left_as_they_were(name: str) -> None:
     before = x.copy(), labelled.copy(), uncertainty.copy()
     ALL[name](x, uncertainty, 5, labelled)
     assert all((one == other).all() for one, other in zip(before, (x, labelled, uncertainty), strict=True))
+
+
+def test_facility_location_of_a_few_images_stands_for_all() -> None:
+    degrees = np.radians([0, 2, 4, 90, 91, 180])
+    vectors = np.stack([np.cos(degrees), np.sin(degrees)], axis=1)
+    three = facility_location.choose(vectors, 3, labelled=vectors[:0], seed=0).tolist()
+    assert three[0] in (1, 2, 3)
+    assert {(position // 3, position == 5) for position in three} == {(0, False), (1, False), (1, True)}
+    assert sorted(facility_location.choose(vectors, 9, labelled=vectors[:0], seed=0).tolist()) == list(range(6))
