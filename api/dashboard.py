@@ -7,11 +7,11 @@ from datetime import datetime
 from pathlib import PurePath
 from typing import Any
 
-from sqlalchemy import ColumnElement, Select, Subquery, func, select
+from sqlalchemy import ColumnElement, Subquery, func, select
 from sqlalchemy.orm import InstrumentedAttribute, Session
 
 from curation.embed import find_encoder
-from labeling.campaigns import standing_annotations, status
+from labeling.campaigns import standing_annotations, standing_verdicts, status
 from qa import annotators, crowd, lots
 from qa.annotators import AnnotatorQuality
 from qa.lots import LotStatus
@@ -339,11 +339,6 @@ def is_answer() -> tuple[ColumnElement[bool], ...]:
     return (~Annotation.skipped, Annotation.answer.is_not(None))
 
 
-def _standing_verdicts() -> Select[Any]:
-    """The id of the verdict in force of every item."""
-    return select(func.max(Verdict.id)).group_by(Verdict.task_id)
-
-
 def tiles_of(session: Session, image_ids: Iterable[int]) -> dict[int, Tile]:
     """What to show of these images: the file name of the newest sighting."""
     rows = session.execute(
@@ -458,7 +453,7 @@ def _median_lead_times(session: Session, answers: Subquery) -> dict[int, float]:
 def _disputes() -> Subquery:
     """The verdict in force of every item that ever went to adjudication."""
     was_disputed = select(Verdict.task_id).where(Verdict.outcome == "adjudication")
-    return select(Verdict).where(Verdict.id.in_(_standing_verdicts()), Verdict.task_id.in_(was_disputed)).subquery()
+    return select(Verdict).where(Verdict.id.in_(standing_verdicts()), Verdict.task_id.in_(was_disputed)).subquery()
 
 
 def _adjudication(session: Session) -> tuple[int, int]:

@@ -653,12 +653,7 @@ def _wanted(session: Session, campaign: Campaign) -> dict[int, int]:
 
 def verdicts_in_force(session: Session, campaign_id: int, *, outcome: str | None = None) -> Sequence[Verdict]:
     """The newest verdict of each item of a campaign that has one; those of one outcome, if one is named."""
-    newest = (
-        select(func.max(Verdict.id))
-        .join(Task, Task.id == Verdict.task_id)
-        .where(Task.campaign_id == campaign_id, Task.state != "withdrawn")
-        .group_by(Verdict.task_id)
-    )
+    newest = standing_verdicts(Task.campaign_id == campaign_id, Task.state != "withdrawn")
     in_force = select(Verdict).where(Verdict.id.in_(newest)).order_by(Verdict.task_id)
     return session.scalars(in_force if outcome is None else in_force.where(Verdict.outcome == outcome)).all()
 
@@ -684,12 +679,7 @@ def _answers(session: Session, campaign_id: int) -> tuple[int, int]:
 
 def _outcomes(session: Session, campaign_id: int) -> Counter[str]:
     """How many items have each outcome, by the verdict in force."""
-    newest = (
-        select(func.max(Verdict.id))
-        .join(Task, Task.id == Verdict.task_id)
-        .where(Task.campaign_id == campaign_id)
-        .group_by(Verdict.task_id)
-    )
+    newest = standing_verdicts(Task.campaign_id == campaign_id)
     outcomes = select(Verdict.outcome, func.count()).where(Verdict.id.in_(newest)).group_by(Verdict.outcome)
     return Counter(dict(session.execute(outcomes).all()))
 
@@ -713,3 +703,9 @@ def standing_annotations(*of_tasks: ColumnElement[bool]) -> Select[int]:
     if of_tasks:
         newest = newest.join(Task, Task.id == Annotation.task_id).where(*of_tasks)
     return select(Annotation.id).where(Annotation.id.in_(newest), Annotation.deleted.is_(False))
+
+
+def standing_verdicts(*of_tasks: ColumnElement[bool]) -> Select[int]:
+    """A query for the ids of the verdicts in force, of all tasks or some."""
+    newest = select(func.max(Verdict.id)).group_by(Verdict.task_id)
+    return newest.join(Task, Task.id == Verdict.task_id).where(*of_tasks) if of_tasks else newest

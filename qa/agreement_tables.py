@@ -59,7 +59,7 @@ def read(
     found += [
         describe("vendor", str(name), table, vendor == name, classes=classes) for name in np.unique(vendor).tolist()
     ]
-    return [*found, *_guidelines(session, taxonomy)]
+    return [*found, *_guidelines(session, taxonomy, said)]
 
 
 def describe(of: str, name: str, table: Ints, among: Bools, *, classes: int) -> AgreementRow:
@@ -103,11 +103,11 @@ def _kappa(table: Ints, counts: Ints) -> tuple[float | None, str | None]:
     return None, None
 
 
-def _guidelines(session: Session, taxonomy: Taxonomy) -> Iterator[AgreementRow]:
-    """Every revision of a taxonomy that anybody answered under, oldest first."""
+def _guidelines(session: Session, taxonomy: Taxonomy, own: Answers) -> Iterator[AgreementRow]:
+    """Every revision of a taxonomy that anybody answered under, oldest first; under the one given, `own` answers."""
     of_name = select(Taxonomy).where(Taxonomy.name == taxonomy.name, Taxonomy.task_kind == answers.CLASSIFICATION)
     for revision in session.scalars(of_name.order_by(Taxonomy.revision)).all():
-        said = answers.read(session, revision)
+        said = own if revision.id == taxonomy.id else answers.read(session, revision)
         if said.given:
             everything = np.ones(len(said.task_ids), dtype=np.bool_)
             name = f"{revision.name} {revision.revision}"

@@ -35,6 +35,7 @@ class Answer:
     skipped: bool
     order: tuple[str, int]  # a later answer has a larger one
     reason: str | None = None  # an adjudicator's, see labeling.reasons
+    lead_time_s: float | None = None
 
     @property
     def given_at(self) -> datetime | None:
@@ -269,19 +270,15 @@ def _settled_tasks(session: Session, asked: Taxonomy) -> dict[int, int]:
 def _current(session: Session, asked: Taxonomy, definition: Definition) -> list[Answer]:
     """One answer per item and annotator: of all they did not delete, the one they touched last."""
     classes = set(definition.class_names)
+    of_taxonomy = select(Campaign.id).where(Campaign.taxonomy_id == asked.id)
     rows = session.execute(
         select(Annotation, Annotator.name)
         .join(Annotator, Annotator.id == Annotation.annotator_id)
-        .join(Task, Task.id == Annotation.task_id)
-        .join(Campaign, Campaign.id == Task.campaign_id)
-        .where(Campaign.taxonomy_id == asked.id)
-        .order_by(Annotation.task_id, Annotation.ls_annotation_id, Annotation.revision)
+        .where(Annotation.id.in_(campaigns.standing_annotations(Task.campaign_id.in_(of_taxonomy))))
+        .order_by(Annotation.task_id, Annotation.ls_annotation_id)
     )
-    newest = {(annotation.task_id, annotation.ls_annotation_id): (annotation, name) for annotation, name in rows}
     current: dict[tuple[int, int], Answer] = {}
-    for annotation, name in newest.values():
-        if annotation.deleted:
-            continue
+    for annotation, name in rows:
         said_a_class = not annotation.skipped and annotation.answer in classes
         answer = Answer(
             task_id=annotation.task_id,
@@ -292,6 +289,7 @@ def _current(session: Session, asked: Taxonomy, definition: Definition) -> list[
             skipped=annotation.skipped,
             order=(annotation.ls_updated_at, annotation.ls_annotation_id),
             reason=reasons.given(annotation.result, definition),
+            lead_time_s=annotation.lead_time_s,
         )
         place = (answer.task_id, answer.annotator_id)
         current[place] = max(answer, current.get(place, answer), key=lambda each: each.order)

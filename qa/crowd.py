@@ -19,7 +19,7 @@ from qa.conduct.trends import Difference, Slope
 from qa.consensus import posterior
 from qa.consensus.posterior import Posterior
 from store.arrays import Bools, Floats, Ints
-from store.schema import Annotation, Annotator, Campaign, ImageId, PredictionRun, Standing, Task, Taxonomy, Vendor
+from store.schema import Annotator, Campaign, ImageId, PredictionRun, Standing, Task, Taxonomy, Vendor
 
 _WEEK_S = 7 * 24 * 3600.0
 
@@ -157,9 +157,6 @@ def load(session: Session, taxonomy: Taxonomy) -> Crowd:
     )
     people = {one: (name, vendor) for one, name, vendor in names if one in ids}
     of_taxonomy = select(Task.id).join(Campaign).where(Campaign.taxonomy_id == taxonomy.id)
-    lead_times = dict(
-        session.execute(select(Annotation.id, Annotation.lead_time_s).where(Annotation.task_id.in_(of_taxonomy))).all()
-    )
     tasks = {task.id: task for task in session.scalars(select(Task).where(Task.id.in_(of_taxonomy)))}
     number = {one: i for i, one in enumerate(people)}
     item = {task_id: i for i, task_id in enumerate(said.task_ids)}
@@ -180,7 +177,7 @@ def load(session: Session, taxonomy: Taxonomy) -> Crowd:
         is_gold=np.array([one.task_id in said.gold for one in given], dtype=np.bool_),
         task=np.array([one.task_id for one in given], dtype=np.int64),
         image=np.array([tasks[one.task_id].image_id for one in given], dtype=np.int64),
-        seconds=np.array([lead_times[one.annotation_id] for one in given], dtype=np.float64),
+        seconds=np.array([one.lead_time_s for one in given], dtype=np.float64),
         moment_s=np.array([np.nan if one is None else one.timestamp() for one in moments], dtype=np.float64),
         predicted=np.array([predicted.get(one.task_id, -1) for one in given], dtype=np.int64),
         blind=np.array([bool(tasks[one.task_id].blind) for one in given], dtype=np.bool_),

@@ -209,7 +209,7 @@ def decide(workspace: Workspace, lot_id: int, *, sort: bool = False) -> LotStatu
     with workspace.database.write() as session:
         lot = _get(session, lot_id)
         campaign = session.get_one(Campaign, lot.campaign_id)
-        audit = _audit(session, lot)
+        audit = _audit(session, lot, _items(session, lot))
         newest_of = verdicts.newest(session, campaign)
         audited = [(audit.items[place], answers.last_word(answer)) for place, answer in sorted(audit.said.items())]
         settled = [(item.image_id, newest_of[item.task_id], word) for item, word in audited]
@@ -244,7 +244,7 @@ def rework(workspace: Workspace, lot_id: int) -> LotStatus:
         if decision is None or decision.outcome != "rejected":
             outcome = "not decided" if decision is None or decision.outcome == "continue" else decision.outcome
             raise ConflictError(f"The lot {lot_id} is {outcome}: only a rejected one is reworked.")
-        audit = _audit(session, lot)
+        audit = _audit(session, lot, _items(session, lot))
         if _drawn(session, lot) == len(audit.items):
             raise ConflictError(f"The lot {lot_id} goes to the auditor as a whole: it is not reworked too.")
         if _rework(session, lot) is None:
@@ -438,8 +438,8 @@ def _decision(session: Session, lot: Lot) -> LotDecision | None:
     return session.scalar(of_lot.order_by(LotDecision.id.desc()).limit(1))
 
 
-def _items(session: Session, lot: Lot) -> list[_Item]:
-    """In the order drawn."""
+def _items(session: Session, lot: Lot, *, first: int | None = None) -> list[_Item]:
+    """In the order drawn: all, or the first so many."""
     rows = session.execute(
         select(LotItem.task_id, Task.image_id, Label.value, Taxonomy.revision)
         .join(Task, Task.id == LotItem.task_id)
@@ -447,13 +447,13 @@ def _items(session: Session, lot: Lot) -> list[_Item]:
         .join(Taxonomy, Taxonomy.id == Label.taxonomy_id)
         .where(LotItem.lot_id == lot.id)
         .order_by(LotItem.place)
+        .limit(first)
     )
     return [_Item(task_id, ImageId(image_id), value, revision) for task_id, image_id, value, revision in rows]
 
 
-def _audit(session: Session, lot: Lot) -> _Audit:
+def _audit(session: Session, lot: Lot, items: list[_Item]) -> _Audit:
     """What the newest answer to each item says; an item is defective if label and answer differ in today's classes."""
-    items = _items(session, lot)
     asked = session.get_one(Campaign, lot.campaign_id)
     taxonomy = session.get_one(Taxonomy, asked.taxonomy_id)
     said = _answers(session, lot, {str(each["name"]) for each in taxonomy.classes})
@@ -537,23 +537,25 @@ def _terms(lot: Lot) -> Terms:
 
 def _status(session: Session, lot: Lot) -> LotStatus:
     campaign = session.get_one(Campaign, lot.campaign_id)
-    audit = _audit(session, lot)
+    size = session.scalar(select(func.count()).where(LotItem.lot_id == lot.id)) or 0
+    drawn = _drawn(session, lot)
+    audit = _audit(session, lot, _items(session, lot, first=drawn))
     plan, terms, decision = _plan(lot), _terms(lot), _decision(session, lot)
     is_decided = decision is not None and decision.outcome != "continue"
-    risks = None if terms.levels is None else acceptance.risks(plan, terms.levels, lot_size=len(audit.items))
+    risks = None if terms.levels is None else acceptance.risks(plan, terms.levels, lot_size=size)
     return LotStatus(
         id=lot.id,
         campaign=campaign.name,
         vendor=session.get_one(Vendor, campaign.vendor_id).name,
         auditor=session.get_one(Vendor, lot.auditor_id).name,
-        size=len(audit.items),
+        size=size,
         severity=_severity(lot.severity),
         terms=terms,
         plan=plan,
         producers_risk=None if risks is None else risks[0],
         consumers_risk=None if risks is None else risks[1],
         audits=[each.name for each in _of_lot(session, lot, "audit")],
-        drawn=_drawn(session, lot),
+        drawn=drawn,
         audited=len(audit.said),
         found=sum(audit.defective.values()),
         outcome=decision.outcome if decision is not None and is_decided else "open",
