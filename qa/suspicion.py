@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from store.arrays import Bools, Floats, Ints, Vectors
+from store.arrays import Bools, Floats, Ints, Vectors, positions_of_each
 
 _NEVER = 2.0  # a threshold that no probability reaches
 _ROUNDING = 1e-6
@@ -115,8 +115,7 @@ def of_copies(labels: Ints, groups: Ints, *, classes: int) -> Doubt:
     _, group, sizes = np.unique(groups, return_inverse=True, return_counts=True)
     score, suggestion = np.zeros(len(labels)), labels.copy()
     members = np.flatnonzero(sizes[group] > 1)
-    order = members[np.argsort(group[members], kind="stable")]
-    for copies in np.split(order, np.flatnonzero(np.diff(group[order])) + 1) if len(order) else []:
+    for copies in (members[places] for places in positions_of_each(group[members])):
         votes = np.bincount(labels[copies], minlength=classes)
         for copy in copies:
             others = votes.copy()

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from curation.joins import Take, unit
-from store.arrays import Floats, Ints, Vectors
+from store.arrays import Floats, Ints, Vectors, positions_of_each
 
 COMPONENTS = 192
 _NEIGHBOURS = 10
@@ -103,6 +103,5 @@ def _cells(features: Vectors, *, seed: int) -> Iterator[Ints]:
     kmeans = faiss.Kmeans(features.shape[1], count, niter=6, spherical=True, seed=seed + 1, max_points_per_centroid=64)
     kmeans.train(features)
     _, homes = kmeans.index.search(features, 1)
-    order = np.argsort(homes[:, 0], kind="stable")
-    for members in np.split(order, np.flatnonzero(np.diff(homes[order, 0])) + 1):
+    for members in positions_of_each(homes[:, 0]):
         yield from np.array_split(members, -(-len(members) // _MOST_IN_CELL))

@@ -1,6 +1,5 @@
 """`winnow qa`: what an expert should look at, what they decide, label errors, and questions to the guideline."""
 
-import getpass
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated
 
@@ -81,6 +80,9 @@ def decide(
     """Settle an item as an expert: the next review makes it the verdict. A later decision replaces it."""
     from qa import decisions
 
+    author = console.login() if by is None else by
+    if author is None:
+        raise InvalidInputError("A decision needs to know whose it is, and this login has no name: say --by.")
     made = decisions.decide(
         console.workspace(context),
         campaign,
@@ -88,7 +90,7 @@ def decide(
         answer=answer,
         reason=reason,
         comment=comment,
-        author=_login() if by is None else by,
+        author=author,
     )
     what = f"image {made.image} is {made.answer}" if made.answer else f"image {made.image} gets no label"
     replaced = f", in place of {made.replaced} earlier" if made.replaced else ""
@@ -187,12 +189,3 @@ def _opened(summary: "AdjudicationSummary") -> str:
     if summary.opened:
         return f"{summary.opened}: {summary.items} items planned. Next: winnow campaign push {summary.opened}"
     return f"{summary.campaign}: no new dispute; {summary.already} items are in adjudication already"
-
-
-def _login() -> str:
-    try:
-        return getpass.getuser()
-    except (KeyError, OSError) as error:
-        raise InvalidInputError(
-            "A decision needs to know whose it is, and this login has no name: say --by."
-        ) from error

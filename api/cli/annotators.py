@@ -208,7 +208,13 @@ def _decide(
     from qa import standing
 
     row = standing.decide(
-        console.workspace(context), name, state, reason=reason, by=by or _who(), vendor_name=vendor, since=since
+        console.workspace(context),
+        name,
+        state,
+        reason=reason,
+        by=by or console.login() or "somebody",
+        vendor_name=vendor,
+        since=since,
     )
     document: dict[str, Any] = {
         "annotator": name,
@@ -228,12 +234,3 @@ def _decide(
 
 
 _STATES = {"paused": "paused", "probation": "on probation", "good": "reinstated"}
-
-
-def _who() -> str:
-    import getpass
-
-    try:
-        return getpass.getuser()
-    except (KeyError, OSError):  # an account without a name, as in a container
-        return "somebody"

@@ -71,6 +71,16 @@ def progress_bar(what: str) -> Iterator[Progress]:
         yield advance
 
 
+def login() -> str | None:
+    """Who is logged in here; none for an account without a name, as in a container."""
+    import getpass
+
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return None
+
+
 def _cell(value: object) -> str:
     if value is None:
         return "–"

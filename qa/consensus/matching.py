@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from store.arrays import Bools, Floats, Ints
+from store.arrays import Bools, Floats, Ints, positions_of_each
 
 _LEAST_GAIN = 1e-9
 _MOST_STARTS = 64  # regions that hang together, above which there is one start
@@ -32,7 +32,7 @@ def match(likeness: Floats, annotator: Ints, *, least: float) -> Ints:
     _, component = connected_components((worth > 0), directed=False)
     found: Ints = np.zeros(len(annotator), dtype=np.int64)
     count = 0
-    for rows in _groups(component):
+    for rows in positions_of_each(component):
         inside = _best(worth[np.ix_(rows, rows)], strangers[np.ix_(rows, rows)], annotator[rows])
         found[rows] = count + inside
         count += int(inside.max()) + 1
@@ -49,12 +49,6 @@ def pairs(likeness: Floats, *, least: float) -> tuple[Ints, Ints]:
     rows, columns = linear_sum_assignment(np.where(likeness >= least, likeness, 0.0), maximize=True)
     alike = (likeness[rows, columns] >= least) & (likeness[rows, columns] > 0)
     return rows[alike], columns[alike]
-
-
-def _groups(numbers: Ints) -> list[Ints]:
-    """Positions by number."""
-    order = np.argsort(numbers, kind="stable")
-    return np.split(order, np.flatnonzero(np.diff(numbers[order])) + 1) if len(order) else []
 
 
 def _best(worth: Floats, strangers: Bools, annotator: Ints) -> Ints:

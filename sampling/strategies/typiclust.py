@@ -3,7 +3,7 @@
 import numpy as np
 
 from sampling import geometry, k_means
-from store.arrays import Floats, Ints, Vectors
+from store.arrays import Floats, Ints, Vectors, positions_of_each
 
 
 def choose(candidates: Vectors, k: int, *, labelled: Vectors, seed: int) -> Ints:
@@ -27,7 +27,6 @@ def choose(candidates: Vectors, k: int, *, labelled: Vectors, seed: int) -> Ints
 
 def _typicality(candidates: Vectors, clusters: k_means.Clusters, seed: int) -> Floats:
     result = np.empty(len(candidates))
-    by_cluster = np.argsort(clusters.of_each, kind="stable")
-    for members in np.split(by_cluster, np.flatnonzero(np.diff(clusters.of_each[by_cluster])) + 1):
+    for members in positions_of_each(clusters.of_each):
         result[members] = geometry.density(candidates[members].astype(np.float64), seed=seed).round(6)
     return result
