@@ -9,6 +9,7 @@ from sqlalchemy.orm import Session
 
 from api import dashboard, image_urls
 from api.dashboard import Tile
+from curation import labels
 from labeling import reasons, taxonomy
 from qa import adjudication, questions
 from qa.adjudication import QueueItem
@@ -40,7 +41,7 @@ class Item:
     tile: Tile
     address: str  # of the whole image, for an hour
     place: int  # in the queue, from 1
-    classes: list[Choice]
+    classes: list[Choice]  # none where the answer is given in Label Studio
     following: int | None  # the task after it
     majority: str | None  # the class that most people said, if one is
 
@@ -75,7 +76,7 @@ def read(workspace: Workspace, *, campaign: str | None = None, task: int | None 
 
     Raises:
         NotFoundError: there is no such campaign.
-        InvalidInputError: it is an adjudication, or asks for more than one class.
+        InvalidInputError: it is an adjudication, or asks questions alone.
     """
     asked = questions.ask(workspace, campaign)
     with workspace.database.read() as session:
@@ -113,6 +114,7 @@ def _item(workspace: Workspace, session: Session, items: list[QueueItem], place:
             suggested=each.name in queued.suggestions,
         )
         for number, each in enumerate(definition.classes)
+        if definition.kind == labels.CLASSIFICATION
     ]
     after = items[place + 1].task if place + 1 < len(items) else None
     signed = image_urls.sign(workspace.key, ImageId(queued.image), expires=now() + timedelta(hours=1))

@@ -133,13 +133,13 @@ class _Puller:
 def _reviewed(session: Session) -> dict[int, str]:
     """Which labelling campaign answers to a campaign are about, where verdicts are made: itself, or what it settles."""
     names = dict(session.execute(select(Campaign.id, Campaign.name)).all())
-    of_classes = (
+    decided_on = (
         select(Campaign.id, Campaign.parent_id)
         .join(Taxonomy, Taxonomy.id == Campaign.taxonomy_id)
-        .where(Taxonomy.task_kind == answers.CLASSIFICATION, Campaign.closed_at.is_(None))
+        .where(Taxonomy.task_kind != answers.UNDECIDED, Campaign.closed_at.is_(None))
         .where(Campaign.ls_project_id.is_not(None))
     )
-    return {campaign_id: names[parent_id or campaign_id] for campaign_id, parent_id in session.execute(of_classes)}
+    return {campaign_id: names[parent_id or campaign_id] for campaign_id, parent_id in session.execute(decided_on)}
 
 
 def _open(session: Session) -> dict[int, str]:

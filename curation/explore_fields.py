@@ -163,10 +163,14 @@ def _paths(session: Session, copies: Path) -> dict[int, tuple[Sighting, Path]]:
 
 def _labels(session: Session) -> dict[str, Column]:
     """`label`, or one `label_NAME` for each taxonomy when several have labels."""
-    taxonomies = session.scalars(select(Taxonomy.name).join(Label, Label.taxonomy_id == Taxonomy.id).distinct()).all()
-    fields = {"label": taxonomies[0]} if len(taxonomies) == 1 else _field_names("label", taxonomies)
+    labelled = select(Taxonomy.name, Taxonomy.task_kind).join(Label, Label.taxonomy_id == Taxonomy.id).distinct()
+    kinds = dict(session.execute(labelled).all())
+    fields = {"label": next(iter(kinds))} if len(kinds) == 1 else _field_names("label", kinds)
     return {
-        field: {label.image_id: Answer(label.value, label.posterior) for label in labels.in_force(session, taxonomy)}
+        field: {
+            label.image_id: Answer(labels.in_words(label.value, kinds[taxonomy]), label.posterior)
+            for label in labels.in_force(session, taxonomy)
+        }
         for field, taxonomy in fields.items()
     }
 

@@ -1,5 +1,7 @@
 """The labels in force: for each image the newest accepted value under one taxonomy name."""
 
+import json
+from collections import Counter
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -9,6 +11,8 @@ from sqlalchemy.orm import InstrumentedAttribute, Session, aliased
 
 from store.errors import InvalidInputError, NotFoundError
 from store.schema import Campaign, Image, ImageId, Label, Task, Taxonomy, Verdict
+
+CLASSIFICATION = "classification"  # the kind of task that asks for one class, which is the value of its labels
 
 
 @dataclass(frozen=True)
@@ -42,6 +46,7 @@ class LabelOnce:
     label_id: int
     taxonomy: str
     revision: int
+    task_kind: str
     value: str
     in_force: bool
     posterior: float | None  # the chance that it was right; none when an adjudicator said so
@@ -61,7 +66,7 @@ def history(session: Session, image_id: int) -> list[LabelOnce]:
         raise NotFoundError(f"There is no image {image_id}. See: winnow images list.")
     standing = set(session.scalars(newest_ids().where(Label.image_id == image_id)))
     rows = session.execute(
-        select(Label, Taxonomy.name, Taxonomy.revision, Verdict, Campaign.name)
+        select(Label, Taxonomy.name, Taxonomy.revision, Taxonomy.task_kind, Verdict, Campaign.name)
         .join(Taxonomy, Taxonomy.id == Label.taxonomy_id)
         .join(Verdict, Verdict.id == Label.verdict_id)
         .join(Task, Task.id == Verdict.task_id)
@@ -74,6 +79,7 @@ def history(session: Session, image_id: int) -> list[LabelOnce]:
             label_id=label.id,
             taxonomy=taxonomy,
             revision=revision,
+            task_kind=task_kind,
             value=label.value,
             in_force=label.id in standing,
             posterior=verdict.posterior,
@@ -82,7 +88,7 @@ def history(session: Session, image_id: int) -> list[LabelOnce]:
             evidence=verdict.evidence,
             created_at=label.created_at,
         )
-        for label, taxonomy, revision, verdict, campaign in rows
+        for label, taxonomy, revision, task_kind, verdict, campaign in rows
     ]
 
 
@@ -117,6 +123,36 @@ def rejected() -> Select[int]:
         .join(Verdict, Verdict.task_id == Task.id)
         .where(Verdict.id.in_(standing), Verdict.outcome == "rejected")
     )
+
+
+def in_words(value: str, task_kind: str) -> str:
+    """A value for people: a class, several as `cat, dog`, of regions how many of each, as `2 cat, 1 dog`.
+
+    Args:
+        value: of a label; where more than one class is asked for, the JSON of a `labeling.content`.
+        task_kind: of its taxonomy.
+    """
+    if task_kind == CLASSIFICATION:
+        return value
+    content = json.loads(value)
+    counts = Counter(" and ".join(region["classes"]) or "unnamed" for region in content["regions"])
+    named = [*(content["choice"] or {"classes": []})["classes"], *(f"{count} {name}" for name, count in counts.items())]
+    return ", ".join(named) or "nothing"
+
+
+def the_classes(session: Session, name: str | None) -> Taxonomy:
+    """As `the_taxonomy`, of those whose labels are one class an image.
+
+    Raises:
+        NotFoundError, InvalidInputError: as `the_taxonomy`.
+        InvalidInputError: the labels of the one called `name` are something else.
+    """
+    taxonomy = the_taxonomy(session, name)
+    if taxonomy.task_kind != CLASSIFICATION:
+        raise InvalidInputError(
+            f"{taxonomy.name!r} asks for {taxonomy.task_kind}; this needs labels of one class an image."
+        )
+    return taxonomy
 
 
 def the_taxonomy(session: Session, name: str | None) -> Taxonomy:

@@ -120,12 +120,12 @@ def cut(workspace: Workspace, name: str, *, taxonomy: str | None = None) -> Vers
 
     Raises:
         NotFoundError: nothing is labelled yet, or only with classes that were retired.
-        InvalidInputError: several taxonomies have labels and none is named.
+        InvalidInputError: several taxonomies have labels and none is named; or they are no single classes.
         LeakError: tied images lie in two splits, since earlier versions put them there.
         ConflictError: somebody else cut a version of that name meanwhile.
     """
     with workspace.database.read() as session:
-        chosen = labels.the_taxonomy(session, taxonomy)
+        chosen = labels.the_classes(session, taxonomy)
         in_force = labels.in_force(session, chosen.name)
         if not in_force:
             raise NotFoundError(f"No image has a label under {chosen.name!r}. Run: winnow qa review CAMPAIGN.")

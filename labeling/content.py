@@ -4,7 +4,7 @@ Places are pixels of the upright image. Nothing that was said is lost: what has 
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, TypeAlias
 
 from labeling.geometry import Shape
@@ -82,8 +82,21 @@ class Content:
     extras: Extras = field(default_factory=dict)
 
 
+def essence(content: Content) -> Content:
+    """What is said of the image alone, and not how: without ids, scores, and what is of one tool."""
+    regions = tuple(replace(each, id="", score=None, extras={}) for each in content.regions)
+    choice = content.choice and ImageChoice(tuple(sorted(content.choice.classes)))
+    return Content(choice=choice, attributes=content.attributes, regions=regions)
+
+
+def with_ids(content: Content, prefix: str) -> Content:
+    """The same with ids of its regions, which no content with another prefix has."""
+    regions = tuple(replace(each, id=f"{prefix}-{place}") for place, each in enumerate(content.regions))
+    return replace(content, regions=regions)
+
+
 def to_json(content: Content) -> str:
-    """One line that `from_json` reads back."""
+    """One line that `from_json` reads back, and of which `curation.labels` reads the classes."""
     from pydantic import TypeAdapter
 
     return TypeAdapter(Content).dump_json(content).decode()

@@ -10,12 +10,14 @@ from typing import Literal, TypeAlias
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from labeling import campaigns, label_config
+from curation import labels
+from labeling import campaigns, content, definitions, results
 from labeling import taxonomy as taxonomies
-from qa import answers, label_errors, verdicts
+from labeling.results import ImageSize
+from qa import answers, label_errors, ledger
 from qa.answers import Answer, Answers
 from store.errors import InvalidInputError
-from store.schema import Annotation, Campaign, ImageId, Task, Taxonomy
+from store.schema import Annotation, Campaign, Image, ImageId, Task, Taxonomy
 from store.workspace import Workspace
 
 Reason: TypeAlias = Literal["disputed", "label-error", "answered-since"]
@@ -35,9 +37,10 @@ class QueueItem:
     value: float  # the chance that what would stand is wrong
     reason: Reason
     why: str
-    label: str | None  # in force now
-    answers: dict[str, int]  # how many people said each class, in the order of the classes
-    suggestions: list[str]  # the classes to choose from at once, in an order that says nothing
+    kind: str  # of task
+    label: str | None  # in force now, in words
+    answers: dict[str, int]  # how many people said each class, in the order of the classes; of what else, in words
+    suggestions: list[str]  # the values to choose from at once, see `qa.answers.read`, in an order that says nothing
     held_by: str | None  # the adjudication campaign that has it
 
 
@@ -67,14 +70,14 @@ def queue(workspace: Workspace, session: Session, campaign_name: str | None = No
 
     Raises:
         NotFoundError: there is no such campaign.
-        InvalidInputError: it is an adjudication, or asks for more than one class.
+        InvalidInputError: it is an adjudication, or asks questions alone.
     """
     if campaign_name is not None:
         chosen = [answers.labelling_campaign(session, campaign_name)]
     else:
         query = select(Campaign).join(Taxonomy, Taxonomy.id == Campaign.taxonomy_id)
-        of_classes = (Campaign.purpose == "labelling", Taxonomy.task_kind == answers.CLASSIFICATION)
-        chosen = list(session.scalars(query.where(*of_classes).order_by(Campaign.id)))
+        decided_on = (Campaign.purpose == "labelling", Taxonomy.task_kind != answers.UNDECIDED)
+        chosen = list(session.scalars(query.where(*decided_on).order_by(Campaign.id)))
     said: dict[int, Answers] = {}
     for campaign in chosen:
         if campaign.taxonomy_id not in said:
@@ -155,10 +158,20 @@ def _open(
             campaign = campaigns.get(session, parent)
             of_campaign = (Campaign.parent_id == campaign.id, Campaign.purpose == "adjudication")
             earlier = session.scalars(select(Campaign.id).where(*of_campaign)).all()
-            tags = taxonomies.get(session, campaign.taxonomy_id).definition.tags
+            definition = taxonomies.get(session, campaign.taxonomy_id).definition
+            shown = select(Image.id, Image.width, Image.height).where(Image.id.in_([item.image for item in fresh]))
+            size_of = {image_id: ImageSize(width, height) for image_id, width, height in session.execute(shown)}
         name = f"{parent}-adjudication" + (f"-{len(earlier) + 1}" if earlier else "")
         suggestions = {
-            ImageId(item.image): [label_config.result(one, tags) for one in item.suggestions] for item in fresh
+            ImageId(item.image): [
+                results.write(
+                    content.with_ids(answers.content_of(one, definition), f"suggestion-{place}"),
+                    definition,
+                    size_of[item.image],
+                )
+                for place, one in enumerate(item.suggestions)
+            ]
+            for item in fresh
         }
         campaigns.create_adjudication(workspace, name, parent=parent, suggestions=suggestions, vendor_name=vendor_name)
     return AdjudicationSummary(parent, opened=name, items=len(fresh), already=len(items) - len(fresh))
@@ -174,13 +187,15 @@ def _of_campaign(
     """The campaign's items in no order, and how many were settled since the last review."""
     asked = select(Task).where(Task.campaign_id == campaign.id, Task.state != "withdrawn")
     tasks = {task.id: task for task in session.scalars(asked)}
-    newest = {task_id: verdict for task_id, verdict in verdicts.newest(session, campaign).items() if task_id in tasks}
+    newest = {task_id: verdict for task_id, verdict in ledger.newest(session, campaign).items() if task_id in tasks}
     heard: dict[int, list[Answer]] = {}
     for answer in said.given:
         heard.setdefault(answer.task_id, []).append(answer)
     doubts: dict[int, tuple[float, Reason, str]] = {}
     suggested: dict[int, str] = {}
     decided = 0
+    kind = said.definition.kind
+    is_comparable = kind in definitions.IMAGE_KINDS  # no two people draw exactly the same
     for task_id, verdict in newest.items():
         word = said.adjudicated.get(task_id)
         if word is None:
@@ -190,22 +205,24 @@ def _of_campaign(
             continue
         decided += not word.is_ground_of(verdict)
         later = [each for each in heard.get(task_id, []) if each.order > word.order and each.value is not None]
-        against = sum(each.value != word.value for each in later)
+        against = sum(each.value != word.value for each in later) if is_comparable else 0
         if against:
-            why = f"After it was settled as {word.value!r}, {against} answered differently."
+            why = f"After it was settled as {word.words!r}, {against} answered differently."
             doubts[task_id] = (against / (len(heard[task_id]) + 1), "answered-since", why)
     for suspect in suspects:
         if suspect.task not in said.adjudicated and suspect.task in tasks:
             doubts[suspect.task] = (_CONFIRMED * suspect.score, "label-error", suspect.why)
             suggested[suspect.task] = suspect.suggestion
     held = _held(session, campaign)
+    order = {name: i for i, name in enumerate(said.classes)}
     items = []
     for task_id, (value, reason, why) in doubts.items():
         task, verdict = tasks[task_id], newest[task_id]
-        votes = Counter(each.value for each in heard.get(task_id, []))
+        votes = Counter(each.words for each in heard.get(task_id, []) if each.words is not None)
         label = verdict.answer if verdict.outcome == "accepted" else None
-        named = {name for name in votes if name is not None} | {label, suggested.get(task_id)} - {None}
-        choices = [name for name in said.classes if name in named]
+        values = {each.value for each in heard.get(task_id, [])} | {label, suggested.get(task_id)}
+        if kind != labels.CLASSIFICATION and votes:
+            values.add(verdict.evidence.get("likeliest"))
         items.append(
             QueueItem(
                 campaign=campaign.name,
@@ -215,9 +232,10 @@ def _of_campaign(
                 value=value,
                 reason=reason,
                 why=why,
-                label=label,
-                answers={name: votes[name] for name in said.classes if votes[name]},
-                suggestions=_shuffled(choices, workspace.key, task.uid),
+                kind=kind,
+                label=None if label is None else labels.in_words(label, kind),
+                answers=dict(sorted(votes.items(), key=lambda vote: order.get(vote[0], len(order)))),
+                suggestions=_shuffled([one for one in values if one is not None], workspace.key, task.uid),
                 held_by=held.get(task.image_id),
             )
         )
@@ -243,6 +261,6 @@ def _held(session: Session, campaign: Campaign) -> dict[int, str]:
     return dict(rows.all())
 
 
-def _shuffled(names: Sequence[str], key: bytes, uid: str) -> list[str]:
+def _shuffled(values: Sequence[str], key: bytes, uid: str) -> list[str]:
     """In an order that is another one for each item, the same each time, and tells nothing."""
-    return sorted(names, key=lambda name: hmac.digest(key, f"suggestion/{uid}/{name}".encode(), hashlib.sha256))
+    return sorted(values, key=lambda value: hmac.digest(key, f"suggestion/{uid}/{value}".encode(), hashlib.sha256))

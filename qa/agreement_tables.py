@@ -7,6 +7,7 @@ import numpy as np
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from curation import labels
 from qa import agreement, answers
 from qa.answers import Answers
 from qa.consensus import belief
@@ -105,7 +106,7 @@ def _kappa(table: Ints, counts: Ints) -> tuple[float | None, str | None]:
 
 def _guidelines(session: Session, taxonomy: Taxonomy, own: Answers) -> Iterator[AgreementRow]:
     """Every revision of a taxonomy that anybody answered under, oldest first; under the one given, `own` answers."""
-    of_name = select(Taxonomy).where(Taxonomy.name == taxonomy.name, Taxonomy.task_kind == answers.CLASSIFICATION)
+    of_name = select(Taxonomy).where(Taxonomy.name == taxonomy.name, Taxonomy.task_kind == labels.CLASSIFICATION)
     for revision in session.scalars(of_name.order_by(Taxonomy.revision)).all():
         said = own if revision.id == taxonomy.id else answers.read(session, revision)
         if said.given:

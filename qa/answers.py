@@ -4,6 +4,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -11,15 +12,30 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session, aliased
 
 from curation import labels
-from labeling import campaigns, reasons, taxonomy
+from curation.labels import CLASSIFICATION
+from labeling import campaigns, content, reasons, results, taxonomy
+from labeling.content import Content, ImageChoice
 from labeling.definitions import Definition
 from labeling.label_studio import MOMENT
+from labeling.results import ImageSize
 from qa import standing
 from store.arrays import Ints
 from store.errors import InvalidInputError
-from store.schema import Annotation, Annotator, Campaign, Decision, Label, Pick, Standing, Task, Taxonomy, Verdict
+from store.schema import (
+    Annotation,
+    Annotator,
+    Campaign,
+    Decision,
+    Image,
+    Label,
+    Pick,
+    Standing,
+    Task,
+    Taxonomy,
+    Verdict,
+)
 
-CLASSIFICATION = "classification"  # the kind of taxonomy whose answers can be weighed
+UNDECIDED = "questions"  # the kind whose answers get no verdicts
 SETTLING = ("adjudication", "audit")  # the purposes of campaigns whose answers are the last word on another's items
 
 
@@ -31,7 +47,8 @@ class Answer:
     annotation_id: int
     annotator_id: int
     annotator: str
-    value: str | None  # none when skipped, or when it is no class of the taxonomy
+    value: str | None  # none when skipped, or when it is no class of the taxonomy; see `read`
+    words: str | None  # the same, for people
     skipped: bool
     order: tuple[str, int]  # a later answer has a larger one
     reason: str | None = None  # an adjudicator's, see labeling.reasons
@@ -53,6 +70,7 @@ class LastWord:
 
     adjudicator: str
     value: str | None  # none where it cannot be decided
+    words: str | None  # the same, for people
     reason: str | None  # in Label Studio it may be left out
     comment: str
     annotation_id: int | None  # of the two one
@@ -62,7 +80,7 @@ class LastWord:
     def evidence(self, heard: Sequence[dict[str, Any]]) -> dict[str, Any]:
         """Of a verdict that says the same, beside what annotators were heard to say."""
         why = {"reason": self.reason, "comment": self.comment}
-        said = {"annotator": self.adjudicator, "answer": self.value}
+        said = {"annotator": self.adjudicator, "answer": self.words}
         return {
             "annotations": [] if self.annotation_id is None else [self.annotation_id],
             "decision": self.decision_id,
@@ -82,9 +100,10 @@ class LastWord:
 class Answers:
     """Every answer under one taxonomy, in its labelling campaigns, their adjudications and audits."""
 
-    classes: list[str]
+    definition: Definition
     task_ids: list[int]  # the items of all labelling campaigns, ascending
     image_ids: list[int]  # what each of them shows
+    sizes: list[ImageSize]  # of that
     annotator_ids: list[int]  # who answered any of them, ascending
     given: list[Answer]  # one per item and annotator, ordered by these
     aside: list[Answer]  # likewise, by people who are paused: these count for nothing
@@ -92,6 +111,16 @@ class Answers:
     adjudicated: dict[int, LastWord]  # the newest word of an adjudicator or auditor, by the item it settles
     unsupported: set[int]  # items that people on probation alone gave a class: these want another opinion
     gold: dict[int, str]  # what was known of an item before anyone was asked: it tests people and gets no verdict
+
+    @cached_property
+    def classes(self) -> list[str]:
+        """Of the taxonomy, in display order."""
+        return self.definition.class_names
+
+    @property
+    def settled(self) -> dict[int, str | None]:
+        """What gold and adjudicators say of an item; none where an adjudicator could not tell."""
+        return {task_id: word.value for task_id, word in self.adjudicated.items()} | self.gold
 
     @property
     def table(self) -> Ints:
@@ -110,8 +139,8 @@ class Answers:
     def known(self) -> Ints:
         """`(N,)` int64: the class of each item that is gold or that an adjudicator settled, -1 of others."""
         number = {name: i for i, name in enumerate(self.classes)}
-        settled = {task_id: word.value or "" for task_id, word in self.adjudicated.items()} | self.gold
-        return np.array([number.get(settled.get(task_id, ""), -1) for task_id in self.task_ids], dtype=np.int64)
+        settled = self.settled
+        return np.array([number.get(settled.get(task_id) or "", -1) for task_id in self.task_ids], dtype=np.int64)
 
 
 def labelling_campaign(session: Session, name: str) -> Campaign:
@@ -119,23 +148,45 @@ def labelling_campaign(session: Session, name: str) -> Campaign:
 
     Raises:
         NotFoundError: there is none.
-        InvalidInputError: it settles items of another, its parent, and is decided with it, or asks for more than one
-            class.
+        InvalidInputError: it settles items of another, its parent, and is decided with it, or asks questions alone.
     """
     campaign = campaigns.get(session, name)
     if campaign.purpose in SETTLING:
         parent = session.scalar(select(Campaign.name).where(Campaign.id == campaign.parent_id))
         raise InvalidInputError(f"{name!r} is the {campaign.purpose} of {parent!r}: name that campaign instead.")
     kind = session.get_one(Taxonomy, campaign.taxonomy_id).task_kind
+    if kind == UNDECIDED:
+        raise InvalidInputError(f"{name!r} asks questions alone: no verdicts are made of their answers.")
+    return campaign
+
+
+def campaign_of_classes(session: Session, name: str) -> Campaign:
+    """The campaign called `name`, whose items are of one class each.
+
+    Raises:
+        NotFoundError: there is none.
+        InvalidInputError: it settles items of another, or asks for something else.
+    """
+    campaign = labelling_campaign(session, name)
+    kind = session.get_one(Taxonomy, campaign.taxonomy_id).task_kind
     if kind != CLASSIFICATION:
-        raise InvalidInputError(f"{name!r} asks for {kind}; verdicts are made where one class is asked for.")
+        raise InvalidInputError(f"{name!r} asks for {kind}; this is for campaigns that ask for one class of an image.")
     return campaign
 
 
 def read(session: Session, asked: Taxonomy) -> Answers:
-    """Everything answered under one revision of a taxonomy."""
+    """Everything answered under one revision of a taxonomy.
+
+    The value of an answer is the class; where several classes or regions are asked for, it is the `labeling.content`
+    as JSON.
+    """
     definition = taxonomy.get(session, asked.id).definition
-    of_taxonomy = select(Task.id, Task.image_id).join(Campaign).where(Campaign.taxonomy_id == asked.id)
+    of_taxonomy = (
+        select(Task.id, Task.image_id, Image.width, Image.height)
+        .join(Campaign, Campaign.id == Task.campaign_id)
+        .join(Image, Image.id == Task.image_id)
+        .where(Campaign.taxonomy_id == asked.id)
+    )
     items = session.execute(of_taxonomy.where(Campaign.purpose == "labelling").order_by(Task.id)).all()
     settles = _settled_tasks(session, asked)
     standings = standing.in_force(session)
@@ -152,9 +203,10 @@ def read(session: Session, asked: Taxonomy) -> Answers:
     for task_id, word in words:
         adjudicated[task_id] = max(word, adjudicated.get(task_id, word), key=lambda each: each.order)
     return Answers(
-        definition.class_names,
-        task_ids=[task_id for task_id, _ in items],
-        image_ids=[image_id for _, image_id in items],
+        definition,
+        task_ids=[task_id for task_id, *_ in items],
+        image_ids=[image_id for _, image_id, *_ in items],
+        sizes=[ImageSize(width, height) for *_, width, height in items],
         annotator_ids=sorted({answer.annotator_id for answer in given}),
         given=given,
         aside=aside,
@@ -199,11 +251,19 @@ def _unsupported(given: Iterable[Answer], standings: Mapping[int, Standing]) -> 
     return {task_id for task_id, people in heard.items() if standing.wants_another(people, standings)}
 
 
+def content_of(value: str, definition: Definition) -> Content:
+    """What a value says."""
+    if definition.kind == CLASSIFICATION:
+        return Content(choice=ImageChoice((value,)))
+    return content.from_json(value)
+
+
 def last_word(answer: Answer) -> LastWord:
     """An answer in an adjudication or audit as what it is to the item it settles."""
     return LastWord(
         adjudicator=answer.annotator,
         value=answer.value,
+        words=answer.words,
         reason=answer.reason,
         comment="",
         annotation_id=answer.annotation_id,
@@ -227,6 +287,7 @@ def _decisions(session: Session, asked: Taxonomy) -> list[tuple[int, LastWord]]:
             LastWord(
                 adjudicator=row.author,
                 value=row.answer,
+                words=row.answer,
                 reason=row.reason,
                 comment=row.comment,
                 annotation_id=None,
@@ -272,20 +333,27 @@ def _current(session: Session, asked: Taxonomy, definition: Definition) -> list[
     classes = set(definition.class_names)
     of_taxonomy = select(Campaign.id).where(Campaign.taxonomy_id == asked.id)
     rows = session.execute(
-        select(Annotation, Annotator.name)
+        select(Annotation, Annotator.name, Image.width, Image.height)
         .join(Annotator, Annotator.id == Annotation.annotator_id)
+        .join(Task, Task.id == Annotation.task_id)
+        .join(Image, Image.id == Task.image_id)
         .where(Annotation.id.in_(campaigns.standing_annotations(Task.campaign_id.in_(of_taxonomy))))
         .order_by(Annotation.task_id, Annotation.ls_annotation_id)
     )
     current: dict[tuple[int, int], Answer] = {}
-    for annotation, name in rows:
-        said_a_class = not annotation.skipped and annotation.answer in classes
+    for annotation, name, width, height in rows:
+        value = words = annotation.answer if not annotation.skipped and annotation.answer in classes else None
+        if definition.kind != CLASSIFICATION and not annotation.skipped:
+            said = content.essence(results.read(annotation.result, definition, ImageSize(width, height)))
+            value = content.to_json(said)
+            words = labels.in_words(value, definition.kind)
         answer = Answer(
             task_id=annotation.task_id,
             annotation_id=annotation.id,
             annotator_id=annotation.annotator_id,
             annotator=name,
-            value=annotation.answer if said_a_class else None,
+            value=value,
+            words=words,
             skipped=annotation.skipped,
             order=(annotation.ls_updated_at, annotation.ls_annotation_id),
             reason=reasons.given(annotation.result, definition),

@@ -9,7 +9,7 @@ import numpy as np
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from curation import predictions
+from curation import labels, predictions
 from qa import answers, standing
 from qa.answers import Answers
 from qa.conduct import accuracy, speed, trends
@@ -140,7 +140,7 @@ class Crowd:
 def taxonomies(session: Session) -> list[Taxonomy]:
     """Those in use whose answers can be weighed, by name and revision."""
     used = select(Campaign.taxonomy_id)
-    weighed = select(Taxonomy).where(Taxonomy.id.in_(used), Taxonomy.task_kind == answers.CLASSIFICATION)
+    weighed = select(Taxonomy).where(Taxonomy.id.in_(used), Taxonomy.task_kind == labels.CLASSIFICATION)
     return list(session.scalars(weighed.order_by(Taxonomy.name, Taxonomy.revision)))
 
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
+from curation import labels
 from labeling import reasons
 from qa import answers
 from store.errors import InvalidInputError, NotFoundError
@@ -46,7 +47,8 @@ def decide(
         workspace: holds the catalog.
         campaign_name: a labelling campaign.
         item: the image's id, or `task:` and the task's.
-        answer: the class; none where it cannot be decided, which rejects the item.
+        answer: the class; none where it cannot be decided, which rejects the item. Where more than one class is asked
+            for, it is said in Label Studio.
         reason: a code of `labeling.reasons`.
         author: who decides.
         comment: anything to add.
@@ -68,6 +70,11 @@ def decide(
     with workspace.database.write() as session:
         campaign = answers.labelling_campaign(session, campaign_name)
         taxonomy = session.get_one(Taxonomy, campaign.taxonomy_id)
+        if answer is not None and taxonomy.task_kind != labels.CLASSIFICATION:
+            raise InvalidInputError(
+                f"{campaign_name!r} asks for {taxonomy.task_kind}, which is answered in Label Studio: "
+                f"winnow qa adjudicate {campaign_name}"
+            )
         classes = [str(each["name"]) for each in taxonomy.classes]
         if answer is not None and answer not in classes:
             raise InvalidInputError(f"{answer!r} is no class; the classes are {', '.join(classes)}.")

@@ -1,11 +1,17 @@
-"""Where verdicts become rows, and labels with them: a label exists only through a verdict that accepts."""
+"""Where verdicts are rows, and labels with them: a label exists only through a verdict that accepts."""
 
 from collections.abc import Sequence
 
 from sqlalchemy import insert
 from sqlalchemy.orm import Session
 
-from store.schema import Label, Verdict
+from labeling import campaigns
+from store.schema import Campaign, Label, Verdict
+
+
+def newest(session: Session, campaign: Campaign) -> dict[int, Verdict]:
+    """The verdict in force of each item of a campaign that has one, by task id."""
+    return {verdict.task_id: verdict for verdict in campaigns.verdicts_in_force(session, campaign.id)}
 
 
 def enter(session: Session, taxonomy_id: int, verdicts: Sequence[tuple[int, Verdict]]) -> int:

@@ -23,7 +23,7 @@ from sqlalchemy.orm import Session
 
 from curation import labels
 from labeling import campaigns, evolution, vendors
-from qa import acceptance, answers, migrations, rejections, verdicts
+from qa import acceptance, answers, ledger, migrations, rejections
 from qa.acceptance import Decision, Kind, Levels, Plan, Severity, Standing
 from qa.answers import Answer
 from store.errors import ConflictError, InvalidInputError, NotFoundError
@@ -210,7 +210,7 @@ def decide(workspace: Workspace, lot_id: int, *, sort: bool = False) -> LotStatu
         lot = _get(session, lot_id)
         campaign = session.get_one(Campaign, lot.campaign_id)
         audit = _audit(session, lot, _items(session, lot))
-        newest_of = verdicts.newest(session, campaign)
+        newest_of = ledger.newest(session, campaign)
         audited = [(audit.items[place], answers.last_word(answer)) for place, answer in sorted(audit.said.items())]
         settled = [(item.image_id, newest_of[item.task_id], word) for item, word in audited]
         rejections.settle(session, campaign, lot.id, settled)
@@ -293,7 +293,7 @@ def standing(session: Session, vendor_id: int) -> Standing:
 def _ask(
     session: Session, campaign_name: str, *, auditor: str, terms: Terms | None, severity: Severity | None
 ) -> _Asked:
-    campaign = answers.labelling_campaign(session, campaign_name)
+    campaign = answers.campaign_of_classes(session, campaign_name)
     if vendors.get(session, auditor).id == campaign.vendor_id:
         raise InvalidInputError(f"{auditor!r} labelled {campaign_name!r}: let somebody else audit it.")
     label_of = _new_labels(session, campaign)
@@ -485,6 +485,7 @@ def _answers(session: Session, lot: Lot, classes: set[str]) -> dict[int, Answer]
             annotator_id=annotation.annotator_id,
             annotator=name,
             value=annotation.answer,
+            words=annotation.answer,
             skipped=False,
             order=(annotation.ls_updated_at, annotation.ls_annotation_id),
         )

@@ -14,7 +14,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from curation import labels
-from labeling import definitions, evolution, taxonomy
+from labeling import content, definitions, evolution, taxonomy
 from labeling.evolution import Migration, NeedsRelabelling
 from labeling.taxonomy import TaxonomyRevision
 from qa import ledger
@@ -67,7 +67,7 @@ def carry_over(session: Session, name: str) -> CarriedOver:
     old = _in_force(session, name)
     changed: list[tuple[int, Verdict]] = []
     for label in old:
-        now = value_now(label.value, label.revision, migrations)
+        now = value_now(label.value, label.revision, migrations, kind=rows[-1].task_kind)
         if now != label.value:
             changed.append((label.image_id, _verdict(label, now, to=rows[-1])))
     return CarriedOver(
@@ -77,15 +77,24 @@ def carry_over(session: Session, name: str) -> CarriedOver:
     )
 
 
-def value_now(value: str, revision: int, migrations: Mapping[int, Migration]) -> str | NeedsRelabelling:
-    """What a class of one revision is after all later migrations, given by the revision each led to."""
+def value_now(
+    value: str, revision: int, migrations: Mapping[int, Migration], *, kind: str = labels.CLASSIFICATION
+) -> str | NeedsRelabelling:
+    """What a label of one revision says after all later migrations, given by the revision each led to."""
     for number in sorted(migrations):
         if number > revision:
-            after = evolution.class_after(migrations[number], value)
+            after = _after(migrations[number], value, kind)
             if isinstance(after, NeedsRelabelling):
                 return replace(after, why=f"{after.why[:-1]} in revision {number}.")
             value = after
     return value
+
+
+def _after(migration: Migration, value: str, kind: str) -> str | NeedsRelabelling:
+    if kind == labels.CLASSIFICATION:
+        return evolution.class_after(migration, value)
+    now = evolution.apply(migration, content.from_json(value))
+    return now if isinstance(now, NeedsRelabelling) else content.to_json(content.essence(now))
 
 
 def _in_force(session: Session, name: str) -> Sequence[_Old]:

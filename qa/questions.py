@@ -7,6 +7,7 @@ import numpy as np
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from curation import labels
 from curation.embed import find_encoder
 from curation.index import open_directions
 from labeling import taxonomy
@@ -56,11 +57,11 @@ def ask(workspace: Workspace, campaign_name: str | None = None) -> list[Question
     """
     with workspace.database.read() as session:
         if campaign_name is not None:
-            campaign = answers.labelling_campaign(session, campaign_name)
+            campaign = answers.campaign_of_classes(session, campaign_name)
             tasks = select(Task.id).where(Task.campaign_id == campaign.id)
             return _of_taxonomy(workspace, session, campaign.taxonomy_id, among=set(session.scalars(tasks)))
         used = select(Campaign.taxonomy_id).where(Campaign.purpose == "labelling")
-        asked = select(Taxonomy.id).where(Taxonomy.id.in_(used), Taxonomy.task_kind == answers.CLASSIFICATION)
+        asked = select(Taxonomy.id).where(Taxonomy.id.in_(used), Taxonomy.task_kind == labels.CLASSIFICATION)
         return [
             question
             for taxonomy_id in session.scalars(asked.order_by(Taxonomy.id)).all()

@@ -10,7 +10,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from labeling import campaigns
-from qa import agreement_tables, annotators, answers, crowd, verdicts
+from qa import agreement_tables, annotators, answers, crowd, ledger
 from qa.agreement_tables import AgreementRow
 from qa.annotators import LEAST_ACCURACY, AnnotatorQuality
 from qa.conduct import accuracy
@@ -108,14 +108,14 @@ def report(
         InvalidInputError: it is an adjudication, or the column is not there or has more than 30 values.
     """
     with workspace.database.read() as session:
-        campaign = answers.labelling_campaign(session, campaign_name)
+        campaign = answers.campaign_of_classes(session, campaign_name)
         taxonomy = session.get_one(Taxonomy, campaign.taxonomy_id)
         slices = {} if by is None else annotators.read_slices(session, by)
         people = crowd.load(session, taxonomy)
         standing = select(Task.id).where(Task.campaign_id == campaign.id, Task.state != "withdrawn")
         task_ids = set(session.scalars(standing))
         decided = {
-            task_id: verdict for task_id, verdict in verdicts.newest(session, campaign).items() if task_id in task_ids
+            task_id: verdict for task_id, verdict in ledger.newest(session, campaign).items() if task_id in task_ids
         }
         tables = agreement_tables.read(session, campaign, taxonomy, people.said, slices)
         disputed = _disputed(session, people, task_ids, decided)

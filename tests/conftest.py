@@ -1,7 +1,7 @@
 """What every test may ask for: a workspace of its own, and rows to put into it."""
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,10 @@ from sqlalchemy import select
 from api.demo import label_studio_server
 from api.demo.label_studio_server import LabelStudioServer
 from curation import splits
+from labeling import results
+from labeling import taxonomy as taxonomies
+from labeling.content import Content
+from labeling.definitions import TaskKind
 from store import schema, vectors
 from store.schema import ImageId
 from store.workspace import Workspace, open_workspace
@@ -35,7 +39,12 @@ class Builder:
         self.workspace = workspace
 
     def images(
-        self, count: int, *, scenes: Sequence[str | None] | None = None, order: Sequence[int] | None = None
+        self,
+        count: int,
+        *,
+        scenes: Sequence[str | None] | None = None,
+        order: Sequence[int] | None = None,
+        side: int = 8,
     ) -> list[ImageId]:
         """`count` images that no file stands behind, sha256 of their number, ingested in the order of these numbers."""
         ids = []
@@ -47,8 +56,8 @@ class Builder:
                     pixels_sha256=sha256,
                     phash=sha256[:16],
                     dhash=sha256[16:32],
-                    width=8,
-                    height=8,
+                    width=side,
+                    height=side,
                     format="PNG",
                     bytes=100,
                     sharpness=1.0,
@@ -110,13 +119,13 @@ class Builder:
                             schema.DuplicatePair(first_id=first, second_id=second, kind="crop", distance=0.05)
                         )
 
-    def taxonomy(self, classes: Sequence[str] = ("cat", "dog")) -> int:
-        """A single-label taxonomy named "animals"."""
+    def taxonomy(self, classes: Sequence[str] = ("cat", "dog"), *, kind: TaskKind = "classification") -> int:
+        """A taxonomy named "animals", by default of one class an image."""
         with self.workspace.database.write() as session:
             taxonomy = schema.Taxonomy(
                 name="animals",
                 revision=1,
-                task_kind="classification",
+                task_kind=kind,
                 classes=[{"name": name, "description": ""} for name in classes],
                 guideline="Say what it is.",
             )
@@ -185,7 +194,7 @@ class Builder:
                 )
             return campaign.id
 
-    def answers(self, campaign_id: int, answers: dict[str, Sequence[str | None]]) -> None:
+    def answers(self, campaign_id: int, answers: Mapping[str, Sequence[str | Content | None]]) -> None:
         """What each person answered to the items in order of rank; `None` where they did not."""
         with self.workspace.database.write() as session:
             campaign = session.get_one(schema.Campaign, campaign_id)
@@ -203,14 +212,17 @@ class Builder:
                     if value is None:
                         continue
                     number = len(session.scalars(select(schema.Annotation.id)).all()) + 1
+                    definition = taxonomies.get(session, campaign.taxonomy_id).definition
+                    image = session.get_one(schema.Image, task.image_id)
+                    size = results.ImageSize(image.width, image.height)
                     session.add(
                         schema.Annotation(
                             task_id=task.id,
                             annotator_id=annotator.id,
                             ls_annotation_id=number,
                             revision=0,
-                            answer=value,
-                            result=[],
+                            answer=value if isinstance(value, str) else None,
+                            result=[] if isinstance(value, str) else results.write(value, definition, size),
                             skipped=False,
                             deleted=False,
                             ls_updated_at=f"2026-01-01T00:00:00.{number:06}Z",

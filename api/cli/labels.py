@@ -26,11 +26,12 @@ def list_labels(
     from curation import labels
 
     with console.workspace(context).database.read() as session:
-        name = labels.the_taxonomy(session, taxonomy).name
+        asked = labels.the_taxonomy(session, taxonomy)
+        name, kind = asked.name, asked.task_kind
         found = labels.in_force(session, name)
-    rows = [(label.image_id, label.sha256[:12], label.value, label.posterior) for label in found]
+    rows = [(label.image_id, label.sha256[:12], labels.in_words(label.value, kind), label.posterior) for label in found]
     console.emit(
-        {"taxonomy": name, "labels": [asdict(label) for label in found]},
+        {"taxonomy": name, "task_kind": kind, "labels": [asdict(label) for label in found]},
         console.table(("image", "sha256", "label", "posterior"), rows),
         as_json=as_json,
     )
@@ -58,10 +59,13 @@ def show(
 
 
 def _told(label: "LabelOnce", *, evidence: bool) -> Iterator[str]:
+    from curation import labels
+
     sure = "" if label.posterior is None else f", posterior {label.posterior:.3f}"
     state = "in force" if label.in_force else "replaced or reopened since"
     asked = f"{label.taxonomy} revision {label.revision} in {label.campaign}"
-    yield console.printable(f"{label.value}: {asked}, {label.created_at:%Y-%m-%d %H:%M}{sure}; {state}")
+    value = labels.in_words(label.value, label.task_kind)
+    yield console.printable(f"{value}: {asked}, {label.created_at:%Y-%m-%d %H:%M}{sure}; {state}")
     if evidence:
         yield from (f"  {console.printable(line)}" for line in _evidence(label.evidence))
 
@@ -78,8 +82,14 @@ def _evidence(found: dict[str, Any]) -> Iterator[str]:
             f"{model['model']} said {model['says']} ({model['probability']:.3f}); its say counts to the power "
             f"{model['power']:.2f}"
         )
-    elif found.get("answers"):
+    elif found.get("method", "").startswith("confusions"):
         yield "no model was heard"
+    for name, chance in found.get("chances", {}).items():
+        yield f"{name} is there with a chance of {chance:.3f}"
+    for region in found.get("regions", []):
+        named = " and ".join(region["classes"]) or "something unnamed"
+        sure = f"a chance of {region['chance']:.3f}, and is that with {region['chance_of_classes']:.3f}"
+        yield f"{named}, drawn by {', '.join(region['drawn_by'])}, is there with {sure}"
     if migration := found.get("migration"):
         yield f"carried over from revision {migration['from']}"
     if policy := {name: value for name, value in found.get("policy", {}).items() if name != "method"}:

@@ -7,7 +7,7 @@ from sqlalchemy import select
 
 from labeling import label_config, pull, push, reasons
 from labeling.taxonomy import get
-from qa import adjudication, verdicts
+from qa import adjudication, ledger, verdicts
 from store.schema import Campaign, ImageId, Task, Verdict
 from tests.labeling.conftest import Catalog, Site
 
@@ -39,7 +39,7 @@ def outcomes(catalog: Catalog, name: str) -> list[tuple[str, str | None, str | N
     verdicts.review(catalog.workspace, catalog.name)
     with catalog.workspace.database.read() as session:
         campaign = session.scalars(select(Campaign).where(Campaign.name == catalog.name)).one()
-        newest = verdicts.newest(session, campaign)
+        newest = ledger.newest(session, campaign)
         ranked = session.scalars(select(Task.id).where(Task.campaign_id == campaign.id).order_by(Task.rank)).all()
 
     def told(verdict: Verdict) -> tuple[str, str | None, str | None]:

@@ -8,7 +8,7 @@ import pytest
 from sqlalchemy import select
 
 from labeling import campaigns
-from qa import verdicts
+from qa import ledger, verdicts
 from qa.overlap import Rules
 from store import schema
 from store.errors import InvalidInputError
@@ -52,7 +52,7 @@ class Bench:
     def newest(self) -> list[Verdict]:
         """Of each item, by rank."""
         with self.workspace.database.read() as session:
-            standing = verdicts.newest(session, session.get_one(Campaign, self.campaign))
+            standing = ledger.newest(session, session.get_one(Campaign, self.campaign))
             of_campaign = select(Task.id).where(Task.campaign_id == self.campaign).order_by(Task.rank)
             return [standing[task_id] for task_id in session.scalars(of_campaign)]
 

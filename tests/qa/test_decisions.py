@@ -7,7 +7,7 @@ from sqlalchemy import select
 
 from labeling import reasons
 from labeling.label_config import result
-from qa import decisions, verdicts
+from qa import decisions, ledger, verdicts
 from store.errors import InvalidInputError, NotFoundError
 from store.schema import Annotation, Campaign, Decision, Label, Task, Verdict
 from store.workspace import Workspace
@@ -38,7 +38,7 @@ class Dispute:
         with self.workspace.database.read() as session:
             campaign = session.get_one(Campaign, self.campaign)
             task_id = session.scalar(select(Task.id).where(Task.image_id == self.disputed))
-            return verdicts.newest(session, campaign)[task_id or 0]
+            return ledger.newest(session, campaign)[task_id or 0]
 
     def labels(self) -> list[str]:
         with self.workspace.database.read() as session:

@@ -6,7 +6,7 @@ from sqlalchemy import func, select
 from curation import labels, versions, where
 from labeling import evolution, taxonomy
 from labeling.evolution import Migration, NeedsRelabelling
-from qa import migrations, report, verdicts
+from qa import ledger, migrations, report, verdicts
 from store.errors import InvalidInputError
 from store.schema import Annotation, Campaign, Label, Taxonomy, Verdict
 from store.workspace import Workspace
@@ -80,7 +80,7 @@ def test_split_and_retired_labels_make_images_unlabelled_again(bench: Bench) -> 
     assert bench.find("not labelled") == bench.images[:4]
     with bench.workspace.database.read() as session:
         campaign = session.get_one(Campaign, bench.campaign)
-        newest = verdicts.newest(session, campaign)
+        newest = ledger.newest(session, campaign)
         bird, _, cat, *_ = [newest[task_id] for task_id in sorted(newest)]
         assert bird.evidence[migrations.KEY]["why"] == "The class 'bird' was retired in revision 2."
         assert cat.evidence[migrations.KEY]["why"] == "The class 'cat' was split into cat, lion in revision 2."

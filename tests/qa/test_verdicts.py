@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from sqlalchemy import func, select
 
-from qa import annotators, report, verdicts
+from qa import annotators, ledger, report, verdicts
 from store import schema
 from store.errors import InvalidInputError, NotFoundError
 from store.schema import Annotation, Campaign, Label, Task, Verdict
@@ -40,7 +40,7 @@ class Bench:
         with self.workspace.database.read() as session:
             campaign = session.get_one(Campaign, self.campaign)
             task_id = session.scalar(select(Task.id).where(Task.campaign_id == campaign.id, Task.rank == rank))
-            return verdicts.newest(session, campaign)[task_id or 0]
+            return ledger.newest(session, campaign)[task_id or 0]
 
     def label(self, rank: int) -> str | None:
         with self.workspace.database.read() as session:
@@ -281,11 +281,11 @@ def test_a_campaign_nobody_answered_waits(bench: Bench) -> None:
         assert session.scalar(select(func.count(Label.id))) == 0
 
 
-def test_only_choices_of_one_class_are_weighed(bench: Bench) -> None:
+def test_questions_get_no_verdicts(bench: Bench) -> None:
     bench.answer(["cat", "cat"], ["cat", "cat"])
     with bench.workspace.database.write() as session:
-        session.get_one(schema.Taxonomy, bench.taxonomy).task_kind = "boxes"
-    with pytest.raises(InvalidInputError, match="asks for boxes"):
+        session.get_one(schema.Taxonomy, bench.taxonomy).task_kind = "questions"
+    with pytest.raises(InvalidInputError, match="asks questions alone"):
         bench.review()
     assert annotators.list_all(bench.workspace) == []
 
