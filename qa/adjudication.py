@@ -2,6 +2,7 @@
 
 import hashlib
 import hmac
+import json
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -220,9 +221,9 @@ def _of_campaign(
         task, verdict = tasks[task_id], newest[task_id]
         votes = Counter(each.words for each in heard.get(task_id, []) if each.words is not None)
         label = verdict.answer if verdict.outcome == "accepted" else None
-        values = {each.value for each in heard.get(task_id, [])} | {label, suggested.get(task_id)}
+        values = [*(each.value for each in heard.get(task_id, [])), label, suggested.get(task_id)]
         if kind != labels.CLASSIFICATION and votes:
-            values.add(verdict.evidence.get("likeliest"))
+            values.append(verdict.evidence.get("likeliest"))
         items.append(
             QueueItem(
                 campaign=campaign.name,
@@ -235,7 +236,7 @@ def _of_campaign(
                 kind=kind,
                 label=None if label is None else labels.in_words(label, kind),
                 answers=dict(sorted(votes.items(), key=lambda vote: order.get(vote[0], len(order)))),
-                suggestions=_shuffled([one for one in values if one is not None], workspace.key, task.uid),
+                suggestions=_shuffled(_different(values, kind), workspace.key, task.uid),
                 held_by=held.get(task.image_id),
             )
         )
@@ -259,6 +260,17 @@ def _held(session: Session, campaign: Campaign) -> dict[int, str]:
         .order_by(Campaign.id)
     )
     return dict(rows.all())
+
+
+def _different(values: Sequence[str | None], kind: str) -> list[str]:
+    """Those that are not the same for an expert as an earlier one: what is drawn, to a tenth of a pixel."""
+    if kind == labels.CLASSIFICATION:
+        return [*dict.fromkeys(one for one in values if one is not None)]
+    seen: dict[str, str] = {}
+    for one in values:
+        if one is not None:
+            seen.setdefault(json.dumps(json.loads(one, parse_float=lambda text: round(float(text), 1))), one)
+    return [*seen.values()]
 
 
 def _shuffled(values: Sequence[str], key: bytes, uid: str) -> list[str]:

@@ -5,10 +5,14 @@ from typing import Any
 import pytest
 from sqlalchemy import select
 
-from labeling import label_config, pull, push, reasons
-from labeling.taxonomy import get
+from labeling import campaigns, content, label_config, pull, push, reasons, results
+from labeling.content import Content, Region
+from labeling.definitions import ClassDefinition, Definition
+from labeling.geometry import Box
+from labeling.results import ImageSize
+from labeling.taxonomy import create, get
 from qa import adjudication, ledger, verdicts
-from store.schema import Campaign, ImageId, Task, Verdict
+from store.schema import Campaign, ImageId, Label, Task, Verdict
 from tests.labeling.conftest import Catalog, Site
 
 pytestmark = pytest.mark.label_studio
@@ -80,3 +84,42 @@ def test_suggestions_go_out_without_names_and_reasons_come_back(catalog: Catalog
         ("accepted", "cat", None),
         ("rejected", None, "bad-image"),
     ]
+
+
+def test_drawings_go_out_as_suggestions_and_the_one_the_expert_hands_in_is_the_label(
+    catalog: Catalog, site: Site
+) -> None:
+    asked = Definition("boxes", (ClassDefinition("cat"), ClassDefinition("dog")))
+    taxonomy_id = create(catalog.workspace, "pets", asked).id
+    images = catalog.build.images(9, side=200)
+    batch = catalog.build.batch(images)
+    campaigns.create(
+        catalog.workspace, catalog.name, batch_id=batch, taxonomy_name="pets", vendor_name="acme", overlap=2
+    )
+    size = ImageSize(200, 200)
+
+    def one(x: float, name: str) -> Content:
+        return Content(regions=(Region("r", Box(x, 20, 60, 80), (name,)),))
+
+    with catalog.workspace.database.read() as session:
+        campaign_id = session.scalars(select(Campaign.id).where(Campaign.name == catalog.name)).one()
+    agreed = [one(10, "cat")] * 8
+    said = {"ann": [*agreed, one(10, "cat")], "bob": [*agreed, one(120, "dog")]}
+    catalog.build.answers(campaign_id, said)
+    assert verdicts.review(catalog.workspace, catalog.name).outcomes == {"accepted": 8, "adjudication": 1}
+    name = adjudication.open_campaign(catalog.workspace, catalog.name).opened
+    assert name is not None
+    push.push(catalog.workspace, name, image_url=image_url)
+    [task] = site.tasks(name)
+    shown = [results.read(each["result"], asked, size) for each in task["predictions"]]
+    single = [each.regions for each in shown if len(each.regions) == 1]
+    assert sorted(region.shape.x for [region] in single) == pytest.approx([10, 120])
+    [chosen_one] = [each for each in task["predictions"] if each["result"][0]["value"]["rectanglelabels"] == ["dog"]]
+    site.call("POST", f"/api/tasks/{task['id']}/annotations/", json={"result": chosen_one["result"]})
+    pull.pull(catalog.workspace, name)
+    assert verdicts.review(catalog.workspace, catalog.name).outcomes == {"accepted": 9}
+    with catalog.workspace.database.read() as session:
+        query = select(Label.value).where(Label.image_id == images[8], Label.taxonomy_id == taxonomy_id)
+        [label] = [content.from_json(value) for value in session.scalars(query)]
+    assert [region.classes for region in label.regions] == [("dog",)]
+    assert label.regions[0].shape.x == pytest.approx(120)
