@@ -1,5 +1,6 @@
 """The service: signed images for Label Studio, the dashboard, and the catalog as JSON under /v1."""
 
+import ipaddress
 from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,8 +14,10 @@ from store.workspace import Workspace
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
+    from starlette.datastructures import Address
 
 LOOPBACK_HOSTS: Sequence[str] = ("127.0.0.1", "localhost")
+_FOR_ALL = ("/images/", "/v1/hooks/", "/health")  # what annotators' browsers and Label Studio need; all else is ours
 
 _STATUS: dict[type, int] = {
     NotFoundError: 404,
@@ -32,11 +35,20 @@ _HEADERS = {
 
 
 def create_app(
-    workspace: Workspace, *, hosts: Sequence[str] = LOOPBACK_HOSTS, hint: Callable[[int], None] = lambda _campaign: None
+    workspace: Workspace,
+    *,
+    hosts: Sequence[str] = LOOPBACK_HOSTS,
+    hint: Callable[[int], None] = lambda _campaign: None,
+    is_open: bool = False,
 ) -> "FastAPI":
-    """The web application over one workspace, answering only requests that name one of `hosts`.
+    """The web application over one workspace.
 
-    `hint` is told which campaign Label Studio says has changed.
+    Args:
+        workspace: what it shows.
+        hosts: only requests that name one of these are answered.
+        hint: is told which campaign Label Studio says has changed.
+        is_open: Whether other machines see the dashboard and the API too; by default only signed images, and the
+            receiver of webhooks. An annotator who can load an image could else read which of them are gold.
     """
     from fastapi import FastAPI, Request, Response
     from fastapi.responses import FileResponse, HTMLResponse, JSONResponse
@@ -47,6 +59,13 @@ def create_app(
     app.add_middleware(TrustedHostMiddleware, allowed_hosts=list(hosts), www_redirect=False)
     app.mount("/static", StaticFiles(directory=Path(__file__).parent / "static"))
     _refuse_in_sentences(app)
+
+    @app.middleware("http")
+    async def keep_strangers_out(request: Request, call_next: Callable[[Request], Awaitable[Response]]) -> Response:
+        if is_open or request.url.path.startswith(_FOR_ALL) or _is_of_this_machine(request.client):
+            return await call_next(request)
+        sentence = "This machine shows the dashboard and the API to itself alone. See: winnow serve --open."
+        return JSONResponse({"error": sentence}, 403)
 
     @app.middleware("http")
     async def add_headers(request: Request, call_next: Callable[[Request], Awaitable[Response]]) -> Response:
@@ -95,6 +114,13 @@ def create_app(
 
     app.include_router(v1.routes(workspace, hint=hint))
     return app
+
+
+def _is_of_this_machine(client: "Address | None") -> bool:
+    try:
+        return client is not None and ipaddress.ip_address(client.host).is_loopback
+    except ValueError:
+        return False
 
 
 def _refuse_in_sentences(app: "FastAPI") -> None:

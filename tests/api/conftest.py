@@ -74,5 +74,5 @@ def photos(workspace: Workspace, tmp_path: Path) -> Photos:
 @pytest.fixture
 def client(workspace: Workspace) -> Iterator[TestClient]:
     app = create_app(workspace)
-    with TestClient(app, base_url="http://127.0.0.1") as client:
+    with TestClient(app, base_url="http://127.0.0.1", client=("127.0.0.1", 1)) as client:
         yield client

@@ -107,6 +107,21 @@ def test_a_request_that_names_another_host_is_refused(workspace: Workspace) -> N
     assert TestClient(opened, base_url="http://rebound.example").get("/health").status_code == 200
 
 
+@pytest.mark.parametrize("address", [("192.0.2.7", 1), ("2001:db8::7", 1), ("no address", 1)])
+def test_other_machines_see_signed_images_alone(workspace: Workspace, photos: Any, address: tuple[str, int]) -> None:
+    photo = link(workspace, photos.add("a.png"))
+    ours = ("/", "/adjudication", "/v1/images", "/v1/queue", "/v1/batches/1", "/thumbnails/1.jpg", "/openapi.json")
+    stranger = TestClient(create_app(workspace, hosts=["*"]), client=address)
+    assert stranger.get(photo).status_code == 200
+    assert stranger.post("/v1/hooks/1").status_code == 403  # without its secret
+    for path in ours:
+        assert stranger.get(path).status_code == 403
+        assert "winnow serve --open" in stranger.get(path).json()["error"]
+    invited = TestClient(create_app(workspace, hosts=["*"], is_open=True), client=address)
+    assert invited.get("/v1/images").status_code == 200
+    assert invited.get("/").status_code == 200
+
+
 @pytest.mark.parametrize(
     ("kind", "status"),
     [
@@ -124,7 +139,7 @@ def test_an_error_is_a_sentence_with_its_status(workspace: Workspace, kind: type
     def fail() -> None:
         raise kind("What, how many, what next.")
 
-    answer = TestClient(app, base_url="http://127.0.0.1").get("/fail")
+    answer = TestClient(app, base_url="http://127.0.0.1", client=("127.0.0.1", 1)).get("/fail")
     assert (answer.status_code, answer.json()) == (status, {"error": "What, how many, what next."})
 
 
