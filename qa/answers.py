@@ -1,7 +1,7 @@
 """What annotators answered, as it stands now: the newest revision of everything, deletions gone."""
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property
@@ -188,20 +188,12 @@ def read(session: Session, asked: Taxonomy) -> Answers:
         .where(Campaign.taxonomy_id == asked.id)
     )
     items = session.execute(of_taxonomy.where(Campaign.purpose == "labelling").order_by(Task.id)).all()
-    settles = _settled_tasks(session, asked)
     standings = standing.in_force(session)
     given: list[Answer] = []
     aside: list[Answer] = []
-    words = _decisions(session, asked)
-    for answer in _current(session, asked, definition):
+    for answer in _current(session, asked, definition, ("labelling",)):
         counts = standing.counts(standings.get(answer.annotator_id), answer.given_at)
-        if answer.task_id not in settles:
-            (given if counts else aside).append(answer)
-        elif counts and (answer.value is not None or answer.reason in reasons.UNDECIDABLE):
-            words.append((settles[answer.task_id], last_word(answer)))
-    adjudicated: dict[int, LastWord] = {}
-    for task_id, word in words:
-        adjudicated[task_id] = max(word, adjudicated.get(task_id, word), key=lambda each: each.order)
+        (given if counts else aside).append(answer)
     return Answers(
         definition,
         task_ids=[task_id for task_id, *_ in items],
@@ -210,8 +202,8 @@ def read(session: Session, asked: Taxonomy) -> Answers:
         annotator_ids=sorted({answer.annotator_id for answer in given}),
         given=given,
         aside=aside,
-        at_expert=set(settles.values()),
-        adjudicated=adjudicated,
+        at_expert=set(_settled_tasks(session, asked).values()),
+        adjudicated=last_words(session, asked),
         unsupported=_unsupported(given, standings),
         gold=gold(session, asked),
     )
@@ -258,7 +250,25 @@ def content_of(value: str, definition: Definition) -> Content:
     return content.from_json(value)
 
 
-def last_word(answer: Answer) -> LastWord:
+def last_words(session: Session, asked: Taxonomy) -> dict[int, LastWord]:
+    """The newest word of an adjudicator or auditor under one revision of a taxonomy, by the item it settles.
+
+    A skip settles nothing unless it says why it cannot be decided; nor does what a paused person says.
+    """
+    settles = _settled_tasks(session, asked)
+    standings = standing.in_force(session)
+    words = _decisions(session, asked)
+    for answer in _current(session, asked, taxonomy.get(session, asked.id).definition, SETTLING):
+        says = answer.value is not None or answer.reason in reasons.UNDECIDABLE
+        if says and answer.task_id in settles and standing.counts(standings.get(answer.annotator_id), answer.given_at):
+            words.append((settles[answer.task_id], _last_word(answer)))
+    newest: dict[int, LastWord] = {}
+    for task_id, word in words:
+        newest[task_id] = max(word, newest.get(task_id, word), key=lambda each: each.order)
+    return newest
+
+
+def _last_word(answer: Answer) -> LastWord:
     """An answer in an adjudication or audit as what it is to the item it settles."""
     return LastWord(
         adjudicator=answer.annotator,
@@ -328,10 +338,10 @@ def _settled_tasks(session: Session, asked: Taxonomy) -> dict[int, int]:
     return dict(rows.all())
 
 
-def _current(session: Session, asked: Taxonomy, definition: Definition) -> list[Answer]:
-    """One answer per item and annotator: of all they did not delete, the one they touched last."""
+def _current(session: Session, asked: Taxonomy, definition: Definition, purposes: Collection[str]) -> list[Answer]:
+    """One answer per item and annotator in campaigns of these purposes: of all not deleted, the one touched last."""
     classes = set(definition.class_names)
-    of_taxonomy = select(Campaign.id).where(Campaign.taxonomy_id == asked.id)
+    of_taxonomy = select(Campaign.id).where(Campaign.taxonomy_id == asked.id, Campaign.purpose.in_(purposes))
     rows = session.execute(
         select(Annotation, Annotator.name, Image.width, Image.height)
         .join(Annotator, Annotator.id == Annotation.annotator_id)

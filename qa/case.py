@@ -76,10 +76,15 @@ class Case:
         return {"overlap": "adaptive", **self.campaign.adaptive}
 
     def outcome(self, task_id: int, posterior: float) -> str:
-        """Where the overlap is fixed: an item with all its answers is accepted from a posterior on."""
-        if len(self.looks[task_id]) < self.campaign.overlap or task_id in self.said.unsupported:
+        """Where the overlap is fixed: an item with all its answers is accepted from a posterior on.
+
+        Of what everybody skipped, people said nothing that could be believed.
+        """
+        looks = self.looks[task_id]
+        if len(looks) < self.campaign.overlap or task_id in self.said.unsupported:
             return "another-opinion"
-        return "accepted" if posterior >= self.accept_at else "adjudication"
+        is_answered = any(answer.value is not None for answer in looks)
+        return "accepted" if is_answered and posterior >= self.accept_at else "adjudication"
 
 
 def read(workspace: Workspace, session: Session, campaign_name: str, accept_at: float | None) -> Case:

@@ -5,8 +5,7 @@ Classes are believed one by one (`qa.consensus.multilabel`), regions as things t
 said who said anything of them.
 
 The posterior of classes is the chance that all of them are right. Of regions it is the share expected to be right of
-all things that are in the content or should be: a doubtful one among many is a small fault, alone it is the whole. Of
-what nobody said anything nothing is believed.
+all things that are in the content or should be: a doubtful one among many is a small fault, alone it is the whole.
 """
 
 import math
@@ -56,7 +55,7 @@ def find(case: Case) -> Findings:
         if task_id in case.looks:
             attributes = _most_said([found.attributes for found in contents[task_id].values()])
             value = content.to_json(replace(belief.likeliest[item], attributes=attributes))
-            posterior = float(belief.sure[item]) if contents[task_id] else 0.0
+            posterior = float(belief.sure[item])
             outcome = case.outcome(task_id, posterior)
             findings[task_id] = Finding(outcome, value, posterior, belief.reasons[item])
     return Findings(findings, dict(zip(said.annotator_ids, belief.accuracy.tolist(), strict=True)), model=None)

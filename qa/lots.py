@@ -2,8 +2,9 @@
 
 A lot is the items of a campaign that people agreed on since its last lot. Its items are put in a random order, which
 nobody outside can know, and the first of them go to an auditor, another vendor, in a campaign that shows neither the
-labels nor whose they are. The plan and its risks are those of `qa.acceptance`; how severely a vendor is inspected
-follows from its lots before.
+labels nor whose they are. An item is defective if the last word on it, an auditor's or an adjudicator's, differs from
+its label, or if they cannot tell what it is. The plan and its risks are those of `qa.acceptance`; how severely a vendor
+is inspected follows from its lots before.
 
 A rejected lot goes back: its vendor labels the items again in a new campaign, whose items are the next lot; or the
 auditor goes through all of it. Decisions are appended; a lot that was accepted or rejected stays so.
@@ -25,11 +26,9 @@ from curation import labels
 from labeling import campaigns, evolution, vendors
 from qa import acceptance, answers, ledger, migrations, rejections
 from qa.acceptance import Decision, Kind, Levels, Plan, Severity, Standing
-from qa.answers import Answer
+from qa.answers import LastWord
 from store.errors import ConflictError, InvalidInputError, NotFoundError
 from store.schema import (
-    Annotation,
-    Annotator,
     Campaign,
     ImageId,
     Label,
@@ -103,16 +102,17 @@ class _Item:
 
 @dataclass(frozen=True)
 class _Audit:
-    """What the auditors said, by the place of the items."""
+    """The last words on the items, by their place."""
 
     items: list[_Item]
-    said: dict[int, Answer]
-    defective: dict[int, bool]
+    drawn: int  # so many of them, the first ones, went to the auditor
+    said: dict[int, LastWord]  # of those that did not, what an adjudicator said
+    is_defective: dict[int, bool]
 
     @property
     def in_order(self) -> list[bool]:
-        """Whether the items are defective, up to the first without an answer."""
-        return [self.defective[place] for place in takewhile(self.defective.__contains__, range(len(self.items)))]
+        """Whether the items drawn are defective, up to the first without a word."""
+        return [self.is_defective[place] for place in takewhile(self.is_defective.__contains__, range(self.drawn))]
 
 
 def make_plan(terms: Terms, severity: Severity, *, lot_size: int, process: bool = False) -> Plan:
@@ -198,23 +198,31 @@ def open_lot(
 def decide(workspace: Workspace, lot_id: int, *, sort: bool = False) -> LotStatus:
     """Judge a lot by the auditor's answers so far.
 
-    The items audited are labelled as the auditor said. Where the plan asks for another sample, its audit is planned.
-    The other items of a rejected lot have no label in force any more; with `sort` they all go to the auditor, and once
-    these are answered the lot is sorted. Deciding again without new answers changes nothing.
+    What an auditor or adjudicator said of an item is its label. Where the plan asks for another sample, its audit is
+    planned; so is that of items drawn whose audit was called off. The other items of a rejected lot have no label in
+    force any more; with `sort` they all go to the auditor, and once these are answered the lot is sorted. Deciding
+    again without new answers changes nothing.
 
     Raises:
         NotFoundError: there is no such lot.
         ConflictError: a lot is to be sorted that is not rejected, or that its vendor reworks.
     """
-    with workspace.database.write() as session:
+    with workspace.database.read() as session:
+        campaign_id = _get(session, lot_id).campaign_id
+    with (
+        campaigns.exclusive(workspace, campaign_id),  # no review of older answers writes meanwhile, nor later
+        workspace.database.write() as session,
+    ):
         lot = _get(session, lot_id)
-        campaign = session.get_one(Campaign, lot.campaign_id)
-        audit = _audit(session, lot, _items(session, lot))
+        campaign = session.get_one(Campaign, campaign_id)
+        audit = _audit(session, lot)
         newest_of = ledger.newest(session, campaign)
-        audited = [(audit.items[place], answers.last_word(answer)) for place, answer in sorted(audit.said.items())]
-        settled = [(item.image_id, newest_of[item.task_id], word) for item, word in audited]
-        rejections.settle(session, campaign, lot.id, settled)
+        settled = [(audit.items[place], word) for place, word in sorted(audit.said.items())]
+        rejections.settle(
+            session, campaign, lot.id, [(item.image_id, newest_of[item.task_id], word) for item, word in settled]
+        )
         newest = _decision(session, lot)
+        _draw(session, workspace.key, lot, audit.drawn)  # again what was withdrawn with its campaign
         if newest is None or newest.outcome == "continue":
             newest = _judge(session, workspace.key, lot, audit, newest)
         if newest is not None and newest.outcome in ("rejected", "sorted"):
@@ -230,7 +238,7 @@ def decide(workspace: Workspace, lot_id: int, *, sort: bool = False) -> LotStatu
 
 
 def rework(workspace: Workspace, lot_id: int) -> LotStatus:
-    """Plan the campaign in which the vendor of a rejected lot labels again what the auditor has not settled.
+    """Plan the campaign in which the vendor of a rejected lot labels again what nobody settled.
 
     Its tasks are new; what people agree on there is the next lot, submitted again. Asking twice plans it once.
 
@@ -244,8 +252,8 @@ def rework(workspace: Workspace, lot_id: int) -> LotStatus:
         if decision is None or decision.outcome != "rejected":
             outcome = "not decided" if decision is None or decision.outcome == "continue" else decision.outcome
             raise ConflictError(f"The lot {lot_id} is {outcome}: only a rejected one is reworked.")
-        audit = _audit(session, lot, _items(session, lot))
-        if _drawn(session, lot) == len(audit.items):
+        audit = _audit(session, lot)
+        if audit.drawn == len(audit.items):
             raise ConflictError(f"The lot {lot_id} goes to the auditor as a whole: it is not reworked too.")
         if _rework(session, lot) is None:
             campaign = session.get_one(Campaign, lot.campaign_id)
@@ -367,11 +375,17 @@ def _seed(key: bytes, campaign_name: str, label_of: Mapping[int, int]) -> int:
 
 
 def _draw(session: Session, key: bytes, lot: Lot, size: int) -> None:
-    """Plan the audit of the items up to `size` that were not drawn before, if there are any."""
-    drawn = _drawn(session, lot)
-    fresh = [item.image_id for item in _items(session, lot)[drawn:size]]
+    """Plan the audit of the first `size` items that are in none and that nobody settled, if there are any."""
+    audit = _audit(session, lot)
+    audits = [campaign.id for campaign in _of_lot(session, lot, "audit")]
+    in_one = set(session.scalars(select(Task.image_id).where(Task.campaign_id.in_(audits), Task.state != "withdrawn")))
+    fresh = [
+        item.image_id
+        for place, item in enumerate(audit.items[:size])
+        if item.image_id not in in_one and place not in audit.said
+    ]
     if fresh:
-        audit = campaigns.derive(
+        made = campaigns.derive(
             session,
             key,
             f"audit-{lot.id}",
@@ -380,7 +394,7 @@ def _draw(session: Session, key: bytes, lot: Lot, size: int) -> None:
             vendor_id=lot.auditor_id,
             image_ids=fresh,
         )
-        session.add(LotCampaign(campaign_id=audit.id, lot_id=lot.id))
+        session.add(LotCampaign(campaign_id=made.id, lot_id=lot.id))
         session.flush()
 
 
@@ -388,32 +402,32 @@ def _judge(session: Session, key: bytes, lot: Lot, audit: _Audit, before: LotDec
     """Append what the plan says, and draw what it asks for; as long as a sample is not answered it says nothing."""
     plan = _plan(lot)
     decision = acceptance.decide(plan, np.array(audit.in_order, dtype=np.bool_))
-    drawn = _drawn(session, lot)
     if decision.outcome == "continue":
         wanted = acceptance.next_size(plan, decision)
-        if len(audit.in_order) < drawn or wanted <= drawn:
+        if len(audit.in_order) < audit.drawn or wanted <= audit.drawn:
             return before
-        appended = _append(session, lot, "continue", drawn, audit)
+        appended = _append(session, lot, "continue", audit.drawn, audit)
         _draw(session, key, lot, wanted)
         return appended
     return _append(session, lot, decision.outcome, decision.size, audit)
 
 
 def _append(session: Session, lot: Lot, outcome: str, audited: int, audit: _Audit) -> LotDecision:
-    sample = range(audited)
-    found = [place for place in sample if audit.defective[place]]
+    words = [audit.said[place] for place in range(audited)]
+    found = [place for place in range(audited) if audit.is_defective[place]]
     decision = LotDecision(
         lot_id=lot.id,
         outcome=outcome,
         audited=audited,
         found=len(found),
         evidence={
-            "annotations": [audit.said[place].annotation_id for place in sample],
+            "annotations": [word.annotation_id for word in words if word.annotation_id is not None],
+            "decisions": [word.decision_id for word in words if word.decision_id is not None],
             "defective": [
                 {
                     "task": audit.items[place].task_id,
                     "label": audit.items[place].value,
-                    "auditor": audit.said[place].annotator,
+                    "auditor": audit.said[place].adjudicator,
                     "answer": audit.said[place].value,
                 }
                 for place in found
@@ -438,8 +452,8 @@ def _decision(session: Session, lot: Lot) -> LotDecision | None:
     return session.scalar(of_lot.order_by(LotDecision.id.desc()).limit(1))
 
 
-def _items(session: Session, lot: Lot, *, first: int | None = None) -> list[_Item]:
-    """In the order drawn: all, or the first so many."""
+def _items(session: Session, lot: Lot) -> list[_Item]:
+    """In the order drawn."""
     rows = session.execute(
         select(LotItem.task_id, Task.image_id, Label.value, Taxonomy.revision)
         .join(Task, Task.id == LotItem.task_id)
@@ -447,51 +461,29 @@ def _items(session: Session, lot: Lot, *, first: int | None = None) -> list[_Ite
         .join(Taxonomy, Taxonomy.id == Label.taxonomy_id)
         .where(LotItem.lot_id == lot.id)
         .order_by(LotItem.place)
-        .limit(first)
     )
     return [_Item(task_id, ImageId(image_id), value, revision) for task_id, image_id, value, revision in rows]
 
 
-def _audit(session: Session, lot: Lot, items: list[_Item]) -> _Audit:
-    """What the newest answer to each item says; an item is defective if label and answer differ in today's classes."""
-    asked = session.get_one(Campaign, lot.campaign_id)
-    taxonomy = session.get_one(Taxonomy, asked.taxonomy_id)
-    said = _answers(session, lot, {str(each["name"]) for each in taxonomy.classes})
+def _audit(session: Session, lot: Lot) -> _Audit:
+    """What was said of its items; one is defective if label and word differ in today's classes."""
+    taxonomy = session.get_one(Taxonomy, session.get_one(Campaign, lot.campaign_id).taxonomy_id)
+    words = answers.last_words(session, taxonomy)
+    items = _items(session, lot)
+    said = {place: words[item.task_id] for place, item in enumerate(items) if item.task_id in words}
     rows = session.scalars(select(Taxonomy).where(Taxonomy.name == taxonomy.name))
     moves = {row.revision: evolution.parse(row.migration) for row in rows if row.migration}
-    heard = {place: said[item.image_id] for place, item in enumerate(items) if item.image_id in said}
-    defective = {
-        place: migrations.value_now(items[place].value, items[place].revision, moves)
-        != migrations.value_now(answer.value or "", taxonomy.revision, moves)
-        for place, answer in heard.items()
-    }
-    return _Audit(items, heard, defective)
-
-
-def _answers(session: Session, lot: Lot, classes: set[str]) -> dict[int, Answer]:
-    """The newest answer of the auditors that names a class, by image."""
-    audits = [campaign.id for campaign in _of_lot(session, lot, "audit")]
-    rows = session.execute(
-        select(Annotation, Annotator.name, Task.image_id)
-        .join(Annotator, Annotator.id == Annotation.annotator_id)
-        .join(Task, Task.id == Annotation.task_id)
-        .where(Annotation.id.in_(campaigns.standing_annotations(Task.campaign_id.in_(audits))))
-        .order_by(Annotation.ls_updated_at, Annotation.ls_annotation_id)
+    return _Audit(
+        items,
+        drawn=_drawn(session, lot),
+        said=said,
+        is_defective={
+            place: word.value is None
+            or migrations.value_now(items[place].value, items[place].revision, moves)
+            != migrations.value_now(word.value, taxonomy.revision, moves)
+            for place, word in said.items()
+        },
     )
-    return {
-        image_id: Answer(
-            task_id=annotation.task_id,
-            annotation_id=annotation.id,
-            annotator_id=annotation.annotator_id,
-            annotator=name,
-            value=annotation.answer,
-            words=annotation.answer,
-            skipped=False,
-            order=(annotation.ls_updated_at, annotation.ls_annotation_id),
-        )
-        for annotation, name, image_id in rows
-        if not annotation.skipped and annotation.answer in classes
-    }
 
 
 def _of_lot(session: Session, lot: Lot, purpose: str) -> Sequence[Campaign]:
@@ -505,9 +497,12 @@ def _of_lot(session: Session, lot: Lot, purpose: str) -> Sequence[Campaign]:
 
 
 def _drawn(session: Session, lot: Lot) -> int:
-    """How many items went to the auditor: the first ones."""
+    """How many items went to the auditor: the first ones, in campaigns that were called off too."""
     audits = [campaign.id for campaign in _of_lot(session, lot, "audit")]
-    return session.scalar(select(func.count(Task.id)).where(Task.campaign_id.in_(audits))) or 0
+    images = select(func.max(LotItem.place)).join(Task, Task.id == LotItem.task_id)
+    drawn = select(Task.image_id).where(Task.campaign_id.in_(audits))
+    last = session.scalar(images.where(LotItem.lot_id == lot.id, Task.image_id.in_(drawn)))
+    return 0 if last is None else last + 1
 
 
 def _rework(session: Session, lot: Lot) -> str | None:
@@ -538,9 +533,9 @@ def _terms(lot: Lot) -> Terms:
 
 def _status(session: Session, lot: Lot) -> LotStatus:
     campaign = session.get_one(Campaign, lot.campaign_id)
-    size = session.scalar(select(func.count()).where(LotItem.lot_id == lot.id)) or 0
-    drawn = _drawn(session, lot)
-    audit = _audit(session, lot, _items(session, lot, first=drawn))
+    audit = _audit(session, lot)
+    size = len(audit.items)
+    audited = [place for place in range(audit.drawn) if place in audit.said]
     plan, terms, decision = _plan(lot), _terms(lot), _decision(session, lot)
     is_decided = decision is not None and decision.outcome != "continue"
     risks = None if terms.levels is None else acceptance.risks(plan, terms.levels, lot_size=size)
@@ -556,9 +551,9 @@ def _status(session: Session, lot: Lot) -> LotStatus:
         producers_risk=None if risks is None else risks[0],
         consumers_risk=None if risks is None else risks[1],
         audits=[each.name for each in _of_lot(session, lot, "audit")],
-        drawn=drawn,
-        audited=len(audit.said),
-        found=sum(audit.defective.values()),
+        drawn=audit.drawn,
+        audited=len(audited),
+        found=sum(audit.is_defective[place] for place in audited),
         outcome=decision.outcome if decision is not None and is_decided else "open",
         decided_on=decision.audited if decision is not None and is_decided else None,
         rework=_rework(session, lot),

@@ -5,30 +5,34 @@ verdict that rejects them: their labels are in force no more, whatever their ann
 """
 
 from collections.abc import Sequence
-from typing import Any
 
+from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from qa import ledger
 from qa.answers import LastWord
-from store.schema import Campaign, Verdict
+from store.schema import Campaign, LotDecision, LotItem, Task, Verdict
 
 KEY = "lot"  # of the evidence of such a verdict
 
 
-def holds(verdict: Verdict, evidence: dict[str, Any]) -> bool:
-    """Whether an item stays rejected with its lot, though a review would decide otherwise on this evidence."""
-    return verdict.outcome == "rejected" and KEY in verdict.evidence and "adjudicator" not in evidence
+def held(session: Session, campaign: Campaign) -> set[int]:
+    """The items of a campaign that are in rejected lots: their annotators' answers label them no more."""
+    newest = select(func.max(LotDecision.id)).group_by(LotDecision.lot_id)
+    lots = select(LotDecision.lot_id).where(LotDecision.id.in_(newest), LotDecision.outcome.in_(("rejected", "sorted")))
+    of_lots = select(LotItem.task_id).join(Task, Task.id == LotItem.task_id).where(LotItem.lot_id.in_(lots))
+    return set(session.scalars(of_lots.where(Task.campaign_id == campaign.id)))
 
 
 def settle(session: Session, campaign: Campaign, lot_id: int, audited: Sequence[tuple[int, Verdict, LastWord]]) -> int:
-    """Label the items as an auditor answered them, where their verdicts rest on something else.
+    """Label the items by the last word on them, where their verdicts rest on something else.
 
     Args:
         session: writes.
         campaign: whose items.
         lot_id: named by the verdicts.
-        audited: the image of each item, its verdict in force, and what the auditor said.
+        audited: the image of each item, its verdict in force, and what an auditor or adjudicator said; where they
+            could not tell what it is, the item has no label any more.
 
     Returns:
         How many were labelled anew.
@@ -38,7 +42,7 @@ def settle(session: Session, campaign: Campaign, lot_id: int, audited: Sequence[
             image_id,
             Verdict(
                 task_id=standing.task_id,
-                outcome="accepted",
+                outcome="rejected" if word.value is None else "accepted",
                 answer=word.value,
                 posterior=None,
                 evidence=word.evidence(standing.evidence.get("answers", [])) | {KEY: lot_id},

@@ -72,7 +72,7 @@ class QaReport:
     set_aside: int  # answers that do not count, since who gave them is paused
     adjudicator_answers: int
     answers_per_label: float | None  # adjudicators' included; none before the first label
-    cost: float | None  # of all answers, adjudications' included; none where a price is not known
+    cost: float | None  # of all answers, adjudications' and audits' included; none where a price is not known
     cost_per_label: float | None
     alpha: float | None  # Krippendorff's, nominal; none where undefined
     raw_agreement: float | None
@@ -160,7 +160,8 @@ def report(
 
 
 def _cost(session: Session, campaign: Campaign) -> float | None:
-    children = session.scalars(select(Campaign.name).where(Campaign.parent_id == campaign.id))
+    settling = select(Campaign.name).where(Campaign.purpose.in_(answers.SETTLING))
+    children = session.scalars(settling.where(Campaign.parent_id == campaign.id))  # a rework is a campaign like this
     costs = [campaigns.status(session, name).cost for name in (campaign.name, *children)]
     return None if None in costs else sum(cost or 0 for cost in costs)
 

@@ -87,7 +87,13 @@ def review(workspace: Workspace, campaign_name: str, *, accept_at: float | None 
         decisions, model = _decide(read)
         with workspace.database.write() as session:
             standing = ledger.newest(session, read.campaign)
-            fresh = [decision for decision in decisions if not _stands(standing.get(decision.task_id), decision)]
+            held = rejections.held(session, read.campaign)
+            fresh = [
+                decision
+                for decision in decisions
+                if not _stands(standing.get(decision.task_id), decision)
+                and (decision.task_id not in held or "adjudicator" in decision.evidence)
+            ]
             verdicts = [(read.image_of[decision.task_id], _verdict(decision)) for decision in fresh]
             new_labels = ledger.enter(session, read.campaign.taxonomy_id, verdicts)
             migrations.carry_over(session, session.get_one(Taxonomy, read.campaign.taxonomy_id).name)
@@ -159,8 +165,6 @@ def _by_adjudicator(task_id: int, heard: list[dict[str, Any]], last_word: LastWo
 
 def _stands(verdict: Verdict | None, decision: _Decision) -> bool:
     """Whether a verdict is not decided anew: it rests on the same, was decided by the same policy, and is accepted."""
-    if verdict is not None and rejections.holds(verdict, decision.evidence):
-        return True
     sources = ("annotations", "decision")
     if verdict is None or any(verdict.evidence.get(key) != decision.evidence.get(key) for key in sources):
         return False

@@ -1,6 +1,8 @@
 """Lots over rows: what is audited, what becomes of labels, who is inspected how."""
 
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
 from typing import Any
 
 import numpy as np
@@ -8,8 +10,8 @@ import pytest
 from sqlalchemy import func, select
 
 from curation import labels, versions
-from labeling import evolution, vendors
-from qa import lots, migrations, verdicts
+from labeling import campaigns, evolution, vendors
+from qa import decisions, lots, migrations, standing, verdicts
 from qa.acceptance import Levels
 from qa.lots import LotStatus, Terms
 from store.errors import ConflictError, InvalidInputError, NotFoundError
@@ -231,6 +233,101 @@ def test_a_rejected_lot_is_sorted_by_the_auditor(bench: Bench) -> None:
     assert bench.rows() == before
     with pytest.raises(ConflictError, match="is sorted: only a rejected one is reworked"):
         lots.rework(bench.workspace, lot.id)
+
+
+def decided(bench: Bench, lot: LotStatus, image: int, answer: str | None) -> None:
+    """An expert's word on an item, on the command line."""
+    reason = "ambiguous-image" if answer is None else "annotator-mistake"
+    decisions.decide(bench.workspace, lot.campaign, str(image), answer=answer, reason=reason, author="expert")
+
+
+def settled(bench: Bench, lot: LotStatus) -> dict[int, str]:
+    """The labels after reviews and decisions by turns, none of which changes what the first made."""
+    verdicts.review(bench.workspace, lot.campaign, accept_at=0.6)
+    lots.decide(bench.workspace, lot.id)
+    found, before = bench.labels(), bench.rows()
+    for _ in range(2):
+        verdicts.review(bench.workspace, lot.campaign, accept_at=0.6)
+        lots.decide(bench.workspace, lot.id)
+    assert bench.rows() == before
+    assert bench.labels() == found
+    return found
+
+
+def test_what_an_expert_says_of_an_item_of_a_rejected_lot_stands(bench: Bench) -> None:
+    lot = bench.audit(bench.open(bench.deliver(20, wrong=20)))
+    image = bench.drawn(lot)[7]
+    decided(bench, lot, image, "dog")
+    assert settled(bench, lot)[image] == "dog"
+    rework = lots.rework(bench.workspace, lot.id).rework
+    assert image not in {task.image_id for task in bench.tasks(rework)}
+
+
+def test_an_expert_who_speaks_after_the_auditor_is_heard(bench: Bench) -> None:
+    lot = bench.audit(bench.open(bench.deliver(20)))
+    image = bench.drawn(lot)[2]
+    decided(bench, lot, image, "dog")
+    assert settled(bench, lot)[image] == "dog"
+    decided(bench, lot, image, None)
+    assert image not in settled(bench, lot)
+
+
+def test_a_paused_auditor_decides_no_lot_and_labels_none_of_its_items(bench: Bench) -> None:
+    lot = bench.open(bench.deliver(20, wrong=20))
+    bench.answer(lot.audits[0], "eve")
+    since = datetime(2020, 1, 1, tzinfo=UTC)
+    standing.decide(bench.workspace, "eve", "paused", reason="a test", by="lead", since=since)
+    assert lots.decide(bench.workspace, lot.id).outcome == "open"
+    assert set(bench.labels().values()) == {"dog"}
+    standing.decide(bench.workspace, "eve", "good", reason="a test", by="lead")
+    assert lots.decide(bench.workspace, lot.id).outcome == "rejected"
+    assert set(settled(bench, lot).values()) == {"cat"}
+    standing.decide(bench.workspace, "eve", "paused", reason="a test", by="lead", since=since)
+    assert settled(bench, lot) == {}  # the vendor's labels are not in force again
+
+
+def test_an_item_that_the_auditor_skips_waits_for_an_experts_word(bench: Bench) -> None:
+    lot = bench.open(bench.deliver(20))
+    image = bench.drawn(lot)[1]
+    bench.answer(lot.audits[0], "eve", said=lambda each: None if each == image else "cat")
+    assert lots.decide(bench.workspace, lot.id).outcome == "open"
+    decided(bench, lot, image, "cat")
+    done = lots.decide(bench.workspace, lot.id)
+    assert (done.outcome, done.audited, done.found) == ("accepted", 5, 0)
+
+
+def test_what_an_expert_cannot_tell_is_a_defect_and_gets_no_label(bench: Bench) -> None:
+    lot = bench.open(bench.deliver(20))
+    image = bench.drawn(lot)[1]
+    bench.answer(lot.audits[0], "eve", said=lambda each: None if each == image else "cat")
+    decided(bench, lot, image, None)
+    done = lots.decide(bench.workspace, lot.id)
+    assert (done.outcome, done.found) == ("rejected", 1)
+    assert image not in settled(bench, lot)
+
+
+def test_an_audit_that_was_called_off_is_planned_again(bench: Bench) -> None:
+    lot = bench.open(bench.deliver(20))
+    with bench.workspace.database.write() as session:
+        audit = session.scalars(select(Campaign).where(Campaign.name == lot.audits[0])).one()
+        for task in session.scalars(select(Task).where(Task.campaign_id == audit.id)):
+            task.state = "withdrawn"
+    again = lots.decide(bench.workspace, lot.id)
+    assert (again.outcome, again.drawn, again.audited, len(again.audits)) == ("open", 5, 0, 2)
+    assert [task.image_id for task in bench.tasks(again.audits[1])] == bench.drawn(lot)[:5]
+    assert lots.decide(bench.workspace, lot.id) == again
+    assert bench.audit(again).outcome == "accepted"
+
+
+def test_a_lot_is_not_decided_while_its_campaign_is_reviewed(bench: Bench) -> None:
+    lot = bench.open(bench.deliver(20))
+    bench.answer(lot.audits[0], "eve")
+    with ThreadPoolExecutor() as pool:
+        with campaigns.exclusive(bench.workspace, 1):
+            deciding = pool.submit(lots.decide, bench.workspace, lot.id)
+            with pytest.raises(TimeoutError):
+                deciding.result(timeout=0.5)
+        assert deciding.result(timeout=60).outcome == "accepted"
 
 
 def test_a_reworked_lot_is_not_sorted_too(bench: Bench) -> None:
