@@ -4,18 +4,20 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from qa.consensus.posterior import Posterior, Trust
+from qa.consensus.belief import incidence
+from qa.consensus.posterior import Posterior
 from store.arrays import Bools, Floats, Ints
 from store.errors import InvalidInputError
 
 _BLOCK = 1 << 22  # numbers held at once while people are compared
+_SMALLEST = 1e-9  # chance of an answer
 
 
 @dataclass(frozen=True)
 class Rules:
     """What labels may cost and how wrong they may be."""
 
-    target_error: float = 0.06  # the share of all items whose accepted class may be wrong
+    target_error: float = 0.06  # the share of all items whose accepted class may be wrong, as the posteriors believe
     most_answers: int = 3  # to one item, before it goes to an expert
     answer_cost: float = 1.0
     adjudication_cost: float | None = None  # of one item; none: experts are asked only where nobody else can be
@@ -72,7 +74,7 @@ def decide(
     wanting = (unsettled | audited) & (given < rules.most_answers)
     offered = candidates[wanting[candidates[:, 0]]]
     price = np.full(len(belief.confusion), rules.answer_cost) if costs is None else costs
-    worth = gain(belief.posteriors, belief.confusion, given, offered, trust=belief.trust) / price[offered[:, 1]]
+    worth = gain(belief, answers, offered) / price[offered[:, 1]]
     order = np.lexsort((offered[:, 1], -worth, offered[:, 0]))
     items, first = np.unique(offered[order, 0], return_index=True)
     asked = np.full(len(doubt), -1, dtype=np.int64)
@@ -98,25 +100,30 @@ def most_doubt(doubt: Floats, target_error: float) -> float:
     return float(limits[np.argmax(limits <= ascending)])
 
 
-def gain(posteriors: Floats, confusion: Floats, given: Ints, pairs: Ints, *, trust: Trust) -> Floats:
+def gain(belief: Posterior, answers: Ints, pairs: Ints) -> Floats:
     """By how much each of `pairs` is expected to raise the chance of its item's likeliest class, `(K,)`, at least 0.
 
+    The answers that an item has weigh less beside another one, as `belief.trust` says.
+
     Args:
-        posteriors: `(N, C)`.
-        confusion: `(A, C, C)`, see `qa.consensus.posterior`.
-        given: `(N,)`, how many answers each item has.
+        belief: Of all N items.
+        answers: `(M, 3)` that it rests on, see `qa.consensus`.
         pairs: `(K, 2)` rows of item and annotator.
-        trust: The powers of the evidence.
     """
-    classes = posteriors.shape[1]
-    power = trust.per_answer(given + 1)
+    posteriors, confusion = belief.posteriors, belief.confusion
+    items, classes = posteriors.shape
+    given = np.bincount(answers[:, 0], minlength=items)
+    said = incidence(answers, items=items, annotators=len(confusion), classes=classes)
+    evidence = said @ np.log(np.maximum(confusion, _SMALLEST)).swapaxes(1, 2).reshape(-1, classes)
+    power = belief.trust.per_answer(given + 1)
+    less = np.exp((power - belief.trust.per_answer(given))[:, None] * evidence)  # by which what was said weighs less
     result = np.empty(len(pairs))
     step = max(1, _BLOCK // classes**2)
     for start in range(0, len(pairs), step):
         item, annotator = pairs[start : start + step].T
         now, likely = posteriors[item], confusion[annotator]
         chance = np.einsum("kt,ktl->kl", now, likely)  # of each answer
-        then = now[:, :, None] * likely ** power[item, None, None]
+        then = (now * less[item])[:, :, None] * likely ** power[item, None, None]
         total = then.sum(axis=1)
         surest = (then.max(axis=1) / np.where(total > 0, total, 1) * chance).sum(axis=1)
         result[start : start + step] = surest - now.max(axis=1)

@@ -1,5 +1,6 @@
 """Who is asked next: by hand, against enumeration, and that the target is met."""
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -47,18 +48,31 @@ def test_the_limit_always_meets_the_target(doubts: list[float], target: float) -
         assert np.minimum(doubt, limit).mean() == pytest.approx(target)
 
 
-@given(st.integers(0, 10_000))
-def test_gain_is_what_all_answers_give_on_average(seed: int) -> None:
+@given(st.integers(0, 10_000), st.sampled_from([0.0, 0.1, 0.6, 1.0]))
+def test_gain_is_what_all_answers_give_on_average(seed: int, repeat: float) -> None:
+    """Item n of four has n answers; what comes after another one is computed from the first anew."""
     generator = np.random.default_rng(seed)
-    now, confusion = generator.dirichlet([1, 1, 1], 4), generator.dirichlet([1, 1, 1], (2, 3))
-    pairs = np.array([(item, annotator) for item in range(4) for annotator in range(2)])
-    found = overlap.gain(now, confusion, np.zeros(4, dtype=np.int64), pairs, trust=SIMPLE)
-    for (item, annotator), value in zip(pairs, found, strict=True):
-        after = 0.0
-        for answer in range(3):
-            joint = now[item] * confusion[annotator, :, answer]
-            after += joint.max()  # the chance of the answer times the likeliest class's share of it
-        assert value == pytest.approx(max(0.0, after - now[item].max()), abs=1e-12)
+    trust = Trust(model=1, answer=0.9, repeat=repeat)
+    prior, confusion = generator.dirichlet([1, 1, 1], 4), generator.dirichlet([2, 2, 2], (5, 3))
+    rows = [(item, annotator, int(generator.integers(3))) for item in range(4) for annotator in range(item)]
+    answers = np.array(rows, dtype=np.int64)
+
+    def after(item: int, said: list[tuple[int, int]]) -> Floats:
+        weight = trust.per_answer(np.array(len(said)))
+        terms = [weight * np.log(confusion[annotator, :, answer]) for annotator, answer in said]
+        odds = prior[item] * np.exp(np.sum(terms, axis=0)) if said else prior[item]
+        return np.asarray(odds / odds.sum())
+
+    heard = [[(annotator, answer) for one, annotator, answer in rows if one == item] for item in range(4)]
+    now = [after(item, said) for item, said in enumerate(heard)]
+    held = replace(belief([row.tolist() for row in now], confusion), trust=trust)
+    pairs = np.array([(item, annotator) for item in range(4) for annotator in (3, 4)])
+    for (item, annotator), value in zip(pairs.tolist(), overlap.gain(held, answers, pairs), strict=True):
+        expected = sum(
+            (now[item] @ confusion[annotator, :, answer]) * after(item, [*heard[item], (annotator, answer)]).max()
+            for answer in range(3)
+        )
+        assert value == pytest.approx(max(0.0, expected - now[item].max()), abs=1e-9)
 
 
 def test_asked_is_who_tells_the_classes_in_doubt_apart() -> None:
