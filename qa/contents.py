@@ -86,14 +86,18 @@ def _several_classes(said: Answers, contents: _Contents) -> _Belief:
 
 
 def _regions(said: Answers, contents: _Contents) -> _Belief:
-    looked = _looked(said, contents)
-    of = [(row, region) for row, found in enumerate(_flat(contents)) for region in found.regions]
+    settled = {task_id: content.from_json(value) for task_id, value in said.settled.items() if value is not None}
+    by_expert = np.array([(i, len(said.annotator_ids)) for i, one in enumerate(said.task_ids) if one in settled])
+    looked = np.concatenate([_looked(said, contents), by_expert.reshape(-1, 2).astype(np.int64)])
+    whole = [*_flat(contents), *(settled[task_id] for task_id in said.task_ids if task_id in settled)]
+    of = [(row, region) for row, found in enumerate(whole) for region in found.regions]
     item, annotator = looked[[row for row, _ in of]].reshape(-1, 2).T
     drawn = [region for _, region in of]
     names = _namings(said, drawn)
     naming = np.array([names.index(region.classes) for region in drawn], dtype=np.int64)
     diagonals = np.array([math.hypot(size.width, size.height) for size in said.sizes], dtype=np.float64)
-    people = {answer.annotator_id: answer.annotator for answer in said.given}
+    names_of = {answer.annotator_id: answer.annotator for answer in said.given}
+    people = [*(names_of[one] for one in said.annotator_ids), "an expert"]
     images = len(said.task_ids)
     kept: list[list[Region]] = [[] for _ in said.task_ids]
     told: list[list[dict[str, Any]]] = [[] for _ in said.task_ids]
@@ -120,7 +124,7 @@ def _regions(said: Answers, contents: _Contents) -> _Belief:
                     "classes": list(classes),
                     "chance": float(found.existence[thing]),
                     "chance_of_classes": float(found.classes[thing].max()),
-                    "drawn_by": [people[said.annotator_ids[one]] for one in annotator[rows[of_thing]]],
+                    "drawn_by": [people[one] for one in annotator[rows[of_thing]]],
                 }
             )
             if is_kept[thing]:

@@ -40,16 +40,20 @@ class Candidates:
     confusion: Floats  # (A, C, C) float64, what an annotator calls a thing of each class; rows sum to 1
 
 
-def fit(answers: Ints, image: Ints, seen: Ints, *, images: int, annotators: int, classes: int) -> Candidates:
+def fit(
+    answers: Ints, image: Ints, seen: Ints, *, images: int, annotators: int, classes: int, known: Ints | None = None
+) -> Candidates:
     """Weigh who drew a candidate, and what they called it, against who saw the image and drew nothing there.
 
     Args:
-        answers: `(M, 3)` int64 rows of candidate, annotator and class, see `qa.consensus`; every candidate has one.
+        answers: `(M, 3)` int64 rows of candidate, annotator and class, see `qa.consensus`; every candidate has one,
+            or is known.
         image: `(K,)` int64, the image of each candidate.
         seen: `(S, 2)` int64 rows of image and annotator, once each: who looked, whatever they drew.
         images: N.
         annotators: A.
         classes: C, at least 1.
+        known: `(K,)` int64: the class of a candidate, C where it is known not to be there, -1 where nothing is known.
 
     Returns:
         Someone who saw nothing is everybody. Of an image that nobody saw as much is expected as of others.
@@ -66,6 +70,7 @@ def fit(answers: Ints, image: Ints, seen: Ints, *, images: int, annotators: int,
     ghost_calls = np.full(classes, 1 / classes)
     shares = np.append(np.full(classes, usual / classes), 1 - usual)  # of the candidates; at last of what is not there
     posteriors: Floats = np.zeros((len(image), classes + 1))
+    known = np.full(len(image), -1) if known is None else known
     for _ in range(_STEPS):
         before = posteriors
         chances = np.column_stack([recall, lure])
@@ -74,11 +79,14 @@ def fit(answers: Ints, image: Ints, seen: Ints, *, images: int, annotators: int,
         evidence += np.log(unseen / np.maximum(1 - unseen, _SMALLEST))[image]
         by_class = np.concatenate([calls, np.tile(ghost_calls, (annotators, 1, 1))], axis=1)
         evidence += power * (called @ np.log(by_class).swapaxes(1, 2).reshape(-1, classes + 1))
-        posteriors = belief.normalised(evidence, np.full(len(image), -1))
+        posteriors = belief.normalised(evidence, known)
         if np.abs(posteriors - before).max(initial=0.0) < _TOLERANCE:
             break
         there, ghost = posteriors[:, :-1], posteriors[:, -1]
-        opened = (place @ posteriors) / np.maximum(1 - unseen, _SMALLEST)  # with those that nobody drew
+        certain = np.where((known >= 0)[:, None], posteriors, 0.0)
+        certain[:, -1] = 0  # of what only looks so nobody knows how much there is
+        opened = (place @ (posteriors - certain)) / np.maximum(1 - unseen, _SMALLEST)  # with those that nobody drew
+        opened += place @ certain
         recall = _recalls(drew.T @ there, looked.T @ opened[:, :-1])
         lure = _lures(drew.T @ ghost, looked.T @ opened[:, -1])
         counts = (called.T @ there).reshape(annotators, classes, classes).swapaxes(1, 2)
@@ -89,10 +97,11 @@ def fit(answers: Ints, image: Ints, seen: Ints, *, images: int, annotators: int,
         shares = (posteriors.sum(axis=0) + prior) / (len(image) + prior.sum())
     there = posteriors[:, :-1]
     existence = there.sum(axis=1)
+    is_drawn = np.bincount(answers[:, 0], minlength=len(image)) > 0
     return Candidates(
         existence=existence,
         classes=there / np.maximum(existence, _SMALLEST)[:, None],
-        missed=_missed(place @ there, unseen[:, :-1]),
+        missed=_missed(place @ (there * is_drawn[:, None]), unseen[:, :-1]),
         recall=recall,
         ghosts=np.asarray(drew.T @ posteriors[:, -1]) / np.maximum(looked.sum(axis=0), 1),
         confusion=calls,

@@ -63,7 +63,7 @@ def fit(
         places: Where they are; of one kind.
         seen: `(S, 2)` int64 rows of image and annotator: who looked at what and was done, whatever they drew.
         images: N.
-        annotators: A.
+        annotators: A; number A beside them is an expert, who is right about every image they saw.
         classes: C, at least 1.
         least: The likeness from which two regions are rather one thing than two; by default what is usual of the kind.
     """
@@ -72,15 +72,19 @@ def fit(
     image = np.zeros(things, dtype=np.int64)
     image[thing] = drawn.image
     looked = np.concatenate([seen.reshape(-1, 2), np.stack([drawn.image, drawn.annotator], axis=1)])
+    by_expert = drawn.annotator == annotators
+    known = np.where(np.isin(image, looked[looked[:, 1] == annotators, 0]), classes, -1)
+    known[thing[by_expert]] = drawn.classes[by_expert]
     found = candidates.fit(
-        np.stack([thing, drawn.annotator, drawn.classes], axis=1),
+        np.stack([thing, drawn.annotator, drawn.classes], axis=1)[~by_expert],
         image,
-        np.unique(looked, axis=0),
+        np.unique(looked[looked[:, 1] < annotators], axis=0),
         images=images,
         annotators=annotators,
         classes=classes,
+        known=known,
     )
-    fused, spread = places.fused(thing, drawn.annotator, things=things, annotators=annotators)
+    fused, spread = places.fused(thing, drawn.annotator, things=things, annotators=annotators + 1)
     return Regions(
         image=image,
         places=fused,
@@ -90,7 +94,7 @@ def fit(
         missed=found.missed,
         recall=found.recall,
         ghosts=found.ghosts,
-        spread=spread,
+        spread=spread[:annotators],
         confusion=found.confusion,
     )
 

@@ -61,8 +61,8 @@ class Bench:
             newest = select(Label.value).where(Label.image_id == self.images[rank]).order_by(Label.id.desc())
             return content.from_json(session.scalars(newest).first() or "")
 
-    def adjudicate(self, rank: int, said: Content) -> None:
-        """An expert's answer in a campaign of their own."""
+    def adjudicate(self, said: Mapping[int, Content]) -> None:
+        """An expert's answers by rank, in a campaign of their own."""
         with self.workspace.database.write() as session:
             parent = session.get_one(Campaign, self.campaign)
             campaign = Campaign(
@@ -76,9 +76,12 @@ class Bench:
             )
             session.add(campaign)
             session.flush()
-            session.add(Task(uid="expert", campaign_id=campaign.id, image_id=self.images[rank], rank=0, state="pushed"))
+            for rank in said:
+                image_id = self.images[rank]
+                task = Task(uid=f"expert {rank}", campaign_id=campaign.id, image_id=image_id, rank=rank, state="pushed")
+                session.add(task)
             campaign_id = campaign.id
-        self.build.answers(campaign_id, {"eve": [said]})
+        self.build.answers(campaign_id, {"eve": [said[rank] for rank in sorted(said)]})
 
 
 def chosen(*classes: str) -> Content:
@@ -154,7 +157,7 @@ def test_a_thing_that_half_of_the_people_saw_is_for_an_expert_and_their_drawing_
     bench.answer({"ann": [*agreed, drawn((box(50, 50), "dog"))], "bob": [*agreed, NOTHING]})
     assert bench.review().outcomes == {"accepted": 10, "adjudication": 1}
     expert = drawn((box(52, 48, 44), "owl"), (box(0, 0), "cat"))
-    bench.adjudicate(10, expert)
+    bench.adjudicate({10: expert})
     assert bench.review().outcomes == {"accepted": 11}
     assert [region.classes for region in bench.label(10).regions] == [("owl",), ("cat",)]
     assert bench.verdict(10).evidence["adjudicator"] == {"annotator": "eve", "answer": "1 owl, 1 cat"}
@@ -270,3 +273,27 @@ def test_a_version_of_such_labels_cannot_be_cut(workspace: Workspace, build: Any
     bench.review(accept_at=0.5)
     with pytest.raises(InvalidInputError, match="'animals' asks for boxes"):
         versions.cut(workspace, "set")
+
+
+def test_people_are_judged_by_what_experts_drew(workspace: Workspace, build: Any) -> None:
+    """Ann draws what Bob leaves out; whether she sees ghosts or he misses things, only an expert can tell."""
+    bench = Bench(workspace, build, "boxes", items=50, overlap=2)
+    thing = drawn((box(50, 50), "cat"))
+    bench.answer({"ann": [thing] * 50, "bob": [NOTHING] * 50})
+    assert bench.review().outcomes == {"adjudication": 50}
+    bench.adjudicate(dict.fromkeys(range(49), thing))
+    assert bench.review().outcomes == {"accepted": 50}
+    verdict = bench.verdict(49)
+    assert verdict.evidence["regions"][0]["chance"] > 0.95
+    ann, bob = (each["accuracy"] for each in verdict.evidence["answers"])
+    assert ann > 0.85
+    assert bob < 0.25
+
+
+def test_what_an_expert_did_not_draw_is_a_ghost(workspace: Workspace, build: Any) -> None:
+    bench = Bench(workspace, build, "boxes", items=50, overlap=2)
+    bench.answer({"ann": [drawn((box(50, 50), "cat"))] * 50, "bob": [NOTHING] * 50})
+    bench.adjudicate(dict.fromkeys(range(49), NOTHING))
+    bench.review()
+    assert bench.verdict(49).evidence["regions"][0]["chance"] < 0.1
+    assert bench.label(49) == NOTHING
