@@ -53,9 +53,13 @@ class Levels:
             )
 
     def under(self, severity: Severity) -> "Levels":
-        """The levels one step lower for tightened inspection, one higher for reduced; the same risks."""
-        factor = {"reduced": STEP, "normal": 1.0, "tightened": 1 / STEP}[severity]
-        return Levels(self.aql * factor, min(0.5, self.ltpd * factor), self.producers_risk, self.consumers_risk)
+        """The levels one step lower for tightened inspection, one higher for reduced; the same risks.
+
+        A step up ends where the LTPD would exceed a half.
+        """
+        up = min(STEP, 0.5 / self.ltpd)
+        factor = {"reduced": up, "normal": 1.0, "tightened": 1 / STEP}[severity]
+        return Levels(self.aql * factor, self.ltpd * factor, self.producers_risk, self.consumers_risk)
 
     def defectives(self, lot_size: int) -> tuple[int, int]:
         """The most defectives of a lot within the AQL, and the fewest of one at the LTPD or beyond it."""

@@ -56,13 +56,6 @@ def alpha_interval(
     return float(low), float(high)
 
 
-def alpha_by_class(counts: Ints) -> list[float | None]:
-    """For each class the α of whether an answer is this class or another, `None` where undefined."""
-    counts = _comparable(counts)
-    rest = counts.sum(axis=1, keepdims=True) - counts
-    return [krippendorff_alpha(np.stack([counts[:, i], rest[:, i]], axis=1)) for i in range(counts.shape[1])]
-
-
 def fleiss_kappa(counts: Ints) -> float | None:
     """Fleiss' κ: J. L. Fleiss, Measuring Nominal Scale Agreement among Many Raters (1971).
 

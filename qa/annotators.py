@@ -4,6 +4,7 @@ Nobody is judged on fewer answers than the interval allows: where the interval o
 no accuracy and no suggestion.
 """
 
+import shlex
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
@@ -170,7 +171,7 @@ def _quality(found: Crowd, annotator_id: int, number: int, told: list[Sign], lea
     if total.accuracy is not None and total.interval[1] < least_accuracy and state != "paused":
         suggestion = (
             f"is right in at most {total.interval[1]:.0%} of answers, where {least_accuracy:.0%} are wanted: "
-            f"winnow qa annotators pause {name}"
+            f'winnow qa annotators pause {shlex.quote(name)} --reason "..."'
         )
     return AnnotatorQuality(
         annotator=name,

@@ -128,10 +128,3 @@ def gain(belief: Posterior, answers: Ints, pairs: Ints) -> Floats:
         surest = (then.max(axis=1) / np.where(total > 0, total, 1) * chance).sum(axis=1)
         result[start : start + step] = surest - now.max(axis=1)
     return np.maximum(result, 0)
-
-
-def unseen(answers: Ints, *, items: int, annotators: int) -> Ints:
-    """Every pair of item and annotator, `(K, 2)`, of which there is no answer."""
-    missing = np.ones((items, annotators), dtype=np.bool_)
-    missing[answers[:, 0], answers[:, 1]] = False
-    return np.argwhere(missing)

@@ -113,7 +113,13 @@ def fitting(recorded: Recorded, rules: Rules) -> dict[str, Policy]:
         policies[f"posterior of {count}"] = posterior_of(count)
     if most > rules.most_answers:
         policies |= {"majority of all": majority_of(most), "posterior of all": posterior_of(most)}
-    policies |= {"one-coin Dawid-Skene": _one_coin, "Dawid-Skene": _dawid_skene, "GLAD": _glad, ADAPTIVE: adaptive}
+    policies |= {
+        "weighted majority": _weighted,
+        "one-coin Dawid-Skene": _one_coin,
+        "Dawid-Skene": _dawid_skene,
+        "GLAD": _glad,
+        ADAPTIVE: adaptive,
+    }
     return policies
 
 
@@ -142,7 +148,7 @@ def adaptive(recorded: Recorded, rules: Rules, seed: int) -> _Asked:
     turn = _turn(recorded.answers)
     told = np.flatnonzero(turn == 0)
     belief = None
-    for _ in range(_ROUNDS):
+    for _ in range(max(_ROUNDS, rules.most_answers)):
         belief = believe(recorded, recorded.answers[told], seed=seed, before=belief)
         silent = np.setdiff1d(np.arange(len(recorded.answers)), told)
         decisions = overlap.decide(belief, recorded.answers[told], recorded.answers[silent, :2], rules=rules, seed=seed)
@@ -173,6 +179,10 @@ def _one_coin(recorded: Recorded, rules: Rules, seed: int) -> _Asked:
 
 def _dawid_skene(recorded: Recorded, rules: Rules, seed: int) -> _Asked:
     return _Asked(recorded.answers, dawid_skene.fit(recorded.answers, **_problem(recorded)).posteriors)
+
+
+def _weighted(recorded: Recorded, rules: Rules, seed: int) -> _Asked:
+    return _Asked(recorded.answers, majority.fit_weighted(recorded.answers, **_problem(recorded)).posteriors)
 
 
 def _glad(recorded: Recorded, rules: Rules, seed: int) -> _Asked:

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from curation import iou
-from qa import agreement
+from qa import agreement, agreement_tables
 from store.errors import InvalidInputError
 
 COUNTS = arrays(np.int64, st.tuples(st.integers(1, 12), st.integers(2, 4)), elements=st.integers(0, 3))
@@ -128,8 +128,11 @@ def test_the_interval_covers_what_it_says() -> None:
 
 def test_by_class_by_hand() -> None:
     """Cats are agreed on, dogs and owls are not told apart."""
-    counts = np.array([[2, 0, 0]] * 5 + [[0, 1, 1]] * 5)
-    cat, dog, owl = agreement.alpha_by_class(counts)
+    said = [(0, 0)] * 5 + [(1, 2)] * 5
+    table = np.array([(item, person, answer) for item, both in enumerate(said) for person, answer in enumerate(both)])
+    everything = np.ones(len(said), dtype=np.bool_)
+    rows = agreement_tables.of_classes(table, everything, ["cat", "dog", "owl"])
+    cat, dog, owl = (row.alpha for row in rows)
     assert cat == pytest.approx(1)
     assert dog == pytest.approx(owl)
     assert dog is not None
@@ -182,7 +185,10 @@ def test_where_kappa_is_undefined() -> None:
     assert agreement.fleiss_kappa(np.array([[3, 0], [3, 0]])) is None
     assert agreement.alpha_interval(np.array([[3, 0], [3, 0]])) is None
     assert agreement.alpha_interval(np.zeros((0, 3), np.int64)) is None
-    assert agreement.alpha_by_class(np.array([[2, 0, 0], [0, 2, 0]])) == [1, 1, None]
+    table = np.array([(0, 0, 0), (0, 1, 0), (1, 0, 1), (1, 1, 1)])
+    both = np.ones(2, dtype=np.bool_)
+    found = agreement_tables.of_classes(table, both, ["cat", "dog", "owl"])
+    assert [row.alpha for row in found] == [1, 1, None]
 
 
 def test_fleiss_needs_as_many_answers_to_each_item() -> None:

@@ -6,7 +6,7 @@ from sqlalchemy import func, select
 
 from qa import annotators, answers, standing, verdicts
 from store.errors import ConflictError, InvalidInputError, NotFoundError
-from store.schema import Annotation, Annotator, Image, ImageId, Standing, Taxonomy, Vendor
+from store.schema import Annotation, Annotator, Campaign, Image, ImageId, Standing, Taxonomy, Vendor
 from store.workspace import Workspace
 
 CATS = ["cat"] * 12
@@ -83,11 +83,22 @@ def test_nothing_they_said_and_nothing_decided_is_overwritten(workspace: Workspa
 
 def test_a_paused_adjudicator_settles_nothing(workspace: Workspace, build: Any) -> None:
     """What an expert says after their pause began is kept and not read."""
-    build.answers(build.campaign(build.batch(build.images(1)), build.taxonomy()), {"ann": ["cat"]})
-    decide(workspace, "ann", "paused", since=AGES_AGO)
-    with workspace.database.read() as session:
-        said = answers.read(session, session.scalars(select(Taxonomy)).one())
-    assert (said.given, [answer.value for answer in said.aside]) == ([], ["cat"])
+    parent = build.campaign(build.batch(build.images(1)), build.taxonomy())
+    build.answers(parent, {"ann": ["cat"], "bob": ["dog"]})
+    child = build.campaign(build.batch(image_ids(workspace)), 1)
+    with workspace.database.write() as session:
+        campaign = session.get_one(Campaign, child)
+        campaign.purpose, campaign.parent_id = "adjudication", parent
+    build.answers(child, {"eve": ["cat"]})
+
+    def settled() -> dict[int, str | None]:
+        with workspace.database.read() as session:
+            return answers.read(session, session.scalars(select(Taxonomy)).one()).settled
+
+    assert settled() == {1: "cat"}
+    decide(workspace, "eve", "paused", since=AGES_AGO)
+    assert settled() == {}
+    assert outcomes(workspace, "campaign-1") == {"adjudication": 1}
 
 
 def test_paused_people_are_judged_and_judge_nobody(workspace: Workspace, campaign: str, build: Any) -> None:
