@@ -17,15 +17,15 @@ from qa.case import Case, Finding, Findings
 from qa.consensus import posterior, probed
 from qa.consensus.posterior import Posterior
 from qa.overlap import Rules
+from store.arrays import Bools, Ints
 
-_NEW = 0  # in place of an annotator's id: somebody who has not answered anything yet
+NEW = 0  # in place of an annotator's id: somebody who has not answered anything yet
 _Step = tuple[str, dict[str, Any]]  # an outcome, and what is to be said of it beside the answers
 
 
 def find(case: Case) -> Findings:
     """What the answers to the items of a campaign come to."""
-    annotators = _annotators(case)
-    belief = _believe(case, len(annotators))
+    annotators, belief = believe(case)
     if case.campaign.adaptive is None:
         surest = dict(zip(case.said.task_ids, belief.posteriors.max(axis=1).tolist(), strict=True))
         steps: dict[int, _Step] = {task_id: (case.outcome(task_id, surest[task_id]), {}) for task_id in case.looks}
@@ -39,52 +39,57 @@ def find(case: Case) -> Findings:
     )
 
 
-def _annotators(case: Case) -> list[int]:
-    """Who answered, then who else can be asked, and last somebody new."""
-    answered = case.said.annotator_ids
-    return [*answered, *sorted(case.people.keys() - set(answered)), _NEW]
-
-
-def _believe(case: Case, annotators: int) -> Posterior:
-    """Of all items of the taxonomy."""
+def believe(case: Case) -> tuple[list[int], Posterior]:
+    """The annotators by number, who answered, then who else can be asked, and last `NEW`; what all items are."""
     said = case.said
-    problem: dict[str, Any] = {"annotators": annotators, "classes": len(said.classes)}
+    answered = said.annotator_ids
+    annotators = [*answered, *sorted(case.people.keys() - set(answered)), NEW]
+    problem: dict[str, Any] = {"annotators": len(annotators), "classes": len(said.classes)}
     if case.items is None or len(said.table) == 0:
-        return posterior.fit(said.table, said.known, **problem)
-    return probed.fit(said.table, said.known, case.items.views(), case.items.tied, **problem)
+        return annotators, posterior.fit(said.table, said.known, **problem)
+    return annotators, probed.fit(said.table, said.known, case.items.views(), case.items.tied, **problem)
 
 
-def _adaptive(case: Case, belief: Posterior, annotators: Sequence[int]) -> dict[int, _Step]:
-    """What `qa.overlap` decides; what nobody has seen yet waits.
+def may_ask(case: Case, annotators: Sequence[int], *, most_answers: int) -> Bools:
+    """`(T, A)`: whether an annotator may be asked about a task of `case.tasks`.
 
     Nobody is asked about an item that lies with an expert, or that as many have seen as may.
     """
-    rules = Rules(**case.campaign.adaptive or {}, answer_cost=case.price or 1.0)
     tasks = {task_id: i for i, task_id in enumerate(case.tasks)}
     people = {annotator_id: i for i, annotator_id in enumerate(annotators)}
     askable = [
         tasks[task_id]
         for task_id, looks in case.looks.items()
-        if len(looks) < rules.most_answers and task_id not in case.said.at_expert
+        if len(looks) < most_answers and task_id not in case.said.at_expert
     ]
     to_ask = [people[annotator_id] for annotator_id in case.people]
     if not all(case.looks.values()):
-        to_ask.append(people[_NEW])  # the campaign is under way: others may turn up
+        to_ask.append(people[NEW])  # the campaign is under way: others may turn up
     may = np.zeros((len(tasks), len(people)), dtype=np.bool_)
     if not case.has_ended:
         may[np.ix_(askable, to_ask)] = True
     for task_id, annotator_id in case.seen:
         if annotator_id in people:
             may[tasks[task_id], people[annotator_id]] = False
+    return may
+
+
+def of_campaign(case: Case, belief: Posterior) -> tuple[Posterior, Ints]:
+    """The belief about the tasks of `case.tasks` alone, and the answers `(M, 3)` to those that are decided."""
+    tasks = {task_id: i for i, task_id in enumerate(case.tasks)}
     place = np.array([tasks[task_id] if task_id in case.looks else -1 for task_id in case.said.task_ids])
     answered = case.said.table[place[case.said.table[:, 0]] >= 0]
-    decisions = overlap.decide(
-        replace(belief, posteriors=belief.posteriors[np.isin(case.said.task_ids, list(tasks))]),
-        np.column_stack([place[answered[:, 0]], answered[:, 1:]]),
-        np.argwhere(may),
-        rules=rules,
-        seed=case.campaign.id,
-    )
+    posteriors = belief.posteriors[np.isin(case.said.task_ids, case.tasks)]
+    return replace(belief, posteriors=posteriors), np.column_stack([place[answered[:, 0]], answered[:, 1:]])
+
+
+def _adaptive(case: Case, belief: Posterior, annotators: Sequence[int]) -> dict[int, _Step]:
+    """What `qa.overlap` decides; what nobody has seen yet waits."""
+    rules = Rules(**case.campaign.adaptive or {}, answer_cost=case.price or 1.0)
+    tasks = {task_id: i for i, task_id in enumerate(case.tasks)}
+    may = may_ask(case, annotators, most_answers=rules.most_answers)
+    own, answered = of_campaign(case, belief)
+    decisions = overlap.decide(own, answered, np.argwhere(may), rules=rules, seed=case.campaign.id)
     steps: dict[int, _Step] = {}
     for task_id, looks in case.looks.items():
         asked = int(decisions.asked[tasks[task_id]])

@@ -80,6 +80,34 @@ def report(
     console.emit(asdict(found), lines, as_json=as_json)
 
 
+@app.command("next")
+def next_answers(
+    context: typer.Context,
+    campaign: str,
+    *,
+    answers: Annotated[int, typer.Option(min=1, help="How many there will be.")] = 100,
+    most_answers: Annotated[int, typer.Option(min=1, help="To one item.")] = 3,
+    limit: Annotated[int, typer.Option(min=0, help="How many items are shown.")] = 20,
+    as_json: AsJson = False,
+) -> None:
+    """Whether the next answers are worth more on items that have some, or on new ones, and on which."""
+    from qa import next_answers
+
+    found = next_answers.rank(console.workspace(context), campaign, answers, most_answers=most_answers)
+    told = "how common classes are" if found.model is None else found.model
+    lines = [
+        f"{campaign}: of the next {len(found.items)} answers {found.again} are worth most on items that have some, "
+        f"{found.new} on new ones; {found.gain:.1f} more items are expected to be right (new ones told by {told})"
+    ]
+    rows = [
+        (f"{item.gain:.3f}", item.image, item.answers, item.likeliest, f"{item.posterior:.3f}", item.ask or "anybody")
+        for item in found.items[:limit]
+    ]
+    if rows:
+        lines += ["", *console.table(("gain", "image", "answers", "likeliest", "posterior", "ask"), rows)]
+    console.emit(asdict(found), lines, as_json=as_json)
+
+
 @app.command()
 def simulate(
     context: typer.Context,

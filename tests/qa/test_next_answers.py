@@ -1,0 +1,54 @@
+from typing import Any
+
+import numpy as np
+import pytest
+
+from qa import next_answers
+from store.errors import InvalidInputError, NotFoundError
+from store.workspace import Workspace
+
+ITEMS = 44
+
+
+@pytest.fixture
+def images(workspace: Workspace, build: Any) -> list[int]:
+    """Forty items of which all but the last four are answered: two people differ on two of them.
+
+    All look like cats or dogs; of those that nobody has answered two look like something between.
+    """
+    images = build.images(ITEMS)
+    campaign = build.campaign(build.batch(images), build.taxonomy())
+    said = (["cat", "dog"] * 20)[:40]
+    build.answers(campaign, {"ann": [*said, None, None, None, None]})
+    other = [*said[:38], "dog", "cat"]
+    build.answers(campaign, {"bob": [*other, None, None, None, None]})
+    axis = np.array([0, 1] * 22)
+    values = np.eye(8)[axis] + np.random.default_rng(0).normal(scale=0.05, size=(ITEMS, 8))
+    for between in (38, 39, 42, 43):
+        values[between] = np.eye(8)[0] + np.eye(8)[1]
+    build.vectors(images, values)
+    return list(images)
+
+
+def test_what_is_in_doubt_comes_first_whether_it_has_answers_or_not(workspace: Workspace, images: list[int]) -> None:
+    found = next_answers.rank(workspace, "campaign-1", 4)
+    assert {item.image for item in found.items} == {images[i] for i in (38, 39, 42, 43)}
+    assert (found.again, found.new) == (2, 2)
+    assert found.gain == pytest.approx(sum(item.gain for item in found.items))
+    assert [item.gain for item in found.items] == sorted((item.gain for item in found.items), reverse=True)
+    assert {item.answers for item in found.items} == {0, 2}
+    assert all(item.ask is None for item in found.items if item.answers == 2)  # both people have seen these
+
+
+def test_nobody_is_asked_what_they_have_seen_nor_too_often(workspace: Workspace, images: list[int]) -> None:
+    everything = next_answers.rank(workspace, "campaign-1", 1000)
+    assert len(everything.items) == ITEMS
+    few = next_answers.rank(workspace, "campaign-1", 1000, most_answers=2)
+    assert {item.image for item in few.items} == set(images[40:])
+
+
+def test_what_cannot_be_is_a_sentence(workspace: Workspace, images: list[int]) -> None:
+    with pytest.raises(InvalidInputError, match="here are 0"):
+        next_answers.rank(workspace, "campaign-1", 0)
+    with pytest.raises(NotFoundError, match="no campaign called 'x'"):
+        next_answers.rank(workspace, "x", 3)
