@@ -160,6 +160,15 @@ def labelling_campaign(session: Session, name: str) -> Campaign:
     return campaign
 
 
+def asks_for(session: Session, name: str) -> str:
+    """The kind of task of the campaign called `name`.
+
+    Raises:
+        NotFoundError, InvalidInputError: as `labelling_campaign`.
+    """
+    return session.get_one(Taxonomy, labelling_campaign(session, name).taxonomy_id).task_kind
+
+
 def campaign_of_classes(session: Session, name: str) -> Campaign:
     """The campaign called `name`, whose items are of one class each.
 

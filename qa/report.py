@@ -13,6 +13,7 @@ from labeling import campaigns
 from qa import agreement_tables, annotators, answers, crowd, ledger
 from qa.agreement_tables import AgreementRow
 from qa.annotators import LEAST_ACCURACY, AnnotatorQuality
+from qa.answers import Answers
 from qa.conduct import accuracy
 from qa.consensus import posterior
 from qa.crowd import Crowd
@@ -60,22 +61,20 @@ class PosteriorCheck:
 
 
 @dataclass(frozen=True)
-class QaReport:
-    """One campaign in figures."""
+class Progress:
+    """How far a campaign is, as its newest review left it."""
 
     campaign: str
     taxonomy: str
     revision: int
     items: int
-    answers: int  # that name a class and count; adjudicators' left out
+    answers: int  # that say something and count; adjudicators' left out
     skips: int
     set_aside: int  # answers that do not count, since who gave them is paused
     adjudicator_answers: int
     answers_per_label: float | None  # adjudicators' included; none before the first label
     cost: float | None  # of all answers, adjudications' and audits' included; none where a price is not known
     cost_per_label: float | None
-    alpha: float | None  # Krippendorff's, nominal; none where undefined
-    raw_agreement: float | None
     accepted: int  # items, by consensus or by an adjudicator
     adjudicated: int  # those of them that an adjudicator settled
     in_adjudication: int
@@ -83,6 +82,14 @@ class QaReport:
     rejected: int  # with their lot, by an expert who could not tell, or as a migration left their class uncertain
     unreviewed: int
     gold: int  # items whose class was known, which get no verdict
+
+
+@dataclass(frozen=True)
+class QaReport(Progress):
+    """One campaign of one class an item in figures."""
+
+    alpha: float | None  # Krippendorff's, nominal; none where undefined
+    raw_agreement: float | None
     agreement: list[AgreementRow]
     check: PosteriorCheck | None  # over all campaigns under this revision; none where too little is known
     annotators: list[AnnotatorQuality]  # of this campaign, by name, judged over all campaigns under this revision
@@ -90,6 +97,43 @@ class QaReport:
     confusion: list[list[float]]  # row: what items are, as others say; column: what was answered; expected counts
     confusions: list[Confusion]  # the commonest first
     disputed: list[Disputed]  # the most doubtful first
+
+
+def progress(session: Session, campaign: Campaign, taxonomy: Taxonomy, said: Answers) -> Progress:
+    """Of a labelling campaign; `said` is everything answered under its taxonomy."""
+    task_ids = standing_items(session, campaign)
+    decided = {task_id: one for task_id, one in ledger.newest(session, campaign).items() if task_id in task_ids}
+    outcomes = Counter(verdict.outcome for verdict in decided.values())
+    given = [answer for answer in said.given if answer.task_id in task_ids]
+    said_something = sum(answer.value is not None for answer in given)
+    adjudicated = len(task_ids & said.adjudicated.keys())
+    accepted = outcomes["accepted"]
+    cost = _cost(session, campaign)
+    return Progress(
+        campaign=campaign.name,
+        taxonomy=taxonomy.name,
+        revision=taxonomy.revision,
+        items=len(task_ids),
+        answers=said_something,
+        skips=len(given) - said_something,
+        set_aside=sum(answer.task_id in task_ids for answer in said.aside),
+        adjudicator_answers=adjudicated,
+        answers_per_label=(said_something + adjudicated) / accepted if accepted else None,
+        cost=cost,
+        cost_per_label=cost / accepted if cost is not None and accepted else None,
+        accepted=accepted,
+        adjudicated=sum("adjudicator" in verdict.evidence for verdict in decided.values()),
+        in_adjudication=outcomes["adjudication"],
+        waiting=outcomes["another-opinion"],
+        rejected=outcomes["rejected"],
+        unreviewed=len(task_ids - decided.keys() - said.gold.keys()),
+        gold=len(task_ids & said.gold.keys()),
+    )
+
+
+def standing_items(session: Session, campaign: Campaign) -> set[int]:
+    """The ids of the tasks of a campaign that were not withdrawn."""
+    return set(session.scalars(select(Task.id).where(Task.campaign_id == campaign.id, Task.state != "withdrawn")))
 
 
 def report(
@@ -112,43 +156,19 @@ def report(
         taxonomy = session.get_one(Taxonomy, campaign.taxonomy_id)
         slices = {} if by is None else annotators.read_slices(session, by)
         people = crowd.load(session, taxonomy)
-        standing = select(Task.id).where(Task.campaign_id == campaign.id, Task.state != "withdrawn")
-        task_ids = set(session.scalars(standing))
-        decided = {
-            task_id: verdict for task_id, verdict in ledger.newest(session, campaign).items() if task_id in task_ids
-        }
+        task_ids = standing_items(session, campaign)
+        decided = ledger.newest(session, campaign)
         tables = agreement_tables.read(session, campaign, taxonomy, people.said, slices)
         disputed = _disputed(session, people, task_ids, decided)
-        cost = _cost(session, campaign)
+        so_far = progress(session, campaign, taxonomy, people.said)
     said = people.said
-    given = [answer for answer in said.given if answer.task_id in task_ids]
-    classed = sum(answer.value is not None for answer in given)
-    adjudicated = len(task_ids & said.adjudicated.keys())
-    outcomes = Counter(verdict.outcome for verdict in decided.values())
     present = {answer.annotator_id for answer in [*said.given, *said.aside] if answer.task_id in task_ids}
     confusion = _confusion(people, task_ids)
     qualities = annotators.qualities(people, least_accuracy)
     return QaReport(
-        campaign=campaign_name,
-        taxonomy=taxonomy.name,
-        revision=taxonomy.revision,
-        items=len(task_ids),
-        answers=classed,
-        skips=len(given) - classed,
-        set_aside=sum(answer.task_id in task_ids for answer in said.aside),
-        adjudicator_answers=adjudicated,
-        answers_per_label=(classed + adjudicated) / outcomes["accepted"] if outcomes["accepted"] else None,
-        cost=cost,
-        cost_per_label=cost / outcomes["accepted"] if cost is not None and outcomes["accepted"] else None,
+        **vars(so_far),
         alpha=tables[0].alpha,
         raw_agreement=tables[0].raw_agreement,
-        accepted=outcomes["accepted"],
-        adjudicated=sum("adjudicator" in verdict.evidence for verdict in decided.values()),
-        in_adjudication=outcomes["adjudication"],
-        waiting=outcomes["another-opinion"],
-        rejected=outcomes["rejected"],
-        unreviewed=len(task_ids - decided.keys() - said.gold.keys()),
-        gold=len(task_ids & said.gold.keys()),
         agreement=tables,
         check=_check(people),
         annotators=[quality for annotator_id, quality in qualities.items() if annotator_id in present],

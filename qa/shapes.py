@@ -51,6 +51,23 @@ def at(places: Places, row: int) -> Shape:
     raise TypeError(f"{type(places).__name__} are no places of shapes.")
 
 
+def likeness(first: Sequence[Shape], second: Sequence[Shape], *, diagonal: float) -> Floats:
+    """`(N, M)` float64, 0 to 1: how far shapes in one image overlap, of keypoints how near they are.
+
+    Args:
+        first: N of them.
+        second: M of them; what is of another kind is not alike at all.
+        diagonal: of the image, in pixels.
+    """
+    result = np.zeros((len(first), len(second)))
+    together = [*first, *second]
+    for rows, places in sort(together, np.full(len(together), diagonal)):
+        is_first = rows < len(first)
+        at_first, at_second = np.flatnonzero(is_first), np.flatnonzero(~is_first)
+        result[np.ix_(rows[at_first], rows[at_second] - len(first))] = places.likeness(at_first, at_second)
+    return result
+
+
 def _rows(shapes: Sequence[tuple[int, Shape]]) -> Ints:
     return np.array([row for row, _ in shapes], dtype=np.int64)
 

@@ -10,11 +10,14 @@ import typer
 
 from api.cli import adjudication, annotators, console, lots
 from api.cli.console import AsJson
+from store.errors import InvalidInputError
 
 if TYPE_CHECKING:
     from labeling.opinions import Offered
+    from qa.agreement_tables import AgreementRow
     from qa.backtest import Backtest
-    from qa.report import QaReport
+    from qa.content_report import ContentReport
+    from qa.report import Progress, QaReport
     from qa.simulate import Outcome
     from store.arrays import Floats
 
@@ -67,9 +70,18 @@ def report(
     as_json: AsJson = False,
 ) -> None:
     """How a campaign is doing, how far people agree, and who answers in it."""
-    from qa import report
+    from curation import labels
+    from qa import answers, content_report, report
 
     workspace = console.workspace(context)
+    with workspace.database.read() as session:
+        kind = answers.asks_for(session, campaign)
+    if kind != labels.CLASSIFICATION:
+        if html is not None:
+            raise InvalidInputError(f"{campaign!r} asks for {kind}; only reports of one class an item have a page.")
+        of_contents = content_report.read(workspace, campaign, by=by)
+        console.emit(asdict(of_contents), list(_content_report(of_contents)), as_json=as_json)
+        return
     found = report.report(workspace, campaign, by=by, least_accuracy=minimum)
     lines = list(_report(found))
     if html is not None:
@@ -184,8 +196,7 @@ _MOST_CLASSES = 8  # in a terminal: those least agreed on
 _MOST_CONFUSIONS = 5
 
 
-def _report(found: "QaReport") -> Iterable[str]:
-    """The report, to fit a screen."""
+def _progress(found: "Progress") -> Iterable[str]:
     yield (
         f"{found.campaign}: {found.items} items under {found.taxonomy} {found.revision}; {found.accepted} accepted, "
         f"{found.adjudicated} of them by an adjudicator, {found.in_adjudication} in adjudication, "
@@ -201,10 +212,10 @@ def _report(found: "QaReport") -> Iterable[str]:
         f"{per_label}{cost}{each}"
     )
     yield ""
-    classes = [row for row in found.agreement if row.of == "class"]
-    least = sorted(classes, key=lambda row: (row.alpha is None, row.alpha))[:_MOST_CLASSES]
-    shown = [row for row in found.agreement if row.of != "class" or row in least]
-    rows = [
+
+
+def _agreement(rows: "Iterable[AgreementRow]") -> list[str]:
+    cells = [
         (
             row.of,
             row.name,
@@ -215,9 +226,34 @@ def _report(found: "QaReport") -> Iterable[str]:
             row.kappa,
             row.kappa_of or "",
         )
-        for row in shown
+        for row in rows
     ]
-    yield from console.table(("agreement", "on", "items", "alpha", "95 % interval", "raw", "kappa", ""), rows)
+    return console.table(("agreement", "on", "items", "alpha", "95 % interval", "raw", "kappa", ""), cells)
+
+
+def _content_report(found: "ContentReport") -> Iterable[str]:
+    """The report, to fit a screen."""
+    from qa.agreement import REGION_THRESHOLDS
+
+    yield from _progress(found)
+    if found.agreement:
+        yield from _agreement(found.agreement)
+    if found.drawn:
+        rows = [
+            (row.of, row.name, row.images, row.regions, row.matched, row.mean_iou, *(row.f1 or [None] * 3))
+            for row in found.drawn
+        ]
+        at = (f"F1 at {threshold:g}" for threshold in REGION_THRESHOLDS)
+        yield from console.table(("agreement", "on", "images", "regions", "matched", "mean IoU", *at), rows)
+
+
+def _report(found: "QaReport") -> Iterable[str]:
+    """The report, to fit a screen."""
+    yield from _progress(found)
+    classes = [row for row in found.agreement if row.of == "class"]
+    least = sorted(classes, key=lambda row: (row.alpha is None, row.alpha))[:_MOST_CLASSES]
+    shown = [row for row in found.agreement if row.of != "class" or row in least]
+    yield from _agreement(shown)
     if len(classes) > len(least):
         yield f"{len(classes) - len(least)} more classes are agreed on better: see --json"
     if found.check is not None:

@@ -1,0 +1,75 @@
+"""Reports of campaigns that ask for several classes, or for regions, by hand."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from labeling.content import Content, ImageChoice, Region
+from labeling.geometry import Box, Keypoint, Mask, Polygon, Shape
+from qa import content_report, shapes, verdicts
+from store.workspace import Workspace
+
+NAME = "campaign-1"
+
+
+def drawn(*regions: tuple[Shape, str]) -> Content:
+    return Content(regions=tuple(Region(f"r{i}", shape, (name,)) for i, (shape, name) in enumerate(regions)))
+
+
+def test_how_far_two_people_draw_the_same(workspace: Workspace, build: Any) -> None:
+    """Of three images: one drawn alike, one where a box is off by a third, one that only one of them drew in."""
+    images = build.images(4, side=100)
+    campaign = build.campaign(build.batch(images), build.taxonomy(["cat", "dog"], kind="boxes"), overlap=2)
+    same = drawn((Box(10, 10, 30, 30), "cat"), (Box(60, 60, 20, 20), "dog"))
+    build.answers(
+        campaign,
+        {
+            "ann": [same, drawn((Box(0, 0, 30, 40), "cat")), drawn((Box(5, 5, 10, 10), "cat")), None],
+            "bob": [same, drawn((Box(10, 0, 30, 40), "cat")), Content(), None],
+        },
+    )
+    verdicts.review(workspace, NAME)
+    found = content_report.read(workspace, NAME)
+    assert (found.kind, found.items, found.answers, found.waiting) == ("boxes", 4, 6, 1)
+    assert found.agreement == []
+    everything, cat, dog, both = found.drawn
+    iou = 20 / 40  # of the shifted box
+    assert (everything.of, everything.images, everything.regions, everything.matched) == ("campaign", 3, 7, 3)
+    assert everything.mean_iou == pytest.approx((1 + 1 + iou) / 3)
+    assert everything.f1 == pytest.approx((6 / 7, 4 / 7, 4 / 7))
+    assert (cat.name, cat.regions, cat.matched) == ("cat", 5, 2)
+    assert (dog.name, dog.images, dog.f1) == ("dog", 1, (1, 1, 1))
+    assert (both.of, both.name, both.matched) == ("people", "ann and bob", 3)
+
+
+def test_agreement_on_each_of_several_classes(workspace: Workspace, build: Any) -> None:
+    images = build.images(10)
+    campaign = build.campaign(build.batch(images), build.taxonomy(["cat", "dog"], kind="multilabel"), overlap=2)
+    ann = [Content(choice=ImageChoice(("cat", "dog")))] * 5 + [Content(choice=ImageChoice(()))] * 5
+    bob = [Content(choice=ImageChoice(("cat",)))] * 5 + [Content(choice=ImageChoice(()))] * 5
+    build.answers(campaign, {"ann": ann, "bob": bob})
+    found = content_report.read(workspace, NAME)
+    cat, dog = found.agreement
+    assert (cat.name, cat.items, cat.alpha, cat.raw_agreement, cat.kappa) == ("cat", 5, 1, 1, 1)
+    assert (dog.items, dog.raw_agreement) == (5, 0.5)
+    assert dog.alpha is not None
+    assert dog.alpha < 0
+    assert found.drawn == []
+
+
+def test_shapes_of_one_kind_are_compared_and_of_two_are_not() -> None:
+    square = Polygon(((0, 0), (10, 0), (10, 10), (0, 10)))
+    mask = Mask.of(np.pad(np.ones((10, 10), dtype=np.bool_), ((0, 90), (0, 90))))
+    first: list[Shape] = [Box(0, 0, 10, 10), square, Keypoint(50, 50)]
+    second: list[Shape] = [Keypoint(50, 52), mask, Box(0, 0, 10, 5)]
+    found = shapes.likeness(first, second, diagonal=100)
+    assert found[0] == pytest.approx([0, 0, 0.5])
+    assert found[1] == pytest.approx([0, 1, 0], abs=0.02)
+    assert found[2] == pytest.approx([0.5, 0, 0])  # as far apart as .02 of the diagonal
+
+
+def test_a_campaign_without_answers_has_a_report(workspace: Workspace, build: Any) -> None:
+    build.campaign(build.batch(build.images(2)), build.taxonomy(kind="polygons"))
+    found = content_report.read(workspace, NAME)
+    assert (found.answers, found.unreviewed, found.drawn[0].f1, found.drawn[0].mean_iou) == (0, 2, None, None)
