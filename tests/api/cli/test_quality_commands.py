@@ -11,6 +11,8 @@ from sqlalchemy import select
 from typer.testing import CliRunner
 
 from api.cli.main import app
+from labeling.content import Content, Region
+from labeling.geometry import Box
 from store import schema
 from store.errors import InvalidInputError
 from store.workspace import Workspace
@@ -51,6 +53,34 @@ def campaign(workspace: Workspace, build: Any) -> str:
         always_cat = np.array([1, 0], dtype="<f4").tobytes()
         session.add_all(schema.Prediction(run_id=run.id, image_id=image, probabilities=always_cat) for image in images)
     return "campaign-1"
+
+
+def test_boxes_are_reviewed_reported_listed_and_shown(winnow: Winnow, workspace: Workspace, build: Any) -> None:
+    images = build.images(6, side=100)
+    campaign = build.campaign(build.batch(images), build.taxonomy(["cat", "dog"], kind="boxes"), overlap=2)
+    cat, dog = (Region(name, Box(at, at, 30, 30), (name,)) for name, at in (("cat", 5), ("dog", 60)))
+    said = [Content(regions=(cat, dog))] * 5
+    build.answers(campaign, {"ann": [*said, Content(regions=(cat,))], "bob": [*said, Content(regions=(dog,))]})
+    assert winnow("qa", "review", "campaign-1")["outcomes"] == {"accepted": 5, "adjudication": 1}
+    report = winnow("qa", "report", "campaign-1")
+    assert (report["kind"], report["accepted"], report["drawn"][0]["mean_iou"]) == ("boxes", 5, pytest.approx(1))
+    queued = winnow("qa", "queue")["items"]
+    assert [(item["kind"], item["answers"]) for item in queued] == [("boxes", {"1 cat": 1, "1 dog": 1})]
+    listed = winnow("labels", "list")
+    assert listed["task_kind"] == "boxes"
+    assert [region["classes"] for region in json.loads(listed["labels"][0]["value"])["regions"]] == [["cat"], ["dog"]]
+    [shown] = winnow("labels", "show", str(images[0]), "--evidence")["labels"]
+    assert [each["answer"] for each in shown["evidence"]["answers"]] == ["1 cat, 1 dog"] * 2
+    runner = CliRunner()
+    told = runner.invoke(app, ["--home", str(workspace.home), "labels", "show", str(images[0]), "--evidence"]).stdout
+    assert "1 cat, 1 dog: animals revision 1 in campaign-1" in told
+    assert "drawn by ann, bob" in told
+
+
+def test_the_next_answers(winnow: Winnow, campaign: str) -> None:
+    found = winnow("qa", "next", campaign, "--answers", "3")
+    assert (found["again"], found["new"]) == (1, 0)  # the other items were before both people
+    assert [(item["image"], item["answers"], item["ask"]) for item in found["items"]] == [(60, 1, "bob")]
 
 
 def test_qa_and_labels(winnow: Winnow, campaign: str) -> None:
