@@ -135,7 +135,7 @@ def judge_run(session: Session, run: PredictionRun, *, taxonomy: str | None = No
     """Set one run beside the labels in force, as `judge` does."""
     if taxonomy is None and run.version_id is not None:
         taxonomy = session.get_one(Version, run.version_id).manifest.get("taxonomy")
-    taxonomy = labels.the_classes(session, taxonomy).name
+    taxonomy = labels.the_taxonomy(session, taxonomy, of_classes=True).name
     catalog = splits.read(session)
     split_of = dict(zip(catalog.image_ids, splits.settle(catalog), strict=True))
     seen = _learnt_from(session, run, catalog)

@@ -140,33 +140,26 @@ def in_words(value: str, task_kind: str) -> str:
     return ", ".join(named) or "nothing"
 
 
-def the_classes(session: Session, name: str | None) -> Taxonomy:
-    """As `the_taxonomy`, of those whose labels are one class an image.
-
-    Raises:
-        NotFoundError, InvalidInputError: as `the_taxonomy`.
-        InvalidInputError: the labels of the one called `name` are something else.
-    """
-    taxonomy = the_taxonomy(session, name)
-    if taxonomy.task_kind != CLASSIFICATION:
-        raise InvalidInputError(
-            f"{taxonomy.name!r} asks for {taxonomy.task_kind}; this needs labels of one class an image."
-        )
-    return taxonomy
-
-
-def the_taxonomy(session: Session, name: str | None) -> Taxonomy:
+def the_taxonomy(session: Session, name: str | None, *, of_classes: bool = False) -> Taxonomy:
     """The newest revision of the taxonomy called `name`; without a name, of the only one that has labels.
+
+    Args:
+        session: reads.
+        name: of the taxonomy.
+        of_classes: Whether its labels have to be one class an image.
 
     Raises:
         NotFoundError: there is none.
-        InvalidInputError: without a name, there are several.
+        InvalidInputError: without a name, there are several; or labels of the one called so are something else.
     """
     if name is None:
         labelled = select(Taxonomy.name).join(Label, Label.taxonomy_id == Taxonomy.id).distinct()
-        names = sorted(session.scalars(labelled))
+        names = sorted(
+            session.scalars(labelled.where(Taxonomy.task_kind == CLASSIFICATION) if of_classes else labelled)
+        )
         if not names:
-            raise NotFoundError("No image has a label yet. Label a campaign, then run: winnow qa review CAMPAIGN.")
+            what = "a label of one class" if of_classes else "a label"
+            raise NotFoundError(f"No image has {what} yet. Label a campaign, then run: winnow qa review CAMPAIGN.")
         if len(names) > 1:
             raise InvalidInputError(f"{len(names)} taxonomies have labels: say --taxonomy {' or '.join(names)}.")
         name = names[0]
@@ -174,4 +167,6 @@ def the_taxonomy(session: Session, name: str | None) -> Taxonomy:
     taxonomy = session.scalar(newest)
     if taxonomy is None:
         raise NotFoundError(f"There is no taxonomy called {name!r}. See: winnow taxonomy list.")
+    if of_classes and taxonomy.task_kind != CLASSIFICATION:
+        raise InvalidInputError(f"{name!r} asks for {taxonomy.task_kind}; this needs labels of one class an image.")
     return taxonomy

@@ -125,7 +125,7 @@ def cut(workspace: Workspace, name: str, *, taxonomy: str | None = None) -> Vers
         ConflictError: somebody else cut a version of that name meanwhile.
     """
     with workspace.database.read() as session:
-        chosen = labels.the_classes(session, taxonomy)
+        chosen = labels.the_taxonomy(session, taxonomy, of_classes=True)
         in_force = labels.in_force(session, chosen.name)
         if not in_force:
             raise NotFoundError(f"No image has a label under {chosen.name!r}. Run: winnow qa review CAMPAIGN.")

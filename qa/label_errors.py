@@ -73,7 +73,7 @@ def scan(workspace: Workspace, taxonomy: str | None = None, *, encoder: str | No
         InvalidInputError: all labels are of one class, or the taxonomy asks for more than one class.
     """
     with workspace.database.read() as session:
-        asked = labels.the_classes(session, taxonomy)
+        asked = labels.the_taxonomy(session, taxonomy, of_classes=True)
         if asked.task_kind != "classification":
             raise InvalidInputError(f"{asked.name!r} asks for {asked.task_kind}; single classes are looked at.")
         everything = {label.image_id: label for label in labels.in_force(session, asked.name)}

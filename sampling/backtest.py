@@ -94,7 +94,7 @@ def backtest(
 
 
 def _accepted(session: Session, taxonomy: str | None) -> tuple[dict[ImageId, str], list[str]]:
-    name = labels.the_classes(session, taxonomy).name
+    name = labels.the_taxonomy(session, taxonomy, of_classes=True).name
     return {one.image_id: one.value for one in labels.in_force(session, name)}, []
 
 

@@ -16,7 +16,7 @@ from labeling.evolution import Migration
 from labeling.geometry import Box, Keypoint, Mask, Polygon, Shape
 from labeling.results import ImageSize
 from qa import adjudication, ledger, migrations, verdicts
-from store.errors import InvalidInputError
+from store.errors import InvalidInputError, NotFoundError
 from store.schema import Annotation, Campaign, Label, Task, Verdict
 from store.workspace import Workspace
 
@@ -272,6 +272,8 @@ def test_a_version_of_such_labels_cannot_be_cut(workspace: Workspace, build: Any
     bench.answer({"ann": [NOTHING, NOTHING]})
     bench.review(accept_at=0.5)
     with pytest.raises(InvalidInputError, match="'animals' asks for boxes"):
+        versions.cut(workspace, "set", taxonomy="animals")
+    with pytest.raises(NotFoundError, match="No image has a label of one class yet"):
         versions.cut(workspace, "set")
 
 
