@@ -144,9 +144,11 @@ class LabelStudio:
             raise RemoteError(f"Label Studio at {self.url} took {len(tasks)} tasks and named {told}. Run this again.")
         return list(created)
 
-    def tasks(self, project: int) -> Iterator[list[RemoteTask]]:
-        """Pages of the tasks, by id."""
-        for page in self._pages(project, "id,data,total_annotations,cancelled_annotations,overlap,is_labeled"):
+    def tasks(self, project: int, *, ls_task_id: int | None = None) -> Iterator[list[RemoteTask]]:
+        """Pages of the tasks, by id; of one alone, if it is named."""
+        fields = "id,data,total_annotations,cancelled_annotations,overlap,is_labeled"
+        filters = [] if ls_task_id is None else [_filter("id", "Number", ls_task_id, operator="equal")]
+        for page in self._pages(project, fields, filters):
             yield [
                 RemoteTask(
                     task.id,
@@ -220,10 +222,14 @@ class LabelStudio:
                 request_options={"max_retries": _ONCE},
             )
 
-    def has_annotation(self, ls_annotation_id: int, project: int) -> bool:
-        """Whether a project has an annotation of this number; numbers of deleted ones can be given again."""
+    def task_of(self, ls_annotation_id: int, project: int) -> RemoteTask | None:
+        """The task of a project that has the annotation of this number; of one that was deleted or lost with the
+        newest backup, the number can be another one's.
+        """
         found = self._unless_gone(self._sdk.annotations.get, ls_annotation_id)
-        return found is not None and found.project == project
+        if found is None or found.project != project:
+            return None
+        return next((task for page in self.tasks(project, ls_task_id=found.task) for task in page), None)
 
     def ensure_webhook(self, project: int, url: str, headers: dict[str, str]) -> None:
         """One webhook of the project at `url`, told of every change of annotations and tasks, without their content."""

@@ -226,12 +226,15 @@ class _Reader:
         self._changes["deleted"] += sum(change.now is None for change in changes)
 
     def _is_elsewhere(self, change: Change, there: Mapping[int, Sequence[RemoteAnnotation]]) -> bool:
-        """Whether an annotation that its task lacks is in a copy of the task, on another page."""
-        return (
-            change.now is None
-            and change.task_id in there
-            and self._server.has_annotation(change.ls_annotation_id, self._project.ls_project_id)
-        )
+        """Whether an annotation that its task lacks is in another task of the same item, on another page."""
+        if change.now is not None or change.task_id not in there:
+            return False
+        holder = self._server.task_of(change.ls_annotation_id, self._project.ls_project_id)
+        if holder is None:
+            return False
+        [[holder]] = campaigns.named(self._workspace, self._terms, iter([[holder]]))
+        with self._workspace.database.read() as session:
+            return session.get_one(Task, change.task_id).uid == holder.uid
 
     def _note(self, session: Session) -> None:
         session.get_one(Campaign, self._terms.id).ls_sync = asdict(self.sync)

@@ -63,8 +63,11 @@ def test_deleted_tasks_are_made_again_and_copies_removed(catalog: Catalog, site:
     )
 
 
+Restorable = tuple[LabelStudioServer, Callable[[], None], Callable[[], None]]
+
+
 @pytest.fixture
-def restorable(tmp_path: Path) -> Iterator[tuple[LabelStudioServer, Callable[[], None], Callable[[], None]]]:
+def restorable(tmp_path: Path) -> Iterator[Restorable]:
     """A Label Studio of this test's own, a way to save its data, and one to start it again from there."""
     folder, log = tmp_path / "server", tmp_path / "server.log"
     running = [label_studio_server.start(folder, log=log, port=0)]
@@ -92,9 +95,7 @@ def restorable(tmp_path: Path) -> Iterator[tuple[LabelStudioServer, Callable[[],
     running[0].stop()
 
 
-def test_a_server_restored_from_yesterdays_backup_loses_nothing(
-    build: Builder, restorable: tuple[LabelStudioServer, Callable[[], None], Callable[[], None]]
-) -> None:
+def test_a_server_restored_from_yesterdays_backup_loses_nothing(build: Builder, restorable: Restorable) -> None:
     server, save, restore = restorable
     catalog = Catalog(build, server)
     catalog.campaign(4)
@@ -125,3 +126,28 @@ def test_a_server_restored_from_yesterdays_backup_loses_nothing(
         answered = [len(task["annotations"]) for task in Site(http).tasks(catalog.name)]
     assert answered == [1, 1, 1, 0]
     assert pull.pull(catalog.workspace, catalog.name).answers == 3
+
+
+def test_answers_whose_numbers_a_restored_server_gives_to_others_stand_once(
+    build: Builder, restorable: Restorable
+) -> None:
+    server, save, restore = restorable
+    catalog = Catalog(build, server)
+    catalog.campaign(4)
+    push.push(catalog.workspace, catalog.name, image_url=image_url)
+    with administrator(server) as http:
+        tasks = [task["id"] for task in Site(http).tasks(catalog.name)]
+        Site(http).answer(tasks[3], "cat")
+    pull.pull(catalog.workspace, catalog.name)
+    save()
+    with administrator(server) as http:
+        for task, name in ((tasks[2], "dog"), (tasks[0], "cat"), (tasks[1], "dog")):  # they are put back by rank
+            Site(http).answer(task, name)
+    pull.pull(catalog.workspace, catalog.name)
+    restore()
+    reconcile.reconcile(catalog.workspace, catalog.name, image_url=image_url)
+    for everything in (False, True):
+        assert pull.pull(catalog.workspace, catalog.name, everything=everything).answers == 4
+    assert standing(catalog.workspace) == {0: "cat", 1: "dog", 2: "dog", 3: "cat"}
+    with administrator(server) as http:
+        assert [len(task["annotations"]) for task in Site(http).tasks(catalog.name)] == [1, 1, 1, 1]

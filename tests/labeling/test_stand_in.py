@@ -158,9 +158,9 @@ def answers(said: Conversation, project: int, made: list[int]) -> None:
     said.do("DELETE", f"/api/annotations/{two}/")
     ask("changed", lambda: ours.annotated(project, changed_since=newest))
     ask("counts", lambda: ours.project(project))
-    ask("there", lambda: ours.has_annotation(one, project))
-    ask("of another project", lambda: ours.has_annotation(one, NOBODYS))
-    ask("deleted", lambda: ours.has_annotation(two, project))
+    ask("there", lambda: ours.task_of(one, project))
+    ask("of another project", lambda: ours.task_of(one, NOBODYS))
+    ask("deleted", lambda: ours.task_of(two, project))
 
     for overlap, finished in ((2, False), (1, True)):
         ask("offered otherwise", lambda o=overlap, f=finished: ours.offer(made[0], overlap=o, finished=f))
@@ -178,7 +178,7 @@ def answers(said: Conversation, project: int, made: list[int]) -> None:
     said.do("DELETE", f"/api/tasks/{made[0]}/")
     ask("what is left", lambda: ours.annotated(project))
     ask("counts", lambda: ours.project(project))
-    ask("its annotation", lambda: ours.has_annotation(one, project))
+    ask("its annotation", lambda: ours.task_of(one, project))
 
 
 def webhooks(said: Conversation, project: int) -> None:
