@@ -13,6 +13,7 @@ import httpx
 from store.errors import RemoteError
 
 MOMENT = "%Y-%m-%dT%H:%M:%S.%fZ"  # of a time, UTC
+NOBODY = 0  # stands for users whom the server forgot
 
 _TIMEOUT_S = 60
 _IMPORT_TIMEOUT_S = 300
@@ -30,7 +31,7 @@ class RemoteAnnotation:
     """One annotation as the server holds it now."""
 
     ls_annotation_id: int
-    ls_user_id: int | None  # none once the user was removed
+    ls_user_id: int  # NOBODY once the user was deleted
     result: list[Any]
     skipped: bool
     lead_time_s: float | None
@@ -359,7 +360,7 @@ def _moment(told: datetime | str) -> str:
 def _annotation(told: dict[str, Any]) -> RemoteAnnotation:
     return RemoteAnnotation(
         ls_annotation_id=told["id"],
-        ls_user_id=told["completed_by"],
+        ls_user_id=told["completed_by"] or NOBODY,
         result=told["result"] or [],
         skipped=told["was_cancelled"],
         lead_time_s=told["lead_time"],

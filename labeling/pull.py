@@ -21,9 +21,9 @@ from store import fail_points
 from store.schema import Annotation, Annotator, Campaign, Task
 from store.workspace import Workspace
 
-_NOBODY = 0  # stands for users whom Label Studio forgot
 _OVERLAP = timedelta(minutes=2)  # a change can be committed later than the moment it bears
 _TASKS_A_QUERY = 500
+_IS_THERE = Annotation.ls_annotation_id > 0  # or was, see Annotation
 _LOOKS = 3  # at what changed, before counts that differ are believed: people answer meanwhile
 
 
@@ -240,8 +240,8 @@ class _Reader:
         session.get_one(Campaign, self._terms.id).ls_sync = asdict(self.sync)
 
     def _counted(self, session: Session) -> tuple[int, int]:
-        """Tasks that were pushed, and annotations that stand."""
-        standing = campaigns.standing_annotations(Task.campaign_id == self._terms.id).subquery()
+        """Tasks that were pushed, and annotations that stand on the server too."""
+        standing = campaigns.standing_annotations(Task.campaign_id == self._terms.id, _IS_THERE).subquery()
         return (
             campaigns.count(session, self._terms.id)["pushed"],
             session.scalar(select(func.count()).select_from(standing)) or 0,
@@ -251,7 +251,7 @@ class _Reader:
         """Our ids of the vendor's people, by Label Studio's; whoever is new is added."""
         of_vendor = select(Annotator).where(Annotator.vendor_id == self._terms.vendor_id)
         known = {row.ls_user_id: row.id for row in session.scalars(of_vendor)}
-        for ls_user_id in sorted({change.now.ls_user_id or _NOBODY for change in changes if change.now} - known.keys()):
+        for ls_user_id in sorted({change.now.ls_user_id for change in changes if change.now} - known.keys()):
             if self._emails is None:
                 self._emails = self._server.emails()
             name = self._emails.get(ls_user_id, f"user {ls_user_id}")
@@ -301,7 +301,7 @@ def _known(session: Session, task_ids: Sequence[int]) -> dict[tuple[int, int], K
                 Annotation.deleted,
                 Annotation.ground_truth,
             )
-            .where(Annotation.task_id.in_(task_ids[start : start + _TASKS_A_QUERY]))
+            .where(Annotation.task_id.in_(task_ids[start : start + _TASKS_A_QUERY]), _IS_THERE)
             .order_by(Annotation.revision)
         )
         known |= {(task_id, ls_annotation_id): Known(*rest) for task_id, ls_annotation_id, *rest in rows}
@@ -328,7 +328,7 @@ def _row(
             "ls_updated_at": before.ls_updated_at,
         }
     return place | {
-        "annotator_id": annotators[change.now.ls_user_id or _NOBODY],
+        "annotator_id": annotators[change.now.ls_user_id],
         "answer": None if change.now.skipped else label_config.answer(change.now.result, definition),
         "result": change.now.result,
         "skipped": change.now.skipped,

@@ -431,7 +431,7 @@ class Annotation(Base):
     id: Mapped[int] = mapped_column(primary_key=True)
     task_id: Mapped[int] = mapped_column(ForeignKey("tasks.id"), index=True)
     annotator_id: Mapped[int] = mapped_column(ForeignKey("annotators.id"))
-    ls_annotation_id: Mapped[int]
+    ls_annotation_id: Mapped[int]  # below 0 if only we still have it: see labeling.reconcile
     revision: Mapped[int]  # 0, 1, 2 … in the order seen
     answer: Mapped[str | None]  # the class; none when skipped or deleted
     result: Mapped[list[Any]]  # what Label Studio holds, unread

@@ -240,6 +240,8 @@ def reconcile(
         min_score=manner.min_score,
     )
     restored = f", {done.put_back} answers put back after a restore" if done.restored else ""
+    if done.not_put_back:
+        restored += f", {done.not_put_back} kept here alone as Label Studio does not know their authors"
     line = f"{name}: {done.recreated} tasks made again, {done.removed} copies removed{restored}"
     console.emit(asdict(done), [f"{line}; {done.strangers} tasks of others left alone"], as_json=as_json)
 

@@ -4,6 +4,7 @@ import os
 import shutil
 import signal
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -14,16 +15,29 @@ from api.demo.label_studio_server import LabelStudioServer
 from labeling import campaigns, pull, push, reconcile
 from labeling.reconcile import Reconciled
 from store.errors import ConflictError
-from store.schema import Annotation, Campaign, ImageId, Task
+from store.schema import Annotation, Annotator, Campaign, ImageId, Task
 from store.workspace import Workspace
 from tests.conftest import Builder
 from tests.labeling.conftest import Catalog, Site, administrator
+from tests.labeling.team import Team
 
 pytestmark = pytest.mark.label_studio
 
 
 def image_url(image_id: ImageId) -> str:
     return f"http://127.0.0.1:1/images/{image_id:08x}"
+
+
+def answers(workspace: Workspace) -> list[tuple[int, str | None, str]]:
+    """Rank, answer and author of what stands in the catalog."""
+    with workspace.database.read() as session:
+        rows = session.execute(
+            select(Task.rank, Annotation.answer, Annotator.name)
+            .join(Annotation, Annotation.task_id == Task.id)
+            .join(Annotator, Annotator.id == Annotation.annotator_id)
+            .where(Annotation.id.in_(campaigns.standing_annotations()))
+        )
+        return sorted((rank, answer, name.removesuffix("@winnow.example")) for rank, answer, name in rows)
 
 
 def standing(workspace: Workspace) -> dict[int, str | None]:
@@ -49,9 +63,9 @@ def test_deleted_tasks_are_made_again_and_copies_removed(catalog: Catalog, site:
     copies = [{"data": second["data"]}, {"data": {"image": "somebody else's"}}, theirs, theirs]
     site.call("POST", f"/api/projects/{project['id']}/import", json=copies)
     done = reconcile.reconcile(catalog.workspace, catalog.name, image_url=image_url)
-    assert done == Reconciled(restored=False, recreated=1, removed=1, put_back=0, strangers=3)
+    assert done == Reconciled(restored=False, recreated=1, removed=1, put_back=0, not_put_back=0, strangers=3)
     again = reconcile.reconcile(catalog.workspace, catalog.name, image_url=image_url)
-    assert again == Reconciled(restored=False, recreated=0, removed=0, put_back=0, strangers=3)
+    assert again == Reconciled(restored=False, recreated=0, removed=0, put_back=0, not_put_back=0, strangers=3)
     ours = [task for task in site.tasks(catalog.name) if task["data"].get("uid", "theirs") != "theirs"]
     assert {task["data"]["uid"] for task in ours} == {task["data"]["uid"] for task in (first, second, third)}
     assert len(ours) == 3
@@ -151,3 +165,38 @@ def test_answers_whose_numbers_a_restored_server_gives_to_others_stand_once(
     assert standing(catalog.workspace) == {0: "cat", 1: "dog", 2: "dog", 3: "cat"}
     with administrator(server) as http:
         assert [len(task["annotations"]) for task in Site(http).tasks(catalog.name)] == [1, 1, 1, 1]
+
+
+def test_answers_of_people_whom_a_restored_server_does_not_know_stay(build: Builder, restorable: Restorable) -> None:
+    """Of who joined after the backup, and of who was deleted before anyone pulled what they said."""
+    server, save, restore = restorable
+    catalog = Catalog(build, server)
+    catalog.campaign(3)
+    project = push.push(catalog.workspace, catalog.name, image_url=image_url).ls_project_id
+    save()
+    with administrator(server) as http, ExitStack() as stack:
+        admin = Site(http)
+        first, second, third = (task["id"] for task in admin.tasks(catalog.name))
+        team = Team(server, ["late", "gone"], stack)
+        team.work("late", project, {}, most=1)
+        admin.answer(first, "dog")
+        team.work("gone", project, {second: "dog"}, most=1)
+        admin.call("DELETE", f"/api/users/{team.id('gone')}/")
+        admin.answer(third, "cat")
+    pull.pull(catalog.workspace, catalog.name)
+    before = answers(catalog.workspace)
+    assert before == [(0, "cat", "late"), (0, "dog", "admin"), (1, "dog", "user 0"), (2, "cat", "admin")]
+    restore()
+    done = reconcile.reconcile(catalog.workspace, catalog.name, image_url=image_url)
+    assert (done.put_back, done.not_put_back) == (2, 2)
+    for everything in (False, True):
+        pulled = pull.pull(catalog.workspace, catalog.name, everything=everything)
+        assert (pulled.answers, pulled.deleted) == (2, 0)
+        assert answers(catalog.workspace) == before
+    again = reconcile.reconcile(catalog.workspace, catalog.name, image_url=image_url)
+    assert (again.restored, again.put_back, again.not_put_back) == (False, 0, 0)
+    assert answers(catalog.workspace) == before
+    with administrator(server) as http:
+        Site(http).answer(second, "cat")
+    assert pull.pull(catalog.workspace, catalog.name).new == 1
+    assert answers(catalog.workspace) == sorted([*before, (1, "cat", "admin")])
