@@ -223,6 +223,17 @@ class LabelStudio:
                 request_options={"max_retries": _ONCE},
             )
 
+    def change_annotation(self, ls_annotation_id: int, annotation: RemoteAnnotation) -> None:
+        """Make an annotation say what `annotation` says; its author stays."""
+        with self._errors():
+            self._sdk.annotations.update(
+                ls_annotation_id,
+                result=annotation.result,
+                was_cancelled=annotation.skipped,
+                lead_time=annotation.lead_time_s,
+                ground_truth=annotation.ground_truth,
+            )
+
     def task_of(self, ls_annotation_id: int, project: int) -> RemoteTask | None:
         """The task of a project that has the annotation of this number; of one that was deleted or lost with the
         newest backup, the number can be another one's.

@@ -4,7 +4,7 @@ People delete and copy tasks there, and servers are restored from backups.
 """
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from sqlalchemy import select, update
@@ -34,7 +34,7 @@ class Reconciled:
     restored: bool
     recreated: int  # tasks
     removed: int  # copies that nobody had answered
-    put_back: int  # answers that a restored server had lost
+    put_back: int  # answers that a restored server had lost, or had as they were before an edit
     not_put_back: int  # those of people whom it does not know: they stand in the catalog alone
     strangers: int  # tasks of others, left alone
 
@@ -132,29 +132,78 @@ class _Answer:
 
 
 def _put_back(workspace: Workspace, server: LabelStudio, terms: Terms) -> tuple[int, int]:
-    """Give the server the answers that stand here, unless their author has one there already.
+    """Give the server what stands here and it lacks; what people said there since the restore stays.
 
     Returns:
-        How many it was given, and how many it was not, as it does not know their authors.
+        How many answers it was given, and how many it was not, as it does not know their authors.
     """
     emails = server.emails()
     with workspace.database.read() as session:
         standing = _standing(session, terms.id)
-    authors: dict[str, set[int]] = {}
+    there: dict[str, list[RemoteAnnotation]] = {}
     task_of: dict[str, int] = {}
     assert terms.ls_project_id is not None  # noqa: S101  it was found just now
     for page in campaigns.named(workspace, terms, server.annotated(terms.ls_project_id)):
         for task in page:
             if task.uid in standing:
                 task_of.setdefault(task.uid, task.ls_task_id)
-                authors.setdefault(task.uid, set()).update(each.ls_user_id for each in task.annotations)
-    lost = [(uid, each) for uid in task_of for each in standing[uid] if each.annotation.ls_user_id not in authors[uid]]
-    strangers = [each for _, each in lost if emails.get(each.annotation.ls_user_id) != each.author]
+                there.setdefault(task.uid, []).extend(task.annotations)
+    put_back = 0
+    strangers: list[_Answer] = []
+    for uid, ls_task_id in task_of.items():
+        losses = _compare(standing[uid], there[uid], emails)
+        strangers += losses.of_strangers
+        for answer in losses.gone:
+            server.create_annotation(ls_task_id, answer.annotation)
+        for ls_annotation_id, answer in losses.outdated.items():
+            server.change_annotation(ls_annotation_id, answer.annotation)
+        put_back += len(losses.gone) + len(losses.outdated)
     _keep(workspace, strangers)
-    for uid, each in lost:
-        if each not in strangers:
-            server.create_annotation(task_of[uid], each.annotation)
-    return len(lost) - len(strangers), len(strangers)
+    return put_back, len(strangers)
+
+
+@dataclass(frozen=True)
+class _Losses:
+    """What a restored server lacks of the answers to one item."""
+
+    gone: list[_Answer]
+    outdated: dict[int, _Answer]  # what an annotation there, by its number, said in the end
+    of_strangers: list[_Answer]
+
+
+def _compare(ours: Sequence[_Answer], there: Sequence[RemoteAnnotation], emails: Mapping[int, str]) -> _Losses:
+    """Pair our answers to an item with the server's, the surest pairs first, and see what is older or left over.
+
+    Args:
+        ours: that stand here.
+        there: that the server has.
+        emails: of the people whom the server knows, by their id.
+    """
+    known = [each for each in ours if emails.get(each.annotation.ls_user_id) == each.author]
+    left, free = list(ours), list(there)
+    outdated: dict[int, _Answer] = {}
+    for candidates, key in (
+        (ours, lambda each: (each.ls_annotation_id, each.updated_at)),
+        (known, lambda each: (each.ls_user_id, _content(each))),
+        (known, lambda each: (each.ls_user_id, each.ls_annotation_id)),
+        (known, lambda each: each.ls_user_id),
+    ):
+        for answer in [each for each in left if each in candidates]:
+            twin = next((each for each in free if key(each) == key(answer.annotation)), None)
+            if twin is not None:
+                left.remove(answer)
+                free.remove(twin)
+                if _content(twin) != _content(answer.annotation) and twin.updated_at < answer.annotation.updated_at:
+                    outdated[twin.ls_annotation_id] = answer
+    return _Losses(
+        gone=[each for each in left if each in known],
+        outdated=outdated,
+        of_strangers=[each for each in left if each not in known],
+    )
+
+
+def _content(annotation: RemoteAnnotation) -> tuple[object, ...]:
+    return annotation.result, annotation.skipped, annotation.ground_truth
 
 
 def _keep(workspace: Workspace, answers: Sequence[_Answer]) -> None:

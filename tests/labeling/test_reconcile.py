@@ -5,6 +5,7 @@ import shutil
 import signal
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,8 @@ from sqlalchemy import select
 
 from api.demo import label_studio_server
 from api.demo.label_studio_server import LabelStudioServer
-from labeling import campaigns, pull, push, reconcile
+from labeling import campaigns, label_config, pull, push, reconcile
+from labeling.label_studio import RemoteAnnotation
 from labeling.reconcile import Reconciled
 from store.errors import ConflictError
 from store.schema import Annotation, Annotator, Campaign, ImageId, Task
@@ -200,3 +202,47 @@ def test_answers_of_people_whom_a_restored_server_does_not_know_stay(build: Buil
         Site(http).answer(second, "cat")
     assert pull.pull(catalog.workspace, catalog.name).new == 1
     assert answers(catalog.workspace) == sorted([*before, (1, "cat", "admin")])
+
+
+def test_a_restored_server_forgets_no_edit_and_no_second_answer(build: Builder, restorable: Restorable) -> None:
+    server, save, restore = restorable
+    catalog = Catalog(build, server)
+    catalog.campaign(5)
+    push.push(catalog.workspace, catalog.name, image_url=image_url)
+    with administrator(server) as http:
+        tasks = [task["id"] for task in Site(http).tasks(catalog.name)]
+        edited, skipped, once, marked, later = (Site(http).answer(task, "cat") for task in tasks)
+    pull.pull(catalog.workspace, catalog.name)
+    save()
+    with administrator(server) as http:
+        dog = label_config.result("dog")
+        Site(http).call("PATCH", f"/api/annotations/{edited}/", json={"result": dog})
+        Site(http).call("PATCH", f"/api/annotations/{skipped}/", json={"result": [], "was_cancelled": True})
+        Site(http).answer(tasks[2], "dog")
+        Site(http).call("PATCH", f"/api/annotations/{marked}/", json={"ground_truth": True})
+        Site(http).call("PATCH", f"/api/annotations/{later}/", json={"result": []})
+    pull.pull(catalog.workspace, catalog.name)
+    restore()
+    with administrator(server) as http:
+        Site(http).call("PATCH", f"/api/annotations/{later}/", json={"result": dog})
+    done = reconcile.reconcile(catalog.workspace, catalog.name, image_url=image_url)
+    assert (done.put_back, done.not_put_back) == (4, 0)
+    expected = [(0, "dog"), (1, None), (2, "cat"), (2, "dog"), (3, "cat"), (4, "dog")]
+    assert [(rank, answer) for rank, answer, _ in answers(catalog.workspace)] == expected
+    assert pull.pull(catalog.workspace, catalog.name).answers == 6
+    with administrator(server) as http:
+        there = [task["annotations"] for task in Site(http).tasks(catalog.name)]
+    assert [[each["was_cancelled"] for each in of_task] for of_task in there] == [
+        *([False], [True], [False, False], [False], [False])
+    ]
+    assert there[3][0]["ground_truth"]
+    assert {each["id"] for of_task in there for each in of_task} >= {edited, skipped, once, marked, later}
+
+
+def test_who_got_the_number_of_somebody_else_after_a_restore_is_not_taken_for_them() -> None:
+    cat = RemoteAnnotation(5, 7, label_config.result("cat"), skipped=False, lead_time_s=None, updated_at="t1")
+    ours = reconcile._Answer(1, 1, "ann@", cat)
+    theirs = replace(cat, result=label_config.result("dog"), updated_at="t2")
+    assert reconcile._compare([ours], [theirs], {7: "bob@"}) == reconcile._Losses([], {}, [ours])
+    assert reconcile._compare([ours], [theirs], {7: "ann@"}) == reconcile._Losses([], {}, [])  # she said it again
+    assert reconcile._compare([ours], [replace(theirs, ls_user_id=8)], {7: "ann@"}) == reconcile._Losses([ours], {}, [])

@@ -4,7 +4,7 @@ import json
 import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, is_dataclass
+from dataclasses import asdict, is_dataclass, replace
 from typing import Any
 
 import httpx
@@ -173,6 +173,10 @@ def answers(said: Conversation, project: int, made: list[int]) -> None:
     back = RemoteAnnotation(0, 1, CAT, skipped=False, lead_time_s=1.5, updated_at="", ground_truth=True)
     ask("put back", lambda: ours.create_annotation(made[1], back))
     ask("of no task", lambda: ours.create_annotation(NOBODYS, back))
+    ask("as it was in the end", lambda: ours.change_annotation(one, replace(back, result=[], skipped=True)))
+    ask("no annotation", lambda: ours.change_annotation(NOBODYS, back))
+    ask("changed", lambda: ours.annotated(project))
+    ask("counts", lambda: ours.project(project))
     for numbers in ([made[0], made[5]], [made[5]], []):
         ask("delete tasks, and again", lambda numbers=numbers: ours.delete_unanswered(project, numbers))
     said.do("DELETE", f"/api/tasks/{made[0]}/")
