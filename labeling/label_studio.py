@@ -181,6 +181,12 @@ class LabelStudio:
                 for task in page
             ]
 
+    def newest_change(self, project: int, *, since: str | None = None) -> str | None:
+        """When a task changed last, as MOMENT says; none if there is no task, or none that changed after `since`."""
+        filters = [] if since is None else [_filter("updated_at", "Datetime", since)]
+        newest = self._page(project, filters, order="-tasks:updated_at", fields="id,updated_at", size=1)
+        return _moment(newest[0].updated_at) if newest else None
+
     def addresses(self, project: int, key: str) -> Iterator[list[tuple[int, Any]]]:
         """Pages of the tasks' ids and what their data holds under `key`, as it was imported; none where nothing."""
         for page in self._pages(project, "id,data", resolve_uri=False):
@@ -293,23 +299,36 @@ class LabelStudio:
         after = 0
         while True:
             items = [_filter("id", "Number", after), *filters]
-            query = {"filters": {"conjunction": "and", "items": items}, "ordering": ["tasks:id"]}
-            with self._errors():
-                page = self._sdk.tasks.list(
-                    project=project,
-                    query=json.dumps(query),
-                    include=fields,
-                    fields="all",
-                    resolve_uri=resolve_uri,
-                    page=1,
-                    page_size=_PAGE,
-                    request_options={"additional_query_parameters": _AT_ONCE},
-                ).items
+            page = self._page(project, items, order="tasks:id", fields=fields, size=_PAGE, resolve_uri=resolve_uri)
             if page:
                 yield page
             if not page or len(page) < _PAGE:
                 return
             after = page[-1].id
+
+    def _page(
+        self,
+        project: int,
+        filters: Sequence[dict[str, Any]],
+        *,
+        order: str,
+        fields: str,
+        size: int,
+        resolve_uri: bool | None = None,
+    ) -> Sequence[Any]:
+        query = {"filters": {"conjunction": "and", "items": filters}, "ordering": [order]}
+        with self._errors():
+            page: Sequence[Any] = self._sdk.tasks.list(
+                project=project,
+                query=json.dumps(query),
+                include=fields,
+                fields="all",
+                resolve_uri=resolve_uri,
+                page=1,
+                page_size=size,
+                request_options={"additional_query_parameters": _AT_ONCE},
+            ).items
+        return page
 
     def _unless_gone(self, call: Callable[[Any], Any], number: Any) -> Any:
         """What the call for one thing returns; none if the server has none of this number."""

@@ -42,7 +42,7 @@ class Pulled:
 class Sync:
     """How far a campaign was pulled."""
 
-    since: str | None = None  # the newest change seen, by the server's clock
+    since: str | None = None  # by the server's clock: what changed until then was seen
     pulls: int = 0  # that changed something, as the project's description says too
     missing: int = 0  # of our tasks, when everything was listed last
     other_tasks: int = 0  # of others in the project, then
@@ -125,34 +125,37 @@ class _Reader:
         """Take in the tasks that changed."""
         assert self.sync.since is not None  # noqa: S101  asked only then
         since = (datetime.strptime(self.sync.since, MOMENT) - _OVERLAP).strftime(MOMENT)
-        newest = self.sync.since
+        newest = self._server.newest_change(self._project.ls_project_id, since=since)  # before any page is read: what
+        if newest is None:  # changes on one that was read comes after it
+            return
         changed = self._server.annotated(self._project.ls_project_id, changed_since=since)
         for page in campaigns.named(self._workspace, self._terms, changed):
             self._take(page)
-            newest = max(newest, *(task.updated_at for task in page))
-        if newest != self.sync.since:
+        if newest > self.sync.since:
             self.sync = replace(self.sync, since=newest)  # only now: a pull that died has not seen all of it
             with self._workspace.database.write() as session:
                 self._note(session)
 
     def read_everything(self) -> None:
-        """Take in all tasks, and note which are gone."""
+        """Take in all tasks, and note which are gone and what is of others."""
         seen: set[int] = set()
-        newest = self.sync.since or datetime.fromtimestamp(0, UTC).strftime(MOMENT)
+        listed = other_annotations = 0
+        newest = self._server.newest_change(self._project.ls_project_id)
         everything = self._server.annotated(self._project.ls_project_id)
         for page in campaigns.named(self._workspace, self._terms, everything):
-            seen |= self._take(page)
-            newest = max(newest, *(task.updated_at for task in page))
+            there = self._take(page)
+            seen |= there.keys()
+            listed += len(page)
+            other_annotations += sum(len(task.annotations) for task in page) - sum(map(len, there.values()))
         self._save(sorted(self._answered() - seen), {})  # of tasks that are gone
-        counts = self._server.project(self._project.ls_project_id) or self._project
         with self._workspace.database.write() as session:
-            pushed, standing = self._counted(session)
+            pushed, _ = self._counted(session)
             self.sync = replace(
                 self.sync,
-                since=newest,
+                since=newest or datetime.fromtimestamp(0, UTC).strftime(MOMENT),
                 missing=pushed - len(seen),
-                other_tasks=counts.tasks - len(seen),
-                other_annotations=counts.annotations - standing,
+                other_tasks=listed - len(seen),
+                other_annotations=other_annotations,
             )
             self._note(session)
 
@@ -183,8 +186,8 @@ class _Reader:
             _, standing = self._counted(session)
         return Pulled(answers=standing, missing=self.sync.missing, **self._changes)
 
-    def _take(self, page: Sequence[AnnotatedTask]) -> set[int]:
-        """Add what is new in these tasks; returns those that are ours."""
+    def _take(self, page: Sequence[AnnotatedTask]) -> dict[int, list[RemoteAnnotation]]:
+        """Add what is new in these tasks; returns what is there of those that are ours, by our ids."""
         uids = {task.uid for task in page if task.uid is not None}
         tasks = select(Task.uid, Task.id).where(Task.campaign_id == self._terms.id, Task.uid.in_(uids))
         with self._workspace.database.read() as session:
@@ -194,7 +197,7 @@ class _Reader:
             if task.uid in task_of:
                 there.setdefault(task_of[task.uid], []).extend(task.annotations)
         self._save(list(there), there)
-        return set(there)
+        return there
 
     def _answered(self) -> set[int]:
         """The tasks of which there are answers."""

@@ -133,7 +133,7 @@ class State:
     def list_tasks(self, *, asked: dict[str, str], body: Any) -> tuple[int, Any]:
         project = self._project(int(asked["project"]))
         query = json.loads(asked["query"])
-        assert query["ordering"] == ["tasks:id"]
+        assert query["ordering"] in (["tasks:id"], ["-tasks:updated_at"])
         filters = {
             (item["filter"].removeprefix("filter:tasks:"), item["operator"]): item["value"]
             for item in query["filters"]["items"]
@@ -144,6 +144,8 @@ class State:
         changed_since = filters.pop(("updated_at", "greater"), "")
         assert not filters
         found = [id_ for id_ in ids if self.tasks[id_]["updated_at"] > changed_since] if changed_since else ids
+        if query["ordering"] == ["-tasks:updated_at"]:
+            found = sorted(found, key=lambda id_: self.tasks[id_]["updated_at"], reverse=True)
         fields = asked["include"].split(",")
         tasks = [
             {name: task[name] for name in fields if name in task}

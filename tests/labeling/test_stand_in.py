@@ -75,7 +75,7 @@ def _moments(value: Any) -> Iterator[str]:
     if is_dataclass(value) and not isinstance(value, type):
         value = asdict(value)
     if isinstance(value, dict):
-        yield from ([value["updated_at"]] if "updated_at" in value else [])
+        yield from ([value["updated_at"]] if value.get("updated_at") else [])
         value = list(value.values())
     if isinstance(value, list | tuple):
         for each in value:
@@ -153,6 +153,8 @@ def answers(said: Conversation, project: int, made: list[int]) -> None:
     newest = max(task.updated_at for page in pages for task in page)
     ask("after the import", lambda: ours.annotated(project, changed_since=watermark))
     ask("nothing changed", lambda: ours.annotated(project, changed_since=newest))
+    for since in (None, watermark, newest):
+        ask("newest", lambda since=since: {"updated_at": ours.newest_change(project, since=since)})
     said.do("PATCH", f"/api/annotations/{one}/", json={"result": DOG})
     said.do("DELETE", f"/api/annotations/{two}/")
     said.do("DELETE", f"/api/annotations/{two}/")
