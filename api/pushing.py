@@ -88,7 +88,7 @@ def start(
 
 def top_up(workspace: Workspace, campaign_name: str) -> int:
     """Push what waits in the manner of the last push, if the campaign is open and its vendor has room for all of it,
-    or for a tenth of their capacity.
+    or for a tenth of their capacity; or look for tasks that a late request made twice, while there may be some.
 
     Returns:
         How many tasks were created.
@@ -108,12 +108,16 @@ def _manner_of_what_waits(session: Session, campaign_name: str) -> Manner | None
     states = campaigns.count(session, campaign.id)
     capacity = session.get_one(Vendor, campaign.vendor_id).capacity
     room = campaigns.room(session, campaign.vendor_id)
-    is_worthwhile = states["intended"] > 0 or (
-        states["planned"] > 0
-        and (
-            capacity is None
-            or room is None
-            or room >= min(states["planned"], max(1, math.ceil(capacity * _WORTHWHILE)))
+    is_worthwhile = (
+        states["intended"] > 0
+        or campaign.unsure_until is not None
+        or (
+            states["planned"] > 0
+            and (
+                capacity is None
+                or room is None
+                or room >= min(states["planned"], max(1, math.ceil(capacity * _WORTHWHILE)))
+            )
         )
     )
     return Manner(**campaign.pushing) if is_worthwhile else None

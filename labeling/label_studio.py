@@ -13,10 +13,10 @@ import httpx
 from store.errors import RemoteError
 
 MOMENT = "%Y-%m-%dT%H:%M:%S.%fZ"  # of a time, UTC
+IMPORT_TIMEOUT_S = 300  # how long an import is waited for
 NOBODY = 0  # stands for users whom the server forgot
 
 _TIMEOUT_S = 60
-_IMPORT_TIMEOUT_S = 300
 _PAGE = 500  # tasks
 _ACTIONS = ("ANNOTATION_CREATED", "ANNOTATIONS_CREATED", "ANNOTATION_UPDATED", "ANNOTATIONS_DELETED", "TASKS_DELETED")
 _OF_ANNOTATIONS = ("result", "completed_by", "was_cancelled", "lead_time", "ground_truth")
@@ -138,7 +138,7 @@ class LabelStudio:
                 project,
                 request=tasks,
                 return_task_ids=True,
-                request_options={"max_retries": _ONCE, "timeout": _IMPORT_TIMEOUT_S},
+                request_options={"max_retries": _ONCE, "timeout": IMPORT_TIMEOUT_S},
             ).task_ids
         if created is None or len(created) != len(tasks):
             told = len(created or [])

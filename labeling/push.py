@@ -2,7 +2,8 @@
 
 Label Studio takes the same task twice without a word. So the catalog says which tasks are about
 to be sent, one request that is never repeated sends them, and its answer names them. After a crash
-or a lost answer the server is asked what arrived before anything else is sent.
+or a lost answer the server is asked what arrived before anything else is sent. What had not arrived
+is sent again, and may arrive twice after all: until that cannot be any more, the campaign is unsure.
 
 Of the tasks only as many are sent as the vendor has room for; the same write that announces them counts.
 """
@@ -13,6 +14,7 @@ import statistics
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from datetime import datetime, timedelta
 from typing import Any
 
 from sqlalchemy import Select, bindparam, func, select, update
@@ -27,7 +29,7 @@ from labeling.label_studio import LabelStudio, RemoteTask
 from labeling.results import ImageSize, Part
 from store import fail_points
 from store.errors import InvalidInputError
-from store.schema import BoxPrediction, Campaign, Image, ImageId, Pick, Prediction, PredictionRun, Task
+from store.schema import BoxPrediction, Campaign, Image, ImageId, Pick, Prediction, PredictionRun, Task, now
 from store.workspace import Workspace
 
 _TASKS_PER_REQUEST = 1000
@@ -130,9 +132,12 @@ def push(
             project = _project(workspace, server, terms, restored=restored)
             if webhook is not None:
                 server.ensure_webhook(project, webhook.url, webhook.headers)
+            looked_at = now()
             found, doubled = settle(workspace, server, project, terms)
             may_remove = doubled and not terms.adopted
             removed = _remove_copies(workspace, server, project, doubled) if may_remove else 0
+            if not removed:
+                _be_sure(workspace, terms.id, looked_at)
             sent = 0
             total = _sendable(workspace, terms)
             for chunk in _announce(workspace, terms, draw):
@@ -226,6 +231,13 @@ def _remove_copies(workspace: Workspace, server: LabelStudio, project: int, doub
     return len(spare - left)
 
 
+def _be_sure(workspace: Workspace, campaign_id: int, looked_at: datetime) -> None:
+    """End the doubt about requests, if all of them had arrived or failed when nothing was found twice."""
+    over = update(Campaign).where(Campaign.id == campaign_id, Campaign.unsure_until < looked_at)
+    with workspace.database.write() as session:
+        session.execute(over.values(unsure_until=None))
+
+
 @dataclass(frozen=True)
 class _ToSend:
     """A task about to be sent."""
@@ -256,6 +268,10 @@ def _announce(workspace: Workspace, terms: Terms, draw: _Draw) -> Iterator[list[
     announced = select(Task).where(Task.campaign_id == terms.id, Task.state == "intended").order_by(Task.rank)
     with workspace.database.read() as session:
         lost = [_to_send(task) for task in session.scalars(announced)]
+    if lost:
+        with workspace.database.write() as session:
+            doubtful = now() + timedelta(seconds=label_studio.IMPORT_TIMEOUT_S)
+            session.get_one(Campaign, terms.id).unsure_until = doubtful
     for start in range(0, len(lost), _TASKS_PER_REQUEST):
         yield lost[start : start + _TASKS_PER_REQUEST]
     while chunk := _intend(workspace, terms, draw):

@@ -324,7 +324,7 @@ def test_a_request_or_an_answer_that_takes_too_long(run: Run, seed: int, monkeyp
         run.reach(proxy.url)
         with monkeypatch.context() as impatient:
             impatient.setattr(label_studio, "_TIMEOUT_S", TIMEOUT_S)
-            impatient.setattr(label_studio, "_IMPORT_TIMEOUT_S", TIMEOUT_S)
+            impatient.setattr(label_studio, "IMPORT_TIMEOUT_S", TIMEOUT_S)
             with pytest.raises(RemoteError, match="did not answer in time"):
                 run.push()
         if seed % 4:

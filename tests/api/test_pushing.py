@@ -1,0 +1,60 @@
+"""What is remembered of a push, so that `winnow serve` goes on with it."""
+
+from collections.abc import Iterator
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from api import pushing
+from labeling import campaigns, push
+from labeling.label_studio import LabelStudio
+from labeling.push import Manner
+from store.errors import RemoteError
+from store.schema import now
+from tests.conftest import Builder
+from tests.labeling import stand_in
+from tests.labeling.conftest import Catalog
+from tests.labeling.stand_in import StandIn
+
+MANNER = Manner("http://127.0.0.1:1", webhook=False)
+
+
+@pytest.fixture
+def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[StandIn]:
+    monkeypatch.setattr(push, "_LATE_S", 0.0)
+    with stand_in.serving() as running:
+        yield running
+
+
+def test_what_a_late_request_made_twice_is_removed_by_a_top_up(
+    build: Builder, server: StandIn, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    catalog = Catalog(build, server)
+    catalog.campaign(3)
+    held: list[Any] = []
+
+    def hold(self: LabelStudio, project: int, tasks: Any) -> list[int]:
+        held.append(tasks)
+        raise RemoteError("It did not answer in time.")
+
+    with monkeypatch.context() as slow:
+        slow.setattr(LabelStudio, "import_tasks", hold)
+        with pytest.raises(RemoteError, match="in time"):
+            pushing.start(catalog.workspace, catalog.name, MANNER)
+    assert pushing.start(catalog.workspace, catalog.name, MANNER).created == 3
+    for late in (False, True):
+        if late:
+            server.state.import_tasks(1, asked={}, body=held[0])
+        pushing.top_up(catalog.workspace, catalog.name)
+        assert len(server.uids()) == len(set(server.uids())) == 3
+    assert not is_sure(catalog)  # another may be as late
+    with catalog.workspace.database.write() as session:
+        campaigns.get(session, catalog.name).unsure_until = now() - timedelta(seconds=1)
+    pushing.top_up(catalog.workspace, catalog.name)
+    assert is_sure(catalog)
+
+
+def is_sure(catalog: Catalog) -> bool:
+    with catalog.workspace.database.read() as session:
+        return campaigns.get(session, catalog.name).unsure_until is None
