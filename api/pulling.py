@@ -1,8 +1,8 @@
 """Answers are pulled while `winnow serve` runs: at once where Label Studio tells of a change, and now and then anyway.
 
-Webhooks get lost and are never sent again, so they only say that it is time to look. What a pull brought is reviewed,
-and what then wants another opinion is offered to one more person. Where answers made room at a vendor, what waits is
-pushed.
+Webhooks get lost and are never sent again, so they only say that it is time to look. What a pull brought, here or by a
+command, is reviewed, and what then wants another opinion is offered to one more person. Where answers made room at a
+vendor, what waits is pushed.
 """
 
 import logging
@@ -12,14 +12,14 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
 
-from sqlalchemy import select
+from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from api import pushing
 from labeling import opinions, pull
 from qa import answers, verdicts
 from store.errors import WinnowError
-from store.schema import Campaign, Taxonomy
+from store.schema import Annotation, Campaign, Task, Taxonomy
 from store.workspace import Workspace
 
 Hint = Callable[[int], None]  # that a campaign, by its id, has news
@@ -60,7 +60,9 @@ class _Puller:
         self._hinted: set[int] = set()
         self._stopped = False
         with workspace.database.read() as session:
-            self._unreviewed = set(_reviewed(session).values())  # labelling campaigns, by name
+            under_way = _open(session)
+            self._unreviewed = {name for number, name in _reviewed(session).items() if number in under_way}
+            self._seen_until = _newest(session)  # the annotation, whoever pulled it
         self._rests_until: dict[str, float] = {}  # from its last review on
         self._said: dict[tuple[str, str], str] = {}  # the last trouble of each campaign, which is not said again
 
@@ -87,7 +89,8 @@ class _Puller:
                 campaigns = _open(session)
             for campaign_id, name in campaigns.items():
                 if everyone or campaign_id in hinted:
-                    self._try("pulled", partial(self._pull, campaign_id, name), name)
+                    self._try("pulled", partial(pull.pull, self._workspace, name), name)
+            self._look_for_news()
             for name in sorted(self._unreviewed):
                 if self._rests_until.get(name, 0) <= time.monotonic():
                     self._try("reviewed", partial(self._review, name), name)
@@ -101,12 +104,14 @@ class _Puller:
         moments = [self._rests_until.get(name, 0) for name in self._unreviewed] + [due] * bool(self._every_s)
         return max(min(moments) - time.monotonic(), 0) if moments else None
 
-    def _pull(self, campaign_id: int, name: str) -> None:
-        pulled = pull.pull(self._workspace, name)
-        if pulled.new or pulled.edited or pulled.deleted:
-            with self._workspace.database.read() as session:
-                reviewed = _reviewed(session)
-            self._unreviewed |= {reviewed[campaign_id]} if campaign_id in reviewed else set()
+    def _look_for_news(self) -> None:
+        """Note which campaigns got annotations since the last look, from here or from a command."""
+        with self._workspace.database.read() as session:
+            newest, reviewed = _newest(session), _reviewed(session)
+            news = select(Task.campaign_id).join(Annotation, Annotation.task_id == Task.id).distinct()
+            campaign_ids = session.scalars(news.where(Annotation.id > self._seen_until)).all()
+        self._unreviewed |= {reviewed[campaign_id] for campaign_id in campaign_ids if campaign_id in reviewed}
+        self._seen_until = newest
 
     def _review(self, name: str) -> None:
         started = time.monotonic()
@@ -136,10 +141,14 @@ def _reviewed(session: Session) -> dict[int, str]:
     of_classes = (
         select(Campaign.id, Campaign.parent_id)
         .join(Taxonomy, Taxonomy.id == Campaign.taxonomy_id)
-        .where(Taxonomy.task_kind == answers.CLASSIFICATION, Campaign.closed_at.is_(None))
-        .where(Campaign.ls_project_id.is_not(None))
+        .where(Taxonomy.task_kind == answers.CLASSIFICATION)
     )
     return {campaign_id: names[parent_id or campaign_id] for campaign_id, parent_id in session.execute(of_classes)}
+
+
+def _newest(session: Session) -> int:
+    """The id of the newest revision of any annotation."""
+    return session.scalar(select(func.max(Annotation.id))) or 0
 
 
 def _open(session: Session) -> dict[int, str]:

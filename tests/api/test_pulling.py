@@ -5,11 +5,13 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 
 import pytest
+from sqlalchemy import func, select
 
 from api import pulling, pushing
 from api.demo.label_studio_server import LabelStudioServer
-from labeling import campaigns, pull
+from labeling import campaigns, cancel, pull
 from labeling.push import Manner
+from store.schema import Verdict
 from tests.conftest import Builder
 from tests.labeling.conftest import Catalog, Site, administrator
 from tests.labeling.team import ITEMS, Team, adaptive
@@ -91,3 +93,29 @@ def test_an_adaptive_campaign_goes_on_by_itself(catalog: Catalog, site: Site, la
         team.work(bob, project, {})
         with pulling.puller(catalog.workspace, every_s=0.2):
             wait_for(lambda: catalog.status().accepted == ITEMS)
+
+
+def test_what_commands_pulled_is_reviewed_too(catalog: Catalog, site: Site) -> None:
+    images = catalog.campaign(3, overlap=1)
+    pushing.start(catalog.workspace, catalog.name, MANNER)
+    first, second, _ = (task["id"] for task in site.tasks(catalog.name))
+
+    def decided() -> int:
+        with catalog.workspace.database.read() as session:
+            verdicts = select(func.count(Verdict.id)).where(Verdict.outcome != "another-opinion")
+            return session.scalar(verdicts) or 0
+
+    def seen() -> int:
+        with catalog.workspace.database.read() as session:
+            return session.scalar(select(func.count(Verdict.id))) or 0
+
+    with pulling.puller(catalog.workspace, every_s=0) as hint:
+        wait_for(lambda: seen() == len(images))  # when it starts it reviews what is there
+        site.answer(first, "cat")
+        pull.pull(catalog.workspace, catalog.name)
+        hint(0)  # of no campaign, so it pulls nothing itself
+        wait_for(lambda: decided() == 1)
+        site.answer(second, "cat")
+        cancel.cancel(catalog.workspace, catalog.name)
+        hint(0)
+        wait_for(lambda: decided() == 2)
