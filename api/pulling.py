@@ -25,7 +25,7 @@ from store.workspace import Workspace
 Hint = Callable[[int], None]  # that a campaign, by its id, has news
 
 _FINISH_S = 20  # what a running pull is given when the service stops
-_RETRY_S = 60  # after a review that failed
+_RETRY_S = 60  # after what failed
 _SHARE = 10  # a campaign is reviewed for a tenth of the time at most
 
 _log = logging.getLogger("winnow.pulling")
@@ -85,19 +85,29 @@ class _Puller:
                     return
                 hinted, self._hinted = self._hinted, set()
             everyone = self._every_s > 0 and time.monotonic() >= due
-            with self._workspace.database.read() as session:
-                campaigns = _open(session)
-            for campaign_id, name in campaigns.items():
-                if everyone or campaign_id in hinted:
-                    self._try("pulled", partial(pull.pull, self._workspace, name), name)
-            self._look_for_news()
-            for name in sorted(self._unreviewed):
-                if self._rests_until.get(name, 0) <= time.monotonic():
-                    self._try("reviewed", partial(self._review, name), name)
-            for name in campaigns.values():  # room at a vendor is for every campaign there
-                self._try("topped up", partial(pushing.top_up, self._workspace, name), name)
+            try:
+                self._look(hinted, everyone=everyone)
+            except Exception:  # whatever it is, the thread lives on
+                _log.exception("Nothing was pulled for now.")
+                with self._wake:
+                    self._hinted |= hinted
+                    self._wake.wait_for(lambda: self._stopped, timeout=_RETRY_S)
+                continue
             if everyone:
                 due = time.monotonic() + self._every_s
+
+    def _look(self, hinted: set[int], *, everyone: bool) -> None:
+        with self._workspace.database.read() as session:
+            campaigns = _open(session)
+        for campaign_id, name in campaigns.items():
+            if everyone or campaign_id in hinted:
+                self._try("pulled", partial(pull.pull, self._workspace, name), name)
+        self._look_for_news()
+        for name in sorted(self._unreviewed):
+            if self._rests_until.get(name, 0) <= time.monotonic():
+                self._try("reviewed", partial(self._review, name), name)
+        for name in campaigns.values():  # room at a vendor is for every campaign there
+            self._try("topped up", partial(pushing.top_up, self._workspace, name), name)
 
     def _wait_s(self, due: float) -> float | None:
         """How long until something is to be done without a hint."""

@@ -6,6 +6,8 @@ from contextlib import ExitStack
 
 import pytest
 from sqlalchemy import func, select
+from sqlalchemy.exc import OperationalError
+from sqlalchemy.orm import Session
 
 from api import pulling, pushing
 from api.demo.label_studio_server import LabelStudioServer
@@ -119,3 +121,25 @@ def test_what_commands_pulled_is_reviewed_too(catalog: Catalog, site: Site) -> N
         cancel.cancel(catalog.workspace, catalog.name)
         hint(0)
         wait_for(lambda: decided() == 2)
+
+
+def test_the_puller_outlives_a_catalog_that_cannot_be_read(
+    catalog: Catalog, site: Site, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    catalog.campaign(1)
+    pushing.start(catalog.workspace, catalog.name, MANNER)
+    site.answer(site.tasks(catalog.name)[0]["id"], "cat")
+    find_open, failures = pulling._open, iter([OperationalError("SELECT", {}, Exception("disk I/O error"))])
+
+    def fail_once(session: Session) -> dict[int, str]:
+        for failure in failures:
+            raise failure
+        return find_open(session)
+
+    monkeypatch.setattr(pulling, "_RETRY_S", 0.1)
+    with pulling.puller(catalog.workspace, every_s=3600) as hint:
+        monkeypatch.setattr(pulling, "_open", fail_once)
+        with catalog.workspace.database.read() as session:
+            hint(campaigns.get(session, catalog.name).id)
+        wait_for(lambda: catalog.status().answers == 1)
+    assert "disk I/O error" in caplog.text
