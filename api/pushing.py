@@ -83,6 +83,8 @@ def start(
         on_progress=on_progress,
     )
     push.remember(workspace, campaign_name, manner)
+    if hook is None:
+        webhooks.remove(workspace, campaign_name)
     return pushed
 
 

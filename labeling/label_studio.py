@@ -249,12 +249,15 @@ class LabelStudio:
             return None
         return next((task for page in self.tasks(project, ls_task_id=found.task) for task in page), None)
 
-    def ensure_webhook(self, project: int, url: str, headers: dict[str, str]) -> None:
-        """One webhook of the project at `url`, told of every change of annotations and tasks, without their content."""
-        with self._errors():
-            there = [hook for hook in self._sdk.webhooks.list(project=project) if hook.url == url]
-            right = [hook.id for hook in there if hook.headers == headers and hook.is_active][:1]
-            if not right:
+    def ensure_webhook(self, project: int, url: str, headers: dict[str, str], *, path: str) -> None:
+        """One webhook of the project at `url`, told of every change of annotations and tasks, without their content.
+
+        Others whose address ends in `path`, which were at another address of the same receiver, go.
+        """
+        there = self._webhooks(project, path)
+        right = [hook.id for hook in there if (hook.url, hook.headers, hook.is_active) == (url, headers, True)][:1]
+        if not right:
+            with self._errors():
                 self._sdk.webhooks.create(
                     url=url,
                     project=project,
@@ -267,6 +270,15 @@ class LabelStudio:
         for hook in there:
             if hook.id not in right:
                 self._unless_gone(self._sdk.webhooks.delete, hook.id)
+
+    def remove_webhooks(self, project: int, path: str) -> None:
+        """Remove the webhooks of the project whose address ends in `path`."""
+        for hook in self._webhooks(project, path):
+            self._unless_gone(self._sdk.webhooks.delete, hook.id)
+
+    def _webhooks(self, project: int, path: str) -> list[Any]:
+        with self._errors():
+            return [hook for hook in self._sdk.webhooks.list(project=project) if hook.url.endswith(path)]
 
     def delete_unanswered(self, project: int, ls_task_ids: Sequence[int]) -> None:
         """Remove those of `ls_task_ids` that nobody has answered or skipped by the time the server removes them."""

@@ -21,12 +21,13 @@ from sqlalchemy import Select, bindparam, func, select, update
 from sqlalchemy.orm import Session
 
 from curation import predictions
-from labeling import campaigns, definitions, label_config, label_studio, results, vendors
+from labeling import campaigns, definitions, label_config, label_studio, results, vendors, webhooks
 from labeling.campaigns import Terms
 from labeling.content import Content, Region
 from labeling.geometry import Box
 from labeling.label_studio import LabelStudio, RemoteTask
 from labeling.results import ImageSize, Part
+from labeling.webhooks import Webhook
 from store import fail_points
 from store.errors import InvalidInputError
 from store.schema import BoxPrediction, Campaign, Image, ImageId, Pick, Prediction, PredictionRun, Task, now
@@ -63,14 +64,6 @@ class Manner:
     blind_share: float = 0.0  # of the tasks, to which they are not
     min_score: float = 0.0  # of the boxes that are shown
     webhook: bool = True
-
-
-@dataclass(frozen=True)
-class Webhook:
-    """Where a server is to tell of changes."""
-
-    url: str
-    headers: dict[str, str]  # a secret that shows who calls
 
 
 def push(
@@ -131,7 +124,7 @@ def push(
         with label_studio.connect(terms.ls_url, vendors.token(terms.ls_token_reference)) as server:
             project = _project(workspace, server, terms, restored=restored)
             if webhook is not None:
-                server.ensure_webhook(project, webhook.url, webhook.headers)
+                server.ensure_webhook(project, webhook.url, webhook.headers, path=webhooks.path(terms.id))
             looked_at = now()
             found, doubled = settle(workspace, server, project, terms)
             may_remove = doubled and not terms.adopted

@@ -11,6 +11,7 @@ import typer
 
 from api.cli import console
 from api.cli.console import AsJson
+from store.errors import WinnowError
 
 if TYPE_CHECKING:
     from labeling.campaigns import Status
@@ -271,10 +272,14 @@ def cancel(context: typer.Context, name: str, as_json: AsJson = False) -> None:
 @app.command()
 def close(context: typer.Context, name: str, as_json: AsJson = False) -> None:
     """End a campaign; late answers may still be pulled."""
-    from labeling import campaigns
+    from labeling import campaigns, webhooks
 
     workspace = console.workspace(context)
     campaigns.close(workspace, name)
+    try:
+        webhooks.remove(workspace, name)
+    except WinnowError as error:  # what is closed is closed
+        print(f"Label Studio was not told to send no more hints. {error}", file=sys.stderr)
     with workspace.database.read() as session:
         found = campaigns.status(session, name)
     console.emit(asdict(found), [f"{name} is closed"], as_json=as_json)

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from api import pushing
-from labeling import campaigns, push
+from labeling import campaigns, cancel, push, vendors
 from labeling.label_studio import LabelStudio
 from labeling.push import Manner
 from store.errors import RemoteError
@@ -58,3 +58,40 @@ def test_what_a_late_request_made_twice_is_removed_by_a_top_up(
 def is_sure(catalog: Catalog) -> bool:
     with catalog.workspace.database.read() as session:
         return campaigns.get(session, catalog.name).unsure_until is None
+
+
+def test_only_one_address_is_told_of_a_campaign_and_none_once_it_ends(build: Builder, server: StandIn) -> None:
+    catalog = Catalog(build, server)
+    catalog.campaign(1)
+
+    def told() -> list[str]:
+        return sorted(hook["url"] for hook in server.state.webhooks.values())
+
+    for url in ("http://old/winnow", "http://new/"):
+        pushing.start(catalog.workspace, catalog.name, Manner(url))
+    theirs = {"url": "http://theirs/v1/hooks/2", "project": 1, "headers": {}}
+    server.state.create_webhook(asked={}, body=theirs)
+    assert told() == ["http://new/v1/hooks/1", theirs["url"]]
+    pushing.start(catalog.workspace, catalog.name, Manner("http://new", webhook=False))
+    assert told() == [theirs["url"]]
+    pushing.start(catalog.workspace, catalog.name, Manner("http://new"))
+    assert catalog.run("close", catalog.name)[0] == 0
+    assert told() == [theirs["url"]]
+
+
+def test_a_cancelled_campaign_tells_nobody(build: Builder, server: StandIn) -> None:
+    catalog = Catalog(build, server)
+    catalog.campaign(1)
+    pushing.start(catalog.workspace, catalog.name, Manner("http://new"))
+    cancel.cancel(catalog.workspace, catalog.name)
+    assert not server.state.webhooks
+
+
+def test_a_campaign_closes_without_its_server(build: Builder, server: StandIn) -> None:
+    catalog = Catalog(build, server)
+    catalog.campaign(1)
+    pushing.start(catalog.workspace, catalog.name, Manner("http://new"))
+    vendors.add(catalog.workspace, "acme", url="http://127.0.0.1:1", token="env:NOTHING")
+    code, stdout, stderr = catalog.run("close", catalog.name)
+    assert (code, stdout) == (0, f"{catalog.name} is closed\n")
+    assert "was not told" in stderr

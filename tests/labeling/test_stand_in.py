@@ -189,13 +189,17 @@ def answers(said: Conversation, project: int, made: list[int]) -> None:
 
 def webhooks(said: Conversation, project: int) -> None:
     ours, ask = said.server, said.ask
-    for secret in ("a", "a", "b"):
-        ask("webhook", lambda secret=secret: ours.ensure_webhook(project, "http://127.0.0.1:1/x", {"X": secret}))
+    for port, secret in ((1, "a"), (1, "a"), (1, "b"), (2, "b"), (3, None)):
+        url, headers = f"http://127.0.0.1:{port}/v1/x", {"X": secret}
+        if secret is None:
+            ask("no webhook", lambda: ours.remove_webhooks(project, "/x"))
+        else:
+            ask("webhook", lambda u=url, h=headers: ours.ensure_webhook(project, u, h, path="/x"))
         hooks = said.do("GET", "/api/webhooks/", params={"project": project})
         kept = ("url", "headers", "is_active", "send_payload", "send_for_all_actions")
         said.heard.append(("webhooks", [{name: hook[name] for name in kept} for hook in hooks]))
         said.heard.append(("their actions", [sorted(hook["actions"]) for hook in hooks]))
-    ask("of no project", lambda: ours.ensure_webhook(NOBODYS, "http://127.0.0.1:1/x", {}))
+    ask("of no project", lambda: ours.ensure_webhook(NOBODYS, "http://127.0.0.1:1/x", {}, path="/x"))
     ask("people", lambda: "admin@winnow.example" in ours.emails().values())
     ask("who can log in", lambda: bool(ours.members() & {i for i, email in ours.emails().items() if "admin@" in email}))
 
