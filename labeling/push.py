@@ -33,7 +33,7 @@ from store.errors import InvalidInputError
 from store.schema import BoxPrediction, Campaign, Image, ImageId, Pick, Prediction, PredictionRun, Task, now
 from store.workspace import Workspace
 
-_TASKS_PER_REQUEST = 1000
+_TASKS_PER_REQUEST = 500
 _LATE_S = 20.0  # how long a request whose sender died may still take to arrive
 _POLL_S = 0.5
 _TITLE_LENGTH = 50  # Label Studio's limit

@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, is_dataclass, replace
 from typing import Any
@@ -216,12 +216,23 @@ def test_the_stand_in_says_what_label_studio_says(
         assert said == meant
 
 
-def test_a_campaign_goes_to_the_stand_in_and_its_answers_come_back(build: Builder) -> None:
+def test_a_campaign_goes_to_the_stand_in_and_its_answers_come_back(
+    build: Builder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sizes: list[int] = []
+    import_tasks = LabelStudio.import_tasks
+
+    def note(self: LabelStudio, project: int, tasks: Sequence[dict[str, Any]]) -> list[int]:
+        sizes.append(len(tasks))
+        return import_tasks(self, project, tasks)
+
+    monkeypatch.setattr(LabelStudio, "import_tasks", note)
     with stand_in.serving() as server:
         catalog = Catalog(build, server)
         catalog.campaign(1200)
         pushed = push.push(catalog.workspace, catalog.name, image_url=lambda image_id: f"http://127.0.0.1:1/{image_id}")
         assert (pushed.created, pushed.found) == (1200, 0)
+        assert sizes == [500, 500, 200]
         assert len(set(server.uids())) == len(server.uids()) == 1200
         with administrator(server) as people:
             people.post("/api/tasks/700/annotations/", json={"result": CAT}).raise_for_status()
