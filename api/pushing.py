@@ -63,11 +63,11 @@ def start(
     *,
     on_progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Pushed:
-    """Push a campaign, and remember how, so that `winnow serve` goes on when its vendor has room again.
+    """Push a campaign, and remember how, so that `winnow serve` goes on with what died, or when its vendor has room.
 
     Raises:
-        NotFoundError, InvalidInputError, ConflictError, RemoteError: as `labeling.push` says; then the campaign is
-            remembered as it was.
+        NotFoundError, InvalidInputError, ConflictError, RemoteError: as `labeling.push` says; what was refused before
+            there was a project is not remembered.
     """
     with workspace.database.read() as session:
         campaign_id = campaigns.get(session, campaign_name).id
@@ -80,9 +80,9 @@ def start(
         blind_share=manner.blind_share,
         min_score=manner.min_score,
         webhook=hook,
+        manner=manner,
         on_progress=on_progress,
     )
-    push.remember(workspace, campaign_name, manner)
     if hook is None:
         webhooks.remove(workspace, campaign_name)
     return pushed

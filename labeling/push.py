@@ -75,6 +75,7 @@ def push(
     blind_share: float = 0.0,
     min_score: float = 0.0,
     webhook: Webhook | None = None,
+    manner: Manner | None = None,
     restored: bool = False,
     on_progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Pushed:
@@ -92,6 +93,7 @@ def push(
         blind_share: of the tasks, 0–1, that show none, so that one can tell what the others owe to it; drawn by uid.
         min_score: boxes that score less, 0–1, are not shown.
         webhook: where the server tells of changes.
+        manner: what of this is remembered, from when the project is there on.
         restored: the server may be a backup, of which `labeling.reconcile` takes care.
         on_progress: called with the tasks sent and those to send.
 
@@ -123,6 +125,8 @@ def push(
         tags = terms.taxonomy.definition.tags
         with label_studio.connect(terms.ls_url, vendors.token(terms.ls_token_reference)) as server:
             project = _project(workspace, server, terms, restored=restored)
+            if manner is not None:
+                _remember(workspace, terms.id, manner)
             if webhook is not None:
                 server.ensure_webhook(project, webhook.url, webhook.headers, path=webhooks.path(terms.id))
             looked_at = now()
@@ -159,10 +163,9 @@ def push(
         )
 
 
-def remember(workspace: Workspace, campaign_name: str, manner: Manner) -> None:
-    """Keep how a campaign was pushed."""
+def _remember(workspace: Workspace, campaign_id: int, manner: Manner) -> None:
     with workspace.database.write() as session:
-        campaigns.get(session, campaign_name).pushing = asdict(manner)
+        session.get_one(Campaign, campaign_id).pushing = asdict(manner)
 
 
 def _project(workspace: Workspace, server: LabelStudio, terms: Terms, *, restored: bool) -> int:

@@ -1,6 +1,7 @@
 """What is remembered of a push, so that `winnow serve` goes on with it."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -10,7 +11,7 @@ from api import pushing
 from labeling import campaigns, cancel, push, vendors
 from labeling.label_studio import LabelStudio
 from labeling.push import Manner
-from store.errors import RemoteError
+from store.errors import NotFoundError, RemoteError
 from store.schema import now
 from tests.conftest import Builder
 from tests.labeling import stand_in
@@ -58,6 +59,32 @@ def test_what_a_late_request_made_twice_is_removed_by_a_top_up(
 def is_sure(catalog: Catalog) -> bool:
     with catalog.workspace.database.read() as session:
         return campaigns.get(session, catalog.name).unsure_until is None
+
+
+def test_a_first_push_that_died_is_gone_on_with(
+    build: Builder, server: StandIn, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    catalog = Catalog(build, server)
+    catalog.campaign(3)
+
+    def die(self: LabelStudio, project: int, tasks: Any) -> list[int]:
+        raise RemoteError("The line was cut.")
+
+    with monkeypatch.context() as cut:
+        cut.setattr(LabelStudio, "import_tasks", die)
+        with pytest.raises(RemoteError, match="cut"):
+            pushing.start(catalog.workspace, catalog.name, MANNER)
+    assert pushing.top_up(catalog.workspace, catalog.name) == 3
+
+
+def test_a_manner_that_was_refused_is_not_remembered(build: Builder, server: StandIn) -> None:
+    catalog = Catalog(build, server)
+    catalog.campaign(1)
+    pushing.start(catalog.workspace, catalog.name, MANNER)
+    with pytest.raises(NotFoundError):
+        pushing.start(catalog.workspace, catalog.name, replace(MANNER, predictions="no such model"))
+    with catalog.workspace.database.read() as session:
+        assert pushing.manner(session, catalog.name) == MANNER
 
 
 def test_only_one_address_is_told_of_a_campaign_and_none_once_it_ends(build: Builder, server: StandIn) -> None:
