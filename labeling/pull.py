@@ -44,6 +44,7 @@ class Sync:
 
     since: str | None = None  # by the server's clock: what changed until then was seen
     pulls: int = 0  # that changed something, as the project's description says too
+    standing: int = 0  # annotations of our tasks that stand on the server too
     missing: int = 0  # of our tasks, when everything was listed last
     other_tasks: int = 0  # of others in the project, then
     other_annotations: int = 0  # of others, then
@@ -106,7 +107,8 @@ class _Reader:
         self._workspace, self._server, self._terms = workspace, server, terms
         self._project = campaigns.pushed_project(server, terms)
         with workspace.database.read() as session:
-            self.sync = Sync(**(session.get_one(Campaign, terms.id).ls_sync or {}))
+            kept = session.get_one(Campaign, terms.id).ls_sync or {}
+            self.sync = Sync(**kept if "standing" in kept else kept | {"standing": self._standing(session)})
         self._first_pulls = self.sync.pulls
         self._changes = {"new": 0, "edited": 0, "deleted": 0}
         self._emails: Mapping[int, str] | None = None
@@ -149,10 +151,11 @@ class _Reader:
             other_annotations += sum(len(task.annotations) for task in page) - sum(map(len, there.values()))
         self._save(sorted(self._answered() - seen), {})  # of tasks that are gone
         with self._workspace.database.write() as session:
-            pushed, _ = self._counted(session)
+            pushed = campaigns.count(session, self._terms.id)["pushed"]
             self.sync = replace(
                 self.sync,
                 since=newest or datetime.fromtimestamp(0, UTC).strftime(MOMENT),
+                standing=self._standing(session),
                 missing=pushed - len(seen),
                 other_tasks=listed - len(seen),
                 other_annotations=other_annotations,
@@ -163,10 +166,10 @@ class _Reader:
         """Whether the server holds as many tasks and annotations as the catalog expects."""
         counts = self._server.project(self._project.ls_project_id) or self._project
         with self._workspace.database.read() as session:
-            pushed, standing = self._counted(session)
+            pushed = campaigns.count(session, self._terms.id)["pushed"]
         return (counts.tasks, counts.annotations) == (
             pushed - self.sync.missing + self.sync.other_tasks,
-            standing + self.sync.other_annotations,
+            self.sync.standing + self.sync.other_annotations,
         )
 
     def note_who_is_gone(self) -> None:
@@ -182,9 +185,7 @@ class _Reader:
 
     def pulled(self) -> Pulled:
         """What all of it came to."""
-        with self._workspace.database.read() as session:
-            _, standing = self._counted(session)
-        return Pulled(answers=standing, missing=self.sync.missing, **self._changes)
+        return Pulled(answers=self.sync.standing, missing=self.sync.missing, **self._changes)
 
     def _take(self, page: Sequence[AnnotatedTask]) -> dict[int, list[RemoteAnnotation]]:
         """Add what is new in these tasks; returns what is there of those that are ours, by our ids."""
@@ -221,6 +222,7 @@ class _Reader:
         with self._workspace.database.write() as session:
             annotators = self._annotators(session, changes)
             session.execute(insert(Annotation), [_row(change, known, annotators, definition) for change in changes])
+            self.sync = replace(self.sync, standing=self.sync.standing + _gain(changes, known))
             self._note(session)
             fail_points.reach("pull.before_commit")
         fail_points.reach("pull.after_commit")
@@ -242,13 +244,10 @@ class _Reader:
     def _note(self, session: Session) -> None:
         session.get_one(Campaign, self._terms.id).ls_sync = asdict(self.sync)
 
-    def _counted(self, session: Session) -> tuple[int, int]:
-        """Tasks that were pushed, and annotations that stand on the server too."""
+    def _standing(self, session: Session) -> int:
+        """How many annotations stand on the server too, counted one by one."""
         standing = campaigns.standing_annotations(Task.campaign_id == self._terms.id, _IS_THERE).subquery()
-        return (
-            campaigns.count(session, self._terms.id)["pushed"],
-            session.scalar(select(func.count()).select_from(standing)) or 0,
-        )
+        return session.scalar(select(func.count()).select_from(standing)) or 0
 
     def _annotators(self, session: Session, changes: Sequence[Change]) -> dict[int, int]:
         """Our ids of the vendor's people, by Label Studio's; whoever is new is added."""
@@ -288,6 +287,12 @@ def compare(known: Mapping[tuple[int, int], Known], remote: Mapping[int, Sequenc
         ):
             changes.append(Change(*place, revision=before.revision + 1, now=now))
     return changes
+
+
+def _gain(changes: Sequence[Change], known: Mapping[tuple[int, int], Known]) -> int:
+    """How many more annotations stand after the changes than before."""
+    stood = {place for place, before in known.items() if not before.deleted}
+    return sum((each.now is not None) - ((each.task_id, each.ls_annotation_id) in stood) for each in changes)
 
 
 def _known(session: Session, task_ids: Sequence[int]) -> dict[tuple[int, int], Known]:

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from sqlalchemy import select
 
-from labeling import label_config, label_studio, pull, push
+from labeling import campaigns, label_config, label_studio, pull, push
 from labeling.label_studio import AnnotatedTask, LabelStudio, RemoteAnnotation
 from labeling.pull import Change, Known, Pulled
 from store.errors import InvalidInputError, RemoteError
@@ -293,3 +293,32 @@ def test_what_others_have_in_the_project_does_not_make_every_pull_list_everythin
         calls.clear()
         assert pull.pull(catalog.workspace, catalog.name).answers == 2
         assert calls["tasks"] == 0
+
+
+def test_answers_that_stand_are_counted_as_they_change(build: Builder, monkeypatch: pytest.MonkeyPatch) -> None:
+    with stand_in.serving() as server:
+        catalog = Catalog(build, server)
+        catalog.campaign(2)
+        push.push(catalog.workspace, catalog.name, image_url=lambda image_id: f"http://127.0.0.1:1/{image_id}")
+        state = server.state
+        for task in (1, 1, 2):
+            state.create_annotation(task, asked={}, body={"result": CAT})
+        assert pull.pull(catalog.workspace, catalog.name).answers == 3
+
+        def refuse(*of_tasks: Any) -> None:
+            raise AssertionError("They were counted one by one.")
+
+        monkeypatch.setattr(campaigns, "standing_annotations", refuse)
+        assert pull.pull(catalog.workspace, catalog.name).answers == 3
+        state.update_annotation(1, asked={}, body={"result": DOG})
+        back = state.annotations[2]
+        state.delete_annotation(2, asked={}, body=None)
+        state.create_annotation(2, asked={}, body={"result": CAT})
+        state.create_annotation(2, asked={}, body={"result": CAT})
+        assert pull.pull(catalog.workspace, catalog.name) == Pulled(answers=4, new=2, edited=1, deleted=1, missing=0)
+        state.annotations[2] = back
+        state.tasks[1]["annotations"].append(2)
+        state.update_annotation(2, asked={}, body={})  # it came back, as after a restore
+        assert pull.pull(catalog.workspace, catalog.name) == Pulled(answers=5, new=0, edited=1, deleted=0, missing=0)
+        monkeypatch.undo()
+        assert pull.pull(catalog.workspace, catalog.name, everything=True).answers == 5
