@@ -63,11 +63,11 @@ def start(
     *,
     on_progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Pushed:
-    """Push a campaign, and remember how, so that `winnow serve` goes on when its vendor has room again.
+    """Push a campaign, and remember how, so that `winnow serve` goes on with what died, or when its vendor has room.
 
     Raises:
-        NotFoundError, InvalidInputError, ConflictError, RemoteError: as `labeling.push` says; then the campaign is
-            remembered as it was.
+        NotFoundError, InvalidInputError, ConflictError, RemoteError: as `labeling.push` says; what was refused before
+            there was a project is not remembered.
     """
     with workspace.database.read() as session:
         campaign_id = campaigns.get(session, campaign_name).id
@@ -80,15 +80,17 @@ def start(
         blind_share=manner.blind_share,
         min_score=manner.min_score,
         webhook=hook,
+        manner=manner,
         on_progress=on_progress,
     )
-    push.remember(workspace, campaign_name, manner)
+    if hook is None:
+        webhooks.remove(workspace, campaign_name)
     return pushed
 
 
 def top_up(workspace: Workspace, campaign_name: str) -> int:
     """Push what waits in the manner of the last push, if the campaign is open and its vendor has room for all of it,
-    or for a tenth of their capacity.
+    or for a tenth of their capacity; or look for tasks that a late request made twice, while there may be some.
 
     Returns:
         How many tasks were created.
@@ -108,12 +110,16 @@ def _manner_of_what_waits(session: Session, campaign_name: str) -> Manner | None
     states = campaigns.count(session, campaign.id)
     capacity = session.get_one(Vendor, campaign.vendor_id).capacity
     room = campaigns.room(session, campaign.vendor_id)
-    is_worthwhile = states["intended"] > 0 or (
-        states["planned"] > 0
-        and (
-            capacity is None
-            or room is None
-            or room >= min(states["planned"], max(1, math.ceil(capacity * _WORTHWHILE)))
+    is_worthwhile = (
+        states["intended"] > 0
+        or campaign.unsure_until is not None
+        or (
+            states["planned"] > 0
+            and (
+                capacity is None
+                or room is None
+                or room >= min(states["planned"], max(1, math.ceil(capacity * _WORTHWHILE)))
+            )
         )
     )
     return Manner(**campaign.pushing) if is_worthwhile else None

@@ -479,7 +479,7 @@ def terms(session: Session, name: str) -> Terms:
     revision = taxonomy.get(session, campaign.taxonomy_id)
     if campaign.purpose == "adjudication":
         revision = replace(revision, definition=reasons.asked_for(revision.definition))
-    first_uid = session.scalars(select(Task.uid).where(Task.campaign_id == campaign.id).order_by(Task.rank)).first()
+    first_uid = session.scalar(select(Task.uid).where(Task.campaign_id == campaign.id).order_by(Task.rank).limit(1))
     return Terms(
         id=campaign.id,
         name=campaign.name,

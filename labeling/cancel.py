@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from sqlalchemy import select, update
 
-from labeling import campaigns, label_studio, pull, push, vendors
+from labeling import campaigns, label_studio, pull, push, vendors, webhooks
 from labeling.campaigns import Terms
 from store import fail_points
 from store.errors import ConflictError
@@ -78,6 +78,7 @@ def _withdraw(workspace: Workspace, terms: Terms) -> None:
         there = [task for page in server.tasks(project) for task in page]
         unanswered = [task.ls_task_id for task in there if task.uid in uids and task.annotation_count == 0]
         server.delete_unanswered(project, unanswered)
+        server.remove_webhooks(project, webhooks.path(terms.id))
         fail_points.reach("cancel.removed")
         kept = {task.uid for page in server.tasks(project) for task in page}
     with workspace.database.write() as session:

@@ -60,6 +60,8 @@ class Adopted:
 def render(definition: Definition) -> str:
     """The label config that asks what `definition` asks, about the image in its key of a task's data.
 
+    Examples are left out: their numbers tell annotators nothing, who are not to see any of the catalog.
+
     Raises:
         InvalidInputError: as `definitions.check` says.
     """
@@ -102,13 +104,16 @@ def adopt(config: str) -> Adopted:
 
 
 def plain(definition: Definition) -> Definition:
-    """The definition without what its config says anyway: colours and hotkeys by place, names as questions."""
+    """The definition without what its config says anyway, colours and hotkeys by place, names as questions; and
+    without examples, which it does not say.
+    """
     hotkeys = _hotkeys([replace(each, hotkey=None) for each in definition.classes])
     classes = [
         replace(
             each,
             colour=None if each.colour == _colour(place) and _draws(definition) else each.colour,
             hotkey=None if each.hotkey == hotkeys[place] else each.hotkey,
+            examples=(),
         )
         for place, each in enumerate(definition.classes)
     ]
@@ -189,8 +194,6 @@ def _render_classes(parent: Element, tag: str, definition: Definition) -> None:
             option.set("background", colour)
         if each.description.strip():
             option.set("hint", _text(each.description))
-        if each.examples:
-            option.set("examples", " ".join(map(str, each.examples)))
 
 
 def _render_attribute(view: Element, attribute: AttributeDefinition, image: str) -> None:
@@ -342,7 +345,6 @@ class _Adoption:
             description=tag.get("hint", ""),
             colour=_hexadecimal(tag.get("background", "")),
             hotkey=hotkey if definitions.is_hotkey(hotkey) else None,
-            examples=tuple(int(each) for each in tag.get("examples", "").split() if each.isdecimal()),
         )
 
     def _attribute(self, tag: Element) -> AttributeDefinition | None:

@@ -13,9 +13,10 @@ import httpx
 from store.errors import RemoteError
 
 MOMENT = "%Y-%m-%dT%H:%M:%S.%fZ"  # of a time, UTC
+IMPORT_TIMEOUT_S = 300  # how long an import is waited for
+NOBODY = 0  # stands for users whom the server forgot
 
 _TIMEOUT_S = 60
-_IMPORT_TIMEOUT_S = 300
 _PAGE = 500  # tasks
 _ACTIONS = ("ANNOTATION_CREATED", "ANNOTATIONS_CREATED", "ANNOTATION_UPDATED", "ANNOTATIONS_DELETED", "TASKS_DELETED")
 _OF_ANNOTATIONS = ("result", "completed_by", "was_cancelled", "lead_time", "ground_truth")
@@ -30,7 +31,7 @@ class RemoteAnnotation:
     """One annotation as the server holds it now."""
 
     ls_annotation_id: int
-    ls_user_id: int | None  # none once the user was removed
+    ls_user_id: int  # NOBODY once the user was deleted
     result: list[Any]
     skipped: bool
     lead_time_s: float | None
@@ -137,16 +138,18 @@ class LabelStudio:
                 project,
                 request=tasks,
                 return_task_ids=True,
-                request_options={"max_retries": _ONCE, "timeout": _IMPORT_TIMEOUT_S},
+                request_options={"max_retries": _ONCE, "timeout": IMPORT_TIMEOUT_S},
             ).task_ids
         if created is None or len(created) != len(tasks):
             told = len(created or [])
             raise RemoteError(f"Label Studio at {self.url} took {len(tasks)} tasks and named {told}. Run this again.")
         return list(created)
 
-    def tasks(self, project: int) -> Iterator[list[RemoteTask]]:
-        """Pages of the tasks, by id."""
-        for page in self._pages(project, "id,data,total_annotations,cancelled_annotations,overlap,is_labeled"):
+    def tasks(self, project: int, *, ls_task_id: int | None = None) -> Iterator[list[RemoteTask]]:
+        """Pages of the tasks, by id; of one alone, if it is named."""
+        fields = "id,data,total_annotations,cancelled_annotations,overlap,is_labeled"
+        filters = [] if ls_task_id is None else [_filter("id", "Number", ls_task_id, operator="equal")]
+        for page in self._pages(project, fields, filters):
             yield [
                 RemoteTask(
                     task.id,
@@ -177,6 +180,12 @@ class LabelStudio:
                 )
                 for task in page
             ]
+
+    def newest_change(self, project: int, *, since: str | None = None) -> str | None:
+        """When a task changed last, as MOMENT says; none if there is no task, or none that changed after `since`."""
+        filters = [] if since is None else [_filter("updated_at", "Datetime", since)]
+        newest = self._page(project, filters, order="-tasks:updated_at", fields="id,updated_at", size=1)
+        return _moment(newest[0].updated_at) if newest else None
 
     def addresses(self, project: int, key: str) -> Iterator[list[tuple[int, Any]]]:
         """Pages of the tasks' ids and what their data holds under `key`, as it was imported; none where nothing."""
@@ -220,17 +229,35 @@ class LabelStudio:
                 request_options={"max_retries": _ONCE},
             )
 
-    def has_annotation(self, ls_annotation_id: int, project: int) -> bool:
-        """Whether a project has an annotation of this number; numbers of deleted ones can be given again."""
-        found = self._unless_gone(self._sdk.annotations.get, ls_annotation_id)
-        return found is not None and found.project == project
-
-    def ensure_webhook(self, project: int, url: str, headers: dict[str, str]) -> None:
-        """One webhook of the project at `url`, told of every change of annotations and tasks, without their content."""
+    def change_annotation(self, ls_annotation_id: int, annotation: RemoteAnnotation) -> None:
+        """Make an annotation say what `annotation` says; its author stays."""
         with self._errors():
-            there = [hook for hook in self._sdk.webhooks.list(project=project) if hook.url == url]
-            right = [hook.id for hook in there if hook.headers == headers and hook.is_active][:1]
-            if not right:
+            self._sdk.annotations.update(
+                ls_annotation_id,
+                result=annotation.result,
+                was_cancelled=annotation.skipped,
+                lead_time=annotation.lead_time_s,
+                ground_truth=annotation.ground_truth,
+            )
+
+    def task_of(self, ls_annotation_id: int, project: int) -> RemoteTask | None:
+        """The task of a project that has the annotation of this number; of one that was deleted or lost with the
+        newest backup, the number can be another one's.
+        """
+        found = self._unless_gone(self._sdk.annotations.get, ls_annotation_id)
+        if found is None or found.project != project:
+            return None
+        return next((task for page in self.tasks(project, ls_task_id=found.task) for task in page), None)
+
+    def ensure_webhook(self, project: int, url: str, headers: dict[str, str], *, path: str) -> None:
+        """One webhook of the project at `url`, told of every change of annotations and tasks, without their content.
+
+        Others whose address ends in `path`, which were at another address of the same receiver, go.
+        """
+        there = self._webhooks(project, path)
+        right = [hook.id for hook in there if (hook.url, hook.headers, hook.is_active) == (url, headers, True)][:1]
+        if not right:
+            with self._errors():
                 self._sdk.webhooks.create(
                     url=url,
                     project=project,
@@ -243,6 +270,15 @@ class LabelStudio:
         for hook in there:
             if hook.id not in right:
                 self._unless_gone(self._sdk.webhooks.delete, hook.id)
+
+    def remove_webhooks(self, project: int, path: str) -> None:
+        """Remove the webhooks of the project whose address ends in `path`."""
+        for hook in self._webhooks(project, path):
+            self._unless_gone(self._sdk.webhooks.delete, hook.id)
+
+    def _webhooks(self, project: int, path: str) -> list[Any]:
+        with self._errors():
+            return [hook for hook in self._sdk.webhooks.list(project=project) if hook.url.endswith(path)]
 
     def delete_unanswered(self, project: int, ls_task_ids: Sequence[int]) -> None:
         """Remove those of `ls_task_ids` that nobody has answered or skipped by the time the server removes them."""
@@ -275,23 +311,36 @@ class LabelStudio:
         after = 0
         while True:
             items = [_filter("id", "Number", after), *filters]
-            query = {"filters": {"conjunction": "and", "items": items}, "ordering": ["tasks:id"]}
-            with self._errors():
-                page = self._sdk.tasks.list(
-                    project=project,
-                    query=json.dumps(query),
-                    include=fields,
-                    fields="all",
-                    resolve_uri=resolve_uri,
-                    page=1,
-                    page_size=_PAGE,
-                    request_options={"additional_query_parameters": _AT_ONCE},
-                ).items
+            page = self._page(project, items, order="tasks:id", fields=fields, size=_PAGE, resolve_uri=resolve_uri)
             if page:
                 yield page
             if not page or len(page) < _PAGE:
                 return
             after = page[-1].id
+
+    def _page(
+        self,
+        project: int,
+        filters: Sequence[dict[str, Any]],
+        *,
+        order: str,
+        fields: str,
+        size: int,
+        resolve_uri: bool | None = None,
+    ) -> Sequence[Any]:
+        query = {"filters": {"conjunction": "and", "items": filters}, "ordering": [order]}
+        with self._errors():
+            page: Sequence[Any] = self._sdk.tasks.list(
+                project=project,
+                query=json.dumps(query),
+                include=fields,
+                fields="all",
+                resolve_uri=resolve_uri,
+                page=1,
+                page_size=size,
+                request_options={"additional_query_parameters": _AT_ONCE},
+            ).items
+        return page
 
     def _unless_gone(self, call: Callable[[Any], Any], number: Any) -> Any:
         """What the call for one thing returns; none if the server has none of this number."""
@@ -353,7 +402,7 @@ def _moment(told: datetime | str) -> str:
 def _annotation(told: dict[str, Any]) -> RemoteAnnotation:
     return RemoteAnnotation(
         ls_annotation_id=told["id"],
-        ls_user_id=told["completed_by"],
+        ls_user_id=told["completed_by"] or NOBODY,
         result=told["result"] or [],
         skipped=told["was_cancelled"],
         lead_time_s=told["lead_time"],

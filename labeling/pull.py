@@ -21,9 +21,9 @@ from store import fail_points
 from store.schema import Annotation, Annotator, Campaign, Task
 from store.workspace import Workspace
 
-_NOBODY = 0  # stands for users whom Label Studio forgot
 _OVERLAP = timedelta(minutes=2)  # a change can be committed later than the moment it bears
 _TASKS_A_QUERY = 500
+_IS_THERE = Annotation.ls_annotation_id > 0  # or was, see Annotation
 _LOOKS = 3  # at what changed, before counts that differ are believed: people answer meanwhile
 
 
@@ -42,8 +42,9 @@ class Pulled:
 class Sync:
     """How far a campaign was pulled."""
 
-    since: str | None = None  # the newest change seen, by the server's clock
+    since: str | None = None  # by the server's clock: what changed until then was seen
     pulls: int = 0  # that changed something, as the project's description says too
+    standing: int = 0  # annotations of our tasks that stand on the server too
     missing: int = 0  # of our tasks, when everything was listed last
     other_tasks: int = 0  # of others in the project, then
     other_annotations: int = 0  # of others, then
@@ -106,7 +107,8 @@ class _Reader:
         self._workspace, self._server, self._terms = workspace, server, terms
         self._project = campaigns.pushed_project(server, terms)
         with workspace.database.read() as session:
-            self.sync = Sync(**(session.get_one(Campaign, terms.id).ls_sync or {}))
+            kept = session.get_one(Campaign, terms.id).ls_sync or {}
+            self.sync = Sync(**kept if "standing" in kept else kept | {"standing": self._standing(session)})
         self._first_pulls = self.sync.pulls
         self._changes = {"new": 0, "edited": 0, "deleted": 0}
         self._emails: Mapping[int, str] | None = None
@@ -125,34 +127,38 @@ class _Reader:
         """Take in the tasks that changed."""
         assert self.sync.since is not None  # noqa: S101  asked only then
         since = (datetime.strptime(self.sync.since, MOMENT) - _OVERLAP).strftime(MOMENT)
-        newest = self.sync.since
+        newest = self._server.newest_change(self._project.ls_project_id, since=since)  # before any page is read: what
+        if newest is None:  # changes on one that was read comes after it
+            return
         changed = self._server.annotated(self._project.ls_project_id, changed_since=since)
         for page in campaigns.named(self._workspace, self._terms, changed):
             self._take(page)
-            newest = max(newest, *(task.updated_at for task in page))
-        if newest != self.sync.since:
+        if newest > self.sync.since:
             self.sync = replace(self.sync, since=newest)  # only now: a pull that died has not seen all of it
             with self._workspace.database.write() as session:
                 self._note(session)
 
     def read_everything(self) -> None:
-        """Take in all tasks, and note which are gone."""
+        """Take in all tasks, and note which are gone and what is of others."""
         seen: set[int] = set()
-        newest = self.sync.since or datetime.fromtimestamp(0, UTC).strftime(MOMENT)
+        listed = other_annotations = 0
+        newest = self._server.newest_change(self._project.ls_project_id)
         everything = self._server.annotated(self._project.ls_project_id)
         for page in campaigns.named(self._workspace, self._terms, everything):
-            seen |= self._take(page)
-            newest = max(newest, *(task.updated_at for task in page))
+            there = self._take(page)
+            seen |= there.keys()
+            listed += len(page)
+            other_annotations += sum(len(task.annotations) for task in page) - sum(map(len, there.values()))
         self._save(sorted(self._answered() - seen), {})  # of tasks that are gone
-        counts = self._server.project(self._project.ls_project_id) or self._project
         with self._workspace.database.write() as session:
-            pushed, standing = self._counted(session)
+            pushed = campaigns.count(session, self._terms.id)["pushed"]
             self.sync = replace(
                 self.sync,
-                since=newest,
+                since=newest or datetime.fromtimestamp(0, UTC).strftime(MOMENT),
+                standing=self._standing(session),
                 missing=pushed - len(seen),
-                other_tasks=counts.tasks - len(seen),
-                other_annotations=counts.annotations - standing,
+                other_tasks=listed - len(seen),
+                other_annotations=other_annotations,
             )
             self._note(session)
 
@@ -160,10 +166,10 @@ class _Reader:
         """Whether the server holds as many tasks and annotations as the catalog expects."""
         counts = self._server.project(self._project.ls_project_id) or self._project
         with self._workspace.database.read() as session:
-            pushed, standing = self._counted(session)
+            pushed = campaigns.count(session, self._terms.id)["pushed"]
         return (counts.tasks, counts.annotations) == (
             pushed - self.sync.missing + self.sync.other_tasks,
-            standing + self.sync.other_annotations,
+            self.sync.standing + self.sync.other_annotations,
         )
 
     def note_who_is_gone(self) -> None:
@@ -179,12 +185,10 @@ class _Reader:
 
     def pulled(self) -> Pulled:
         """What all of it came to."""
-        with self._workspace.database.read() as session:
-            _, standing = self._counted(session)
-        return Pulled(answers=standing, missing=self.sync.missing, **self._changes)
+        return Pulled(answers=self.sync.standing, missing=self.sync.missing, **self._changes)
 
-    def _take(self, page: Sequence[AnnotatedTask]) -> set[int]:
-        """Add what is new in these tasks; returns those that are ours."""
+    def _take(self, page: Sequence[AnnotatedTask]) -> dict[int, list[RemoteAnnotation]]:
+        """Add what is new in these tasks; returns what is there of those that are ours, by our ids."""
         uids = {task.uid for task in page if task.uid is not None}
         tasks = select(Task.uid, Task.id).where(Task.campaign_id == self._terms.id, Task.uid.in_(uids))
         with self._workspace.database.read() as session:
@@ -194,7 +198,7 @@ class _Reader:
             if task.uid in task_of:
                 there.setdefault(task_of[task.uid], []).extend(task.annotations)
         self._save(list(there), there)
-        return set(there)
+        return there
 
     def _answered(self) -> set[int]:
         """The tasks of which there are answers."""
@@ -218,6 +222,7 @@ class _Reader:
         with self._workspace.database.write() as session:
             annotators = self._annotators(session, changes)
             session.execute(insert(Annotation), [_row(change, known, annotators, definition) for change in changes])
+            self.sync = replace(self.sync, standing=self.sync.standing + _gain(changes, known))
             self._note(session)
             fail_points.reach("pull.before_commit")
         fail_points.reach("pull.after_commit")
@@ -226,29 +231,29 @@ class _Reader:
         self._changes["deleted"] += sum(change.now is None for change in changes)
 
     def _is_elsewhere(self, change: Change, there: Mapping[int, Sequence[RemoteAnnotation]]) -> bool:
-        """Whether an annotation that its task lacks is in a copy of the task, on another page."""
-        return (
-            change.now is None
-            and change.task_id in there
-            and self._server.has_annotation(change.ls_annotation_id, self._project.ls_project_id)
-        )
+        """Whether an annotation that its task lacks is in another task of the same item, on another page."""
+        if change.now is not None or change.task_id not in there:
+            return False
+        holder = self._server.task_of(change.ls_annotation_id, self._project.ls_project_id)
+        if holder is None:
+            return False
+        [[holder]] = campaigns.named(self._workspace, self._terms, iter([[holder]]))
+        with self._workspace.database.read() as session:
+            return session.get_one(Task, change.task_id).uid == holder.uid
 
     def _note(self, session: Session) -> None:
         session.get_one(Campaign, self._terms.id).ls_sync = asdict(self.sync)
 
-    def _counted(self, session: Session) -> tuple[int, int]:
-        """Tasks that were pushed, and annotations that stand."""
-        standing = campaigns.standing_annotations(Task.campaign_id == self._terms.id).subquery()
-        return (
-            campaigns.count(session, self._terms.id)["pushed"],
-            session.scalar(select(func.count()).select_from(standing)) or 0,
-        )
+    def _standing(self, session: Session) -> int:
+        """How many annotations stand on the server too, counted one by one."""
+        standing = campaigns.standing_annotations(Task.campaign_id == self._terms.id, _IS_THERE).subquery()
+        return session.scalar(select(func.count()).select_from(standing)) or 0
 
     def _annotators(self, session: Session, changes: Sequence[Change]) -> dict[int, int]:
         """Our ids of the vendor's people, by Label Studio's; whoever is new is added."""
         of_vendor = select(Annotator).where(Annotator.vendor_id == self._terms.vendor_id)
         known = {row.ls_user_id: row.id for row in session.scalars(of_vendor)}
-        for ls_user_id in sorted({change.now.ls_user_id or _NOBODY for change in changes if change.now} - known.keys()):
+        for ls_user_id in sorted({change.now.ls_user_id for change in changes if change.now} - known.keys()):
             if self._emails is None:
                 self._emails = self._server.emails()
             name = self._emails.get(ls_user_id, f"user {ls_user_id}")
@@ -284,6 +289,12 @@ def compare(known: Mapping[tuple[int, int], Known], remote: Mapping[int, Sequenc
     return changes
 
 
+def _gain(changes: Sequence[Change], known: Mapping[tuple[int, int], Known]) -> int:
+    """How many more annotations stand after the changes than before."""
+    stood = {place for place, before in known.items() if not before.deleted}
+    return sum((each.now is not None) - ((each.task_id, each.ls_annotation_id) in stood) for each in changes)
+
+
 def _known(session: Session, task_ids: Sequence[int]) -> dict[tuple[int, int], Known]:
     known: dict[tuple[int, int], Known] = {}
     for start in range(0, len(task_ids), _TASKS_A_QUERY):
@@ -298,7 +309,7 @@ def _known(session: Session, task_ids: Sequence[int]) -> dict[tuple[int, int], K
                 Annotation.deleted,
                 Annotation.ground_truth,
             )
-            .where(Annotation.task_id.in_(task_ids[start : start + _TASKS_A_QUERY]))
+            .where(Annotation.task_id.in_(task_ids[start : start + _TASKS_A_QUERY]), _IS_THERE)
             .order_by(Annotation.revision)
         )
         known |= {(task_id, ls_annotation_id): Known(*rest) for task_id, ls_annotation_id, *rest in rows}
@@ -325,7 +336,7 @@ def _row(
             "ls_updated_at": before.ls_updated_at,
         }
     return place | {
-        "annotator_id": annotators[change.now.ls_user_id or _NOBODY],
+        "annotator_id": annotators[change.now.ls_user_id],
         "answer": None if change.now.skipped else label_config.answer(change.now.result, definition),
         "result": change.now.result,
         "skipped": change.now.skipped,

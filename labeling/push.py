@@ -2,7 +2,8 @@
 
 Label Studio takes the same task twice without a word. So the catalog says which tasks are about
 to be sent, one request that is never repeated sends them, and its answer names them. After a crash
-or a lost answer the server is asked what arrived before anything else is sent.
+or a lost answer the server is asked what arrived before anything else is sent. What had not arrived
+is sent again, and may arrive twice after all: until that cannot be any more, the campaign is unsure.
 
 Of the tasks only as many are sent as the vendor has room for; the same write that announces them counts.
 """
@@ -13,24 +14,26 @@ import statistics
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from datetime import datetime, timedelta
 from typing import Any
 
 from sqlalchemy import Select, bindparam, func, select, update
 from sqlalchemy.orm import Session
 
 from curation import predictions
-from labeling import campaigns, definitions, label_config, label_studio, results, vendors
+from labeling import campaigns, definitions, label_config, label_studio, results, vendors, webhooks
 from labeling.campaigns import Terms
 from labeling.content import Content, Region
 from labeling.geometry import Box
 from labeling.label_studio import LabelStudio, RemoteTask
 from labeling.results import ImageSize, Part
+from labeling.webhooks import Webhook
 from store import fail_points
 from store.errors import InvalidInputError
-from store.schema import BoxPrediction, Campaign, Image, ImageId, Pick, Prediction, PredictionRun, Task
+from store.schema import BoxPrediction, Campaign, Image, ImageId, Pick, Prediction, PredictionRun, Task, now
 from store.workspace import Workspace
 
-_TASKS_PER_REQUEST = 1000
+_TASKS_PER_REQUEST = 500
 _LATE_S = 20.0  # how long a request whose sender died may still take to arrive
 _POLL_S = 0.5
 _TITLE_LENGTH = 50  # Label Studio's limit
@@ -63,14 +66,6 @@ class Manner:
     webhook: bool = True
 
 
-@dataclass(frozen=True)
-class Webhook:
-    """Where a server is to tell of changes."""
-
-    url: str
-    headers: dict[str, str]  # a secret that shows who calls
-
-
 def push(
     workspace: Workspace,
     campaign_name: str,
@@ -80,6 +75,7 @@ def push(
     blind_share: float = 0.0,
     min_score: float = 0.0,
     webhook: Webhook | None = None,
+    manner: Manner | None = None,
     restored: bool = False,
     on_progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Pushed:
@@ -97,6 +93,7 @@ def push(
         blind_share: of the tasks, 0–1, that show none, so that one can tell what the others owe to it; drawn by uid.
         min_score: boxes that score less, 0–1, are not shown.
         webhook: where the server tells of changes.
+        manner: what of this is remembered, from when the project is there on.
         restored: the server may be a backup, of which `labeling.reconcile` takes care.
         on_progress: called with the tasks sent and those to send.
 
@@ -128,11 +125,16 @@ def push(
         tags = terms.taxonomy.definition.tags
         with label_studio.connect(terms.ls_url, vendors.token(terms.ls_token_reference)) as server:
             project = _project(workspace, server, terms, restored=restored)
+            if manner is not None:
+                _remember(workspace, terms.id, manner)
             if webhook is not None:
-                server.ensure_webhook(project, webhook.url, webhook.headers)
+                server.ensure_webhook(project, webhook.url, webhook.headers, path=webhooks.path(terms.id))
+            looked_at = now()
             found, doubled = settle(workspace, server, project, terms)
             may_remove = doubled and not terms.adopted
             removed = _remove_copies(workspace, server, project, doubled) if may_remove else 0
+            if not removed:
+                _be_sure(workspace, terms.id, looked_at)
             sent = 0
             total = _sendable(workspace, terms)
             for chunk in _announce(workspace, terms, draw):
@@ -161,10 +163,9 @@ def push(
         )
 
 
-def remember(workspace: Workspace, campaign_name: str, manner: Manner) -> None:
-    """Keep how a campaign was pushed."""
+def _remember(workspace: Workspace, campaign_id: int, manner: Manner) -> None:
     with workspace.database.write() as session:
-        campaigns.get(session, campaign_name).pushing = asdict(manner)
+        session.get_one(Campaign, campaign_id).pushing = asdict(manner)
 
 
 def _project(workspace: Workspace, server: LabelStudio, terms: Terms, *, restored: bool) -> int:
@@ -226,6 +227,13 @@ def _remove_copies(workspace: Workspace, server: LabelStudio, project: int, doub
     return len(spare - left)
 
 
+def _be_sure(workspace: Workspace, campaign_id: int, looked_at: datetime) -> None:
+    """End the doubt about requests, if all of them had arrived or failed when nothing was found twice."""
+    over = update(Campaign).where(Campaign.id == campaign_id, Campaign.unsure_until < looked_at)
+    with workspace.database.write() as session:
+        session.execute(over.values(unsure_until=None))
+
+
 @dataclass(frozen=True)
 class _ToSend:
     """A task about to be sent."""
@@ -256,6 +264,10 @@ def _announce(workspace: Workspace, terms: Terms, draw: _Draw) -> Iterator[list[
     announced = select(Task).where(Task.campaign_id == terms.id, Task.state == "intended").order_by(Task.rank)
     with workspace.database.read() as session:
         lost = [_to_send(task) for task in session.scalars(announced)]
+    if lost:
+        with workspace.database.write() as session:
+            doubtful = now() + timedelta(seconds=label_studio.IMPORT_TIMEOUT_S)
+            session.get_one(Campaign, terms.id).unsure_until = doubtful
     for start in range(0, len(lost), _TASKS_PER_REQUEST):
         yield lost[start : start + _TASKS_PER_REQUEST]
     while chunk := _intend(workspace, terms, draw):

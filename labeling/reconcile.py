@@ -4,7 +4,7 @@ People delete and copy tasks there, and servers are restored from backups.
 """
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from sqlalchemy import select, update
@@ -34,7 +34,8 @@ class Reconciled:
     restored: bool
     recreated: int  # tasks
     removed: int  # copies that nobody had answered
-    put_back: int  # answers that a restored server had lost
+    put_back: int  # answers that a restored server had lost, or had as they were before an edit
+    not_put_back: int  # those of people whom it does not know: they stand in the catalog alone
     strangers: int  # tasks of others, left alone
 
 
@@ -78,6 +79,7 @@ def reconcile(
     Tasks that people deleted are made again and show what they showed, but not in an adopted project, where tasks
     come and go as its owners like; what else is sent, and what that shows, says `push.push`. Answers are put back
     only where the server was restored: an answer that is gone from a server that was not was deleted by somebody.
+    Those of people who joined after the backup, or were deleted, stay in the catalog alone, and no pull touches them.
 
     Raises:
         NotFoundError: there is no such campaign.
@@ -102,54 +104,139 @@ def reconcile(
         min_score=min_score,
         restored=drift.restored,
     )
-    put_back = 0
+    put_back = not_put_back = 0
     if drift.restored:
         with label_studio.connect(terms.ls_url, vendors.token(terms.ls_token_reference)) as server:
-            put_back = _put_back(workspace, server, terms)
+            put_back, not_put_back = _put_back(workspace, server, terms)
             project = campaigns.found_project(server, terms)
             server.describe(project.ls_project_id, campaigns.with_pulls(project.description, terms.pulls))
     pull.pull(workspace, campaign_name, everything=True)
-    return Reconciled(drift.restored, pushed.created, pushed.removed, put_back, drift.strangers)
+    return Reconciled(
+        restored=drift.restored,
+        recreated=pushed.created,
+        removed=pushed.removed,
+        put_back=put_back,
+        not_put_back=not_put_back,
+        strangers=drift.strangers,
+    )
 
 
-def _put_back(workspace: Workspace, server: LabelStudio, terms: Terms) -> int:
-    """Give the server the answers that stand here, unless their author has one there already."""
+@dataclass(frozen=True)
+class _Answer:
+    """An answer that stands in the catalog."""
+
+    annotation_id: int
+    task_id: int
+    author: str  # the e-mail of whoever gave it: a restored server gives numbers of users again too
+    annotation: RemoteAnnotation
+
+
+def _put_back(workspace: Workspace, server: LabelStudio, terms: Terms) -> tuple[int, int]:
+    """Give the server what stands here and it lacks; what people said there since the restore stays.
+
+    Returns:
+        How many answers it was given, and how many it was not, as it does not know their authors.
+    """
+    emails = server.emails()
     with workspace.database.read() as session:
         standing = _standing(session, terms.id)
-    authors: dict[str, set[int | None]] = {}
+    there: dict[str, list[RemoteAnnotation]] = {}
     task_of: dict[str, int] = {}
     assert terms.ls_project_id is not None  # noqa: S101  it was found just now
     for page in campaigns.named(workspace, terms, server.annotated(terms.ls_project_id)):
         for task in page:
             if task.uid in standing:
                 task_of.setdefault(task.uid, task.ls_task_id)
-                authors.setdefault(task.uid, set()).update(each.ls_user_id for each in task.annotations)
-    lost = [(uid, each) for uid in task_of for each in standing[uid] if each.ls_user_id not in authors[uid]]
-    for uid, annotation in lost:
-        server.create_annotation(task_of[uid], annotation)
-    return len(lost)
+                there.setdefault(task.uid, []).extend(task.annotations)
+    put_back = 0
+    strangers: list[_Answer] = []
+    for uid, ls_task_id in task_of.items():
+        losses = _compare(standing[uid], there[uid], emails)
+        strangers += losses.of_strangers
+        for answer in losses.gone:
+            server.create_annotation(ls_task_id, answer.annotation)
+        for ls_annotation_id, answer in losses.outdated.items():
+            server.change_annotation(ls_annotation_id, answer.annotation)
+        put_back += len(losses.gone) + len(losses.outdated)
+    _keep(workspace, strangers)
+    return put_back, len(strangers)
 
 
-def _standing(session: Session, campaign_id: int) -> dict[str, list[RemoteAnnotation]]:
-    """The answers that stand here, by the uid of their task."""
+@dataclass(frozen=True)
+class _Losses:
+    """What a restored server lacks of the answers to one item."""
+
+    gone: list[_Answer]
+    outdated: dict[int, _Answer]  # what an annotation there, by its number, said in the end
+    of_strangers: list[_Answer]
+
+
+def _compare(ours: Sequence[_Answer], there: Sequence[RemoteAnnotation], emails: Mapping[int, str]) -> _Losses:
+    """Pair our answers to an item with the server's, the surest pairs first, and see what is older or left over.
+
+    Args:
+        ours: that stand here.
+        there: that the server has.
+        emails: of the people whom the server knows, by their id.
+    """
+    known = [each for each in ours if emails.get(each.annotation.ls_user_id) == each.author]
+    left, free = list(ours), list(there)
+    outdated: dict[int, _Answer] = {}
+    for candidates, key in (
+        (ours, lambda each: (each.ls_annotation_id, each.updated_at)),
+        (known, lambda each: (each.ls_user_id, _content(each))),
+        (known, lambda each: (each.ls_user_id, each.ls_annotation_id)),
+        (known, lambda each: each.ls_user_id),
+    ):
+        for answer in [each for each in left if each in candidates]:
+            twin = next((each for each in free if key(each) == key(answer.annotation)), None)
+            if twin is not None:
+                left.remove(answer)
+                free.remove(twin)
+                if _content(twin) != _content(answer.annotation) and twin.updated_at < answer.annotation.updated_at:
+                    outdated[twin.ls_annotation_id] = answer
+    return _Losses(
+        gone=[each for each in left if each in known],
+        outdated=outdated,
+        of_strangers=[each for each in left if each not in known],
+    )
+
+
+def _content(annotation: RemoteAnnotation) -> tuple[object, ...]:
+    return annotation.result, annotation.skipped, annotation.ground_truth
+
+
+def _keep(workspace: Workspace, answers: Sequence[_Answer]) -> None:
+    """Renumber answers so that no annotation of the server is ever taken for one of them, nor its lack for the end."""
+    with workspace.database.write() as session:
+        for each in answers:
+            revisions = update(Annotation).where(
+                Annotation.task_id == each.task_id,
+                Annotation.ls_annotation_id == each.annotation.ls_annotation_id,
+            )
+            session.execute(revisions.values(ls_annotation_id=-each.annotation_id))
+
+
+def _standing(session: Session, campaign_id: int) -> dict[str, list[_Answer]]:
+    """The answers that stand here and are not kept here alone, by the uid of their task."""
+    of_campaign = campaigns.standing_annotations(Task.campaign_id == campaign_id, Annotation.ls_annotation_id > 0)
     rows = session.execute(
-        select(Task.uid, Annotation, Annotator.ls_user_id)
+        select(Task.uid, Annotation, Annotator)
         .join(Annotation, Annotation.task_id == Task.id)
         .join(Annotator, Annotator.id == Annotation.annotator_id)
-        .where(Annotation.id.in_(campaigns.standing_annotations(Task.campaign_id == campaign_id)))
+        .where(Annotation.id.in_(of_campaign))
         .order_by(Annotation.id)
     )
-    found: dict[str, list[RemoteAnnotation]] = {}
-    for uid, row, ls_user_id in rows:
-        found.setdefault(uid, []).append(
-            RemoteAnnotation(
-                ls_annotation_id=row.ls_annotation_id,
-                ls_user_id=ls_user_id,
-                result=row.result,
-                skipped=row.skipped,
-                lead_time_s=row.lead_time_s,
-                updated_at=row.ls_updated_at,
-                ground_truth=row.ground_truth,
-            )
+    found: dict[str, list[_Answer]] = {}
+    for uid, row, author in rows:
+        annotation = RemoteAnnotation(
+            ls_annotation_id=row.ls_annotation_id,
+            ls_user_id=author.ls_user_id,
+            result=row.result,
+            skipped=row.skipped,
+            lead_time_s=row.lead_time_s,
+            updated_at=row.ls_updated_at,
+            ground_truth=row.ground_truth,
         )
+        found.setdefault(uid, []).append(_Answer(row.id, row.task_id, author.name, annotation))
     return found

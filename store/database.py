@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session
 
 from store.errors import InvalidInputError
 
-HEAD_REVISION = "0013"
+HEAD_REVISION = "0014"
 _MIGRATIONS = Path(__file__).parent / "migrations"
 _LOCK_TIMEOUT_S = 60
 

@@ -7,7 +7,17 @@ what is only ever read whole (a recipe, a report), never what a query filters on
 from datetime import UTC, date, datetime
 from typing import Any, ClassVar, NewType
 
-from sqlalchemy import JSON, BigInteger, DateTime, ForeignKey, LargeBinary, String, TypeDecorator, UniqueConstraint
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    DateTime,
+    ForeignKey,
+    Index,
+    LargeBinary,
+    String,
+    TypeDecorator,
+    UniqueConstraint,
+)
 from sqlalchemy.engine import Dialect
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
@@ -370,6 +380,7 @@ class Campaign(Base):
     ls_project_id: Mapped[int | None]
     ls_sync: Mapped[dict[str, Any] | None]  # how far it was pulled, see labeling.pull
     pushing: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))  # see labeling.push.Manner
+    unsure_until: Mapped[datetime | None]  # a request that was sent again may still make its tasks a second time
     deadline: Mapped[date | None]
     paused: Mapped[bool] = mapped_column(default=False, server_default="0")
     cancelled_at: Mapped[datetime | None]  # from then on nothing is pushed; closed once Label Studio is cleared
@@ -381,11 +392,14 @@ class Task(Base):
     """One item of a campaign, on its way to exactly one Label Studio task."""
 
     __tablename__ = "tasks"
-    __table_args__ = (UniqueConstraint("campaign_id", "image_id"),)
+    __table_args__ = (
+        UniqueConstraint("campaign_id", "image_id"),
+        Index("ix_tasks_campaign_id_rank", "campaign_id", "rank"),
+    )
 
     id: Mapped[int] = mapped_column(primary_key=True)
     uid: Mapped[str] = mapped_column(String(32), unique=True)  # carried as data.uid
-    campaign_id: Mapped[int] = mapped_column(ForeignKey("campaigns.id"), index=True)
+    campaign_id: Mapped[int] = mapped_column(ForeignKey("campaigns.id"))
     image_id: Mapped[int] = mapped_column(ForeignKey("images.id"), index=True)
     rank: Mapped[int]
     state: Mapped[str] = mapped_column(String(16))  # planned, intended (a request may be out), pushed, withdrawn
@@ -431,7 +445,7 @@ class Annotation(Base):
     id: Mapped[int] = mapped_column(primary_key=True)
     task_id: Mapped[int] = mapped_column(ForeignKey("tasks.id"), index=True)
     annotator_id: Mapped[int] = mapped_column(ForeignKey("annotators.id"))
-    ls_annotation_id: Mapped[int]
+    ls_annotation_id: Mapped[int]  # below 0 if only we still have it: see labeling.reconcile
     revision: Mapped[int]  # 0, 1, 2 … in the order seen
     answer: Mapped[str | None]  # the class; none when skipped or deleted
     result: Mapped[list[Any]]  # what Label Studio holds, unread

@@ -11,6 +11,7 @@ import typer
 
 from api.cli import console
 from api.cli.console import AsJson
+from store.errors import WinnowError
 
 if TYPE_CHECKING:
     from labeling.campaigns import Status
@@ -240,6 +241,8 @@ def reconcile(
         min_score=manner.min_score,
     )
     restored = f", {done.put_back} answers put back after a restore" if done.restored else ""
+    if done.not_put_back:
+        restored += f", {done.not_put_back} kept here alone as Label Studio does not know their authors"
     line = f"{name}: {done.recreated} tasks made again, {done.removed} copies removed{restored}"
     console.emit(asdict(done), [f"{line}; {done.strangers} tasks of others left alone"], as_json=as_json)
 
@@ -269,10 +272,14 @@ def cancel(context: typer.Context, name: str, as_json: AsJson = False) -> None:
 @app.command()
 def close(context: typer.Context, name: str, as_json: AsJson = False) -> None:
     """End a campaign; late answers may still be pulled."""
-    from labeling import campaigns
+    from labeling import campaigns, webhooks
 
     workspace = console.workspace(context)
     campaigns.close(workspace, name)
+    try:
+        webhooks.remove(workspace, name)
+    except WinnowError as error:  # what is closed is closed
+        print(f"Label Studio was not told to send no more hints. {error}", file=sys.stderr)
     with workspace.database.read() as session:
         found = campaigns.status(session, name)
     console.emit(asdict(found), [f"{name} is closed"], as_json=as_json)

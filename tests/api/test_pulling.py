@@ -5,11 +5,15 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 
 import pytest
+from sqlalchemy import func, select
+from sqlalchemy.exc import OperationalError
+from sqlalchemy.orm import Session
 
 from api import pulling, pushing
 from api.demo.label_studio_server import LabelStudioServer
-from labeling import campaigns, pull
+from labeling import campaigns, cancel, pull
 from labeling.push import Manner
+from store.schema import Campaign, Task, Verdict
 from tests.conftest import Builder
 from tests.labeling.conftest import Catalog, Site, administrator
 from tests.labeling.team import ITEMS, Team, adaptive
@@ -91,3 +95,73 @@ def test_an_adaptive_campaign_goes_on_by_itself(catalog: Catalog, site: Site, la
         team.work(bob, project, {})
         with pulling.puller(catalog.workspace, every_s=0.2):
             wait_for(lambda: catalog.status().accepted == ITEMS)
+
+
+def test_what_commands_pulled_is_reviewed_too(catalog: Catalog, site: Site) -> None:
+    images = catalog.campaign(3, overlap=1)
+    pushing.start(catalog.workspace, catalog.name, MANNER)
+    first, second, _ = (task["id"] for task in site.tasks(catalog.name))
+
+    def decided() -> int:
+        with catalog.workspace.database.read() as session:
+            verdicts = select(func.count(Verdict.id)).where(Verdict.outcome != "another-opinion")
+            return session.scalar(verdicts) or 0
+
+    def seen() -> int:
+        with catalog.workspace.database.read() as session:
+            return session.scalar(select(func.count(Verdict.id))) or 0
+
+    with pulling.puller(catalog.workspace, every_s=0) as hint:
+        wait_for(lambda: seen() == len(images))  # when it starts it reviews what is there
+        site.answer(first, "cat")
+        pull.pull(catalog.workspace, catalog.name)
+        hint(0)  # of no campaign, so it pulls nothing itself
+        wait_for(lambda: decided() == 1)
+        site.answer(second, "cat")
+        cancel.cancel(catalog.workspace, catalog.name)
+        hint(0)
+        wait_for(lambda: decided() == 2)
+
+
+def test_the_puller_outlives_a_catalog_that_cannot_be_read(
+    catalog: Catalog, site: Site, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    catalog.campaign(1)
+    pushing.start(catalog.workspace, catalog.name, MANNER)
+    site.answer(site.tasks(catalog.name)[0]["id"], "cat")
+    find_open, failures = pulling._open, iter([OperationalError("SELECT", {}, Exception("disk I/O error"))])
+
+    def fail_once(session: Session) -> dict[int, str]:
+        for failure in failures:
+            raise failure
+        return find_open(session)
+
+    monkeypatch.setattr(pulling, "_RETRY_S", 0.1)
+    with pulling.puller(catalog.workspace, every_s=3600) as hint:
+        monkeypatch.setattr(pulling, "_open", fail_once)
+        with catalog.workspace.database.read() as session:
+            hint(campaigns.get(session, catalog.name).id)
+        wait_for(lambda: catalog.status().answers == 1)
+    assert "disk I/O error" in caplog.text
+
+
+def test_answers_to_a_rework_are_reviewed_there_and_an_experts_where_they_settle(build: Builder) -> None:
+    workspace = build.workspace
+    taxonomy, images = build.taxonomy(), build.images(4)
+    parent = build.campaign(build.batch(images), taxonomy)
+    rework, adjudication = (build.campaign(build.batch(images), taxonomy) for _ in range(2))
+    with workspace.database.write() as session:
+        for campaign_id, purpose in ((rework, "labelling"), (adjudication, "adjudication")):
+            campaign = session.get_one(Campaign, campaign_id)
+            campaign.parent_id, campaign.purpose = parent, purpose
+
+    def accepted() -> set[int]:
+        of_verdicts = select(Task.campaign_id).join(Verdict, Verdict.task_id == Task.id)
+        with workspace.database.read() as session:
+            return set(session.scalars(of_verdicts.where(Verdict.outcome == "accepted")))
+
+    with pulling.puller(workspace, every_s=0.2):
+        build.answers(rework, {"ann": ["cat"] * 4, "bob": ["cat"] * 4})
+        wait_for(lambda: accepted() == {rework})
+        build.answers(adjudication, {"eve": ["cat"] * 4})
+        wait_for(lambda: accepted() == {rework, parent})

@@ -133,12 +133,19 @@ class State:
     def list_tasks(self, *, asked: dict[str, str], body: Any) -> tuple[int, Any]:
         project = self._project(int(asked["project"]))
         query = json.loads(asked["query"])
-        assert query["ordering"] == ["tasks:id"]
-        after = {item["filter"].removeprefix("filter:tasks:"): item["value"] for item in query["filters"]["items"]}
-        ids = project.tasks[bisect_right(project.tasks, after.pop("id", 0)) :]
-        changed_since = after.pop("updated_at", "")
-        assert not after
+        assert query["ordering"] in (["tasks:id"], ["-tasks:updated_at"])
+        filters = {
+            (item["filter"].removeprefix("filter:tasks:"), item["operator"]): item["value"]
+            for item in query["filters"]["items"]
+        }
+        ids = project.tasks[bisect_right(project.tasks, filters.pop(("id", "greater"), 0)) :]
+        if only := filters.pop(("id", "equal"), None):
+            ids = [id_ for id_ in ids if id_ == only]
+        changed_since = filters.pop(("updated_at", "greater"), "")
+        assert not filters
         found = [id_ for id_ in ids if self.tasks[id_]["updated_at"] > changed_since] if changed_since else ids
+        if query["ordering"] == ["-tasks:updated_at"]:
+            found = sorted(found, key=lambda id_: self.tasks[id_]["updated_at"], reverse=True)
         fields = asked["include"].split(",")
         tasks = [
             {name: task[name] for name in fields if name in task}

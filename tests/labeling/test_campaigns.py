@@ -3,7 +3,7 @@ from datetime import date, datetime, timedelta
 from fractions import Fraction
 
 import pytest
-from sqlalchemy import select
+from sqlalchemy import select, text
 
 from labeling import campaigns, vendors
 from store.errors import ConflictError, InvalidInputError, NotFoundError
@@ -265,3 +265,10 @@ def test_only_the_last_day_of_activity_makes_the_rate(
         status = campaigns.status(session, "campaign-1")
     assert status.rate_per_hour == 2 / 24
     assert (status.price, status.cost, status.forecast) == (None, None, None)
+
+
+def test_the_first_task_of_a_campaign_is_found_without_sorting_all(workspace: Workspace) -> None:
+    first = "SELECT uid FROM tasks WHERE campaign_id = 1 ORDER BY rank LIMIT 1"
+    with workspace.database.read() as session:
+        [step] = session.execute(text(f"EXPLAIN QUERY PLAN {first}")).all()
+    assert "ix_tasks_campaign_id_rank" in step.detail

@@ -45,7 +45,7 @@ def test_the_config_of_boxes_with_attributes() -> None:
     )
     assert label_config.render(definition) == (
         '<View><RectangleLabels name="class" toName="image" canRotate="false">'
-        '<Label value="car" hotkey="1" background="#ff0000" examples="3 5" />'
+        '<Label value="car" hotkey="1" background="#ff0000" />'
         '<Label value="bus" hotkey="b" background="#22e65b" /></RectangleLabels>'
         '<Header value="occluded" size="6" />'
         '<Choices name="occluded" toName="image" perRegion="true" required="true" choice="single">'

@@ -1,17 +1,19 @@
 import signal
 from collections import Counter
 from collections.abc import Iterator
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 from sqlalchemy import select
 
-from labeling import label_config, label_studio, pull, push
+from labeling import campaigns, label_config, label_studio, pull, push
 from labeling.label_studio import AnnotatedTask, LabelStudio, RemoteAnnotation
 from labeling.pull import Change, Known, Pulled
 from store.errors import InvalidInputError, RemoteError
 from store.schema import Annotation, Annotator, Campaign, Task
+from tests.conftest import Builder
+from tests.labeling import stand_in
 from tests.labeling.conftest import Catalog, Site
 
 CAT, DOG = label_config.result("cat"), label_config.result("dog")
@@ -241,3 +243,82 @@ def test_another_server_at_the_same_address_empties_nothing(catalog: Catalog, si
     with pytest.raises(RemoteError, match="no project"):
         pull.pull(catalog.workspace, catalog.name)
     assert len(revisions(catalog)) == 1
+
+
+@pytest.mark.parametrize("minutes", [1, -60])
+def test_an_answer_to_a_page_that_was_read_is_found_by_the_next_pull(
+    build: Builder, monkeypatch: pytest.MonkeyPatch, minutes: int
+) -> None:
+    """A listing of six minutes: that answer comes in the first, by the server's clock, or bears an earlier moment."""
+    monkeypatch.setattr(label_studio, "_PAGE", 2)
+    with stand_in.serving() as server:
+        catalog = Catalog(build, server)
+        catalog.campaign(4)
+        push.push(catalog.workspace, catalog.name, image_url=lambda image_id: f"http://127.0.0.1:1/{image_id}")
+        began = datetime.now(UTC)
+
+        def answer(task: int, minutes: int) -> None:
+            server.state.create_annotation(task, asked={}, body={"result": CAT})
+            moment = (began + timedelta(minutes=minutes)).strftime(label_studio.MOMENT)
+            server.state.tasks[task]["updated_at"] = moment
+
+        annotated = LabelStudio.annotated
+
+        def slowly(self: LabelStudio, *arguments: Any, **named: Any) -> Iterator[list[AnnotatedTask]]:
+            pages = annotated(self, *arguments, **named)
+            yield next(pages)
+            answer(1, minutes)
+            answer(4, 6)
+            yield from pages
+
+        with monkeypatch.context() as slow:
+            slow.setattr(LabelStudio, "annotated", slowly)
+            assert pull.pull(catalog.workspace, catalog.name).answers == 1
+        assert pull.pull(catalog.workspace, catalog.name).answers == 2
+
+
+def test_what_others_have_in_the_project_does_not_make_every_pull_list_everything(
+    build: Builder, calls: Counter[str]
+) -> None:
+    with stand_in.serving() as server:
+        catalog = Catalog(build, server)
+        catalog.campaign(2)
+        push.push(catalog.workspace, catalog.name, image_url=lambda image_id: f"http://127.0.0.1:1/{image_id}")
+        copy = {"data": server.state.tasks[1]["data"]}
+        server.state.import_tasks(1, asked={}, body=[{"data": {"image": "somebody else's"}}, copy])
+        for task in (1, 3, 3, 4):
+            server.state.create_annotation(task, asked={}, body={"result": CAT})
+        assert pull.pull(catalog.workspace, catalog.name).answers == 2
+        forget_the_overlap(catalog)
+        calls.clear()
+        assert pull.pull(catalog.workspace, catalog.name).answers == 2
+        assert calls["tasks"] == 0
+
+
+def test_answers_that_stand_are_counted_as_they_change(build: Builder, monkeypatch: pytest.MonkeyPatch) -> None:
+    with stand_in.serving() as server:
+        catalog = Catalog(build, server)
+        catalog.campaign(2)
+        push.push(catalog.workspace, catalog.name, image_url=lambda image_id: f"http://127.0.0.1:1/{image_id}")
+        state = server.state
+        for task in (1, 1, 2):
+            state.create_annotation(task, asked={}, body={"result": CAT})
+        assert pull.pull(catalog.workspace, catalog.name).answers == 3
+
+        def refuse(*of_tasks: Any) -> None:
+            raise AssertionError("They were counted one by one.")
+
+        monkeypatch.setattr(campaigns, "standing_annotations", refuse)
+        assert pull.pull(catalog.workspace, catalog.name).answers == 3
+        state.update_annotation(1, asked={}, body={"result": DOG})
+        back = state.annotations[2]
+        state.delete_annotation(2, asked={}, body=None)
+        state.create_annotation(2, asked={}, body={"result": CAT})
+        state.create_annotation(2, asked={}, body={"result": CAT})
+        assert pull.pull(catalog.workspace, catalog.name) == Pulled(answers=4, new=2, edited=1, deleted=1, missing=0)
+        state.annotations[2] = back
+        state.tasks[1]["annotations"].append(2)
+        state.update_annotation(2, asked={}, body={})  # it came back, as after a restore
+        assert pull.pull(catalog.workspace, catalog.name) == Pulled(answers=5, new=0, edited=1, deleted=0, missing=0)
+        monkeypatch.undo()
+        assert pull.pull(catalog.workspace, catalog.name, everything=True).answers == 5

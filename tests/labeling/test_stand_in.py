@@ -2,9 +2,9 @@
 
 import json
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, is_dataclass
+from dataclasses import asdict, is_dataclass, replace
 from typing import Any
 
 import httpx
@@ -75,7 +75,7 @@ def _moments(value: Any) -> Iterator[str]:
     if is_dataclass(value) and not isinstance(value, type):
         value = asdict(value)
     if isinstance(value, dict):
-        yield from ([value["updated_at"]] if "updated_at" in value else [])
+        yield from ([value["updated_at"]] if value.get("updated_at") else [])
         value = list(value.values())
     if isinstance(value, list | tuple):
         for each in value:
@@ -153,14 +153,16 @@ def answers(said: Conversation, project: int, made: list[int]) -> None:
     newest = max(task.updated_at for page in pages for task in page)
     ask("after the import", lambda: ours.annotated(project, changed_since=watermark))
     ask("nothing changed", lambda: ours.annotated(project, changed_since=newest))
+    for since in (None, watermark, newest):
+        ask("newest", lambda since=since: {"updated_at": ours.newest_change(project, since=since)})
     said.do("PATCH", f"/api/annotations/{one}/", json={"result": DOG})
     said.do("DELETE", f"/api/annotations/{two}/")
     said.do("DELETE", f"/api/annotations/{two}/")
     ask("changed", lambda: ours.annotated(project, changed_since=newest))
     ask("counts", lambda: ours.project(project))
-    ask("there", lambda: ours.has_annotation(one, project))
-    ask("of another project", lambda: ours.has_annotation(one, NOBODYS))
-    ask("deleted", lambda: ours.has_annotation(two, project))
+    ask("there", lambda: ours.task_of(one, project))
+    ask("of another project", lambda: ours.task_of(one, NOBODYS))
+    ask("deleted", lambda: ours.task_of(two, project))
 
     for overlap, finished in ((2, False), (1, True)):
         ask("offered otherwise", lambda o=overlap, f=finished: ours.offer(made[0], overlap=o, finished=f))
@@ -173,23 +175,31 @@ def answers(said: Conversation, project: int, made: list[int]) -> None:
     back = RemoteAnnotation(0, 1, CAT, skipped=False, lead_time_s=1.5, updated_at="", ground_truth=True)
     ask("put back", lambda: ours.create_annotation(made[1], back))
     ask("of no task", lambda: ours.create_annotation(NOBODYS, back))
+    ask("as it was in the end", lambda: ours.change_annotation(one, replace(back, result=[], skipped=True)))
+    ask("no annotation", lambda: ours.change_annotation(NOBODYS, back))
+    ask("changed", lambda: ours.annotated(project))
+    ask("counts", lambda: ours.project(project))
     for numbers in ([made[0], made[5]], [made[5]], []):
         ask("delete tasks, and again", lambda numbers=numbers: ours.delete_unanswered(project, numbers))
     said.do("DELETE", f"/api/tasks/{made[0]}/")
     ask("what is left", lambda: ours.annotated(project))
     ask("counts", lambda: ours.project(project))
-    ask("its annotation", lambda: ours.has_annotation(one, project))
+    ask("its annotation", lambda: ours.task_of(one, project))
 
 
 def webhooks(said: Conversation, project: int) -> None:
     ours, ask = said.server, said.ask
-    for secret in ("a", "a", "b"):
-        ask("webhook", lambda secret=secret: ours.ensure_webhook(project, "http://127.0.0.1:1/x", {"X": secret}))
+    for port, secret in ((1, "a"), (1, "a"), (1, "b"), (2, "b"), (3, None)):
+        url, headers = f"http://127.0.0.1:{port}/v1/x", {"X": secret}
+        if secret is None:
+            ask("no webhook", lambda: ours.remove_webhooks(project, "/x"))
+        else:
+            ask("webhook", lambda u=url, h=headers: ours.ensure_webhook(project, u, h, path="/x"))
         hooks = said.do("GET", "/api/webhooks/", params={"project": project})
         kept = ("url", "headers", "is_active", "send_payload", "send_for_all_actions")
         said.heard.append(("webhooks", [{name: hook[name] for name in kept} for hook in hooks]))
         said.heard.append(("their actions", [sorted(hook["actions"]) for hook in hooks]))
-    ask("of no project", lambda: ours.ensure_webhook(NOBODYS, "http://127.0.0.1:1/x", {}))
+    ask("of no project", lambda: ours.ensure_webhook(NOBODYS, "http://127.0.0.1:1/x", {}, path="/x"))
     ask("people", lambda: "admin@winnow.example" in ours.emails().values())
     ask("who can log in", lambda: bool(ours.members() & {i for i, email in ours.emails().items() if "admin@" in email}))
 
@@ -206,12 +216,23 @@ def test_the_stand_in_says_what_label_studio_says(
         assert said == meant
 
 
-def test_a_campaign_goes_to_the_stand_in_and_its_answers_come_back(build: Builder) -> None:
+def test_a_campaign_goes_to_the_stand_in_and_its_answers_come_back(
+    build: Builder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sizes: list[int] = []
+    import_tasks = LabelStudio.import_tasks
+
+    def note(self: LabelStudio, project: int, tasks: Sequence[dict[str, Any]]) -> list[int]:
+        sizes.append(len(tasks))
+        return import_tasks(self, project, tasks)
+
+    monkeypatch.setattr(LabelStudio, "import_tasks", note)
     with stand_in.serving() as server:
         catalog = Catalog(build, server)
         catalog.campaign(1200)
         pushed = push.push(catalog.workspace, catalog.name, image_url=lambda image_id: f"http://127.0.0.1:1/{image_id}")
         assert (pushed.created, pushed.found) == (1200, 0)
+        assert sizes == [500, 500, 200]
         assert len(set(server.uids())) == len(server.uids()) == 1200
         with administrator(server) as people:
             people.post("/api/tasks/700/annotations/", json={"result": CAT}).raise_for_status()

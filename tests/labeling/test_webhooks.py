@@ -101,7 +101,7 @@ def test_only_who_knows_the_secret_is_heard(catalog: Catalog, serve: Callable[..
 
 def test_answers_arrive_where_every_webhook_is_lost(catalog: Catalog, site: Site, serve: Callable[..., str]) -> None:
     catalog.campaign(1)
-    nobody = push.Webhook("http://127.0.0.1:1/v1/hooks/1", {webhooks.HEADER: "x"})
+    nobody = webhooks.Webhook("http://127.0.0.1:1/v1/hooks/1", {webhooks.HEADER: "x"})
     push.push(
         catalog.workspace, catalog.name, image_url=lambda image_id: f"http://127.0.0.1:1/{image_id}", webhook=nobody
     )

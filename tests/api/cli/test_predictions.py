@@ -90,7 +90,9 @@ def test_without_enough_labels_nothing_changes(
     overconfident(workspace, images, truth, tmp_path)
     found = winnow(workspace, "predictions", "calibrate", "--model", "ours")
     assert (found["calibrator"]["method"], found["labels"], found["ece_before"]) == ("identity", 0, None)
-    assert found["remarks"] == ["No image has a label of one class yet. Label a campaign, then run: winnow qa review CAMPAIGN."]
+    assert found["remarks"] == [
+        "No image has a label of one class yet. Label a campaign, then run: winnow qa review CAMPAIGN."
+    ]
     with pytest.raises(InvalidInputError, match="nothing to draw"):
         winnow(workspace, "predictions", "calibrate", "--model", "ours", "--plot", str(tmp_path / "plot.png"))
     with pytest.raises(NotFoundError, match="no taxonomy called 'birds'"):
