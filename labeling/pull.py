@@ -2,7 +2,7 @@
 
 A pull asks for the tasks that changed since the last one, a page at a time, and commits each page. That
 shows new, edited and deleted annotations, but no deleted task: so the server's own counts are compared
-with ours afterwards, and where they differ everything is listed.
+with ours afterwards, and where they differ everything is listed; and once a day anyway.
 """
 
 from collections.abc import Mapping, Sequence
@@ -18,10 +18,11 @@ from labeling.campaigns import Terms
 from labeling.definitions import Definition
 from labeling.label_studio import MOMENT, AnnotatedTask, LabelStudio, RemoteAnnotation
 from store import fail_points
-from store.schema import Annotation, Annotator, Campaign, Task
+from store.schema import Annotation, Annotator, Campaign, Task, now
 from store.workspace import Workspace
 
 _OVERLAP = timedelta(minutes=2)  # a change can be committed later than the moment it bears
+_LISTED_EVERY = timedelta(days=1)
 _TASKS_A_QUERY = 500
 _IS_THERE = Annotation.ls_annotation_id > 0  # or was, see Annotation
 _LOOKS = 3  # at what changed, before counts that differ are believed: people answer meanwhile
@@ -48,6 +49,7 @@ class Sync:
     missing: int = 0  # of our tasks, when everything was listed last
     other_tasks: int = 0  # of others in the project, then
     other_annotations: int = 0  # of others, then
+    listed_at: str | None = None  # when that was, by our clock
 
 
 @dataclass(frozen=True)
@@ -114,10 +116,10 @@ class _Reader:
         self._emails: Mapping[int, str] | None = None
 
     def caught_up(self) -> bool:
-        """Take in the tasks that changed; false where that cannot be all, or never was all."""
+        """Take in the tasks that changed; false where that cannot be all, or it is time to list all."""
+        if self._is_due():
+            return False
         for _ in range(_LOOKS):
-            if self.sync.since is None:
-                return False
             self.read_changes()
             if self.agrees():
                 return True
@@ -125,7 +127,7 @@ class _Reader:
 
     def read_changes(self) -> None:
         """Take in the tasks that changed."""
-        assert self.sync.since is not None  # noqa: S101  asked only then
+        assert self.sync.since is not None  # noqa: S101  everything was listed before
         since = (datetime.strptime(self.sync.since, MOMENT) - _OVERLAP).strftime(MOMENT)
         newest = self._server.newest_change(self._project.ls_project_id, since=since)  # before any page is read: what
         if newest is None:  # changes on one that was read comes after it
@@ -159,6 +161,7 @@ class _Reader:
                 missing=pushed - len(seen),
                 other_tasks=listed - len(seen),
                 other_annotations=other_annotations,
+                listed_at=now().isoformat(),
             )
             self._note(session)
 
@@ -171,6 +174,10 @@ class _Reader:
             pushed - self.sync.missing + self.sync.other_tasks,
             self.sync.standing + self.sync.other_annotations,
         )
+
+    def _is_due(self) -> bool:
+        """Whether it is long ago that everything was listed: of counts that agree some can hide each other."""
+        return self.sync.listed_at is None or now() - datetime.fromisoformat(self.sync.listed_at) >= _LISTED_EVERY
 
     def note_who_is_gone(self) -> None:
         """Say of each of the vendor's people whether they can still log in; who cannot is asked for no opinion."""

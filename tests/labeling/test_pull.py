@@ -11,7 +11,7 @@ from labeling import campaigns, label_config, label_studio, pull, push
 from labeling.label_studio import AnnotatedTask, LabelStudio, RemoteAnnotation
 from labeling.pull import Change, Known, Pulled
 from store.errors import InvalidInputError, RemoteError
-from store.schema import Annotation, Annotator, Campaign, Task
+from store.schema import Annotation, Annotator, Campaign, Task, now
 from tests.conftest import Builder
 from tests.labeling import stand_in
 from tests.labeling.conftest import Catalog, Site
@@ -322,3 +322,19 @@ def test_answers_that_stand_are_counted_as_they_change(build: Builder, monkeypat
         assert pull.pull(catalog.workspace, catalog.name) == Pulled(answers=5, new=0, edited=1, deleted=0, missing=0)
         monkeypatch.undo()
         assert pull.pull(catalog.workspace, catalog.name, everything=True).answers == 5
+
+
+def test_a_deleted_task_that_a_strangers_one_hides_is_missed_within_a_day(build: Builder) -> None:
+    with stand_in.serving() as server:
+        catalog = Catalog(build, server)
+        catalog.campaign(3)
+        push.push(catalog.workspace, catalog.name, image_url=lambda image_id: f"http://127.0.0.1:1/{image_id}")
+        assert pull.pull(catalog.workspace, catalog.name).missing == 0
+        server.state.delete_task(1, asked={}, body=None)
+        server.state.import_tasks(1, asked={}, body=[{"data": {"image": "somebody else's"}}])
+        assert pull.pull(catalog.workspace, catalog.name).missing == 0
+        with catalog.workspace.database.write() as session:
+            campaign = session.scalars(select(Campaign)).one()
+            assert campaign.ls_sync is not None
+            campaign.ls_sync = {**campaign.ls_sync, "listed_at": (now() - timedelta(days=1)).isoformat()}
+        assert pull.pull(catalog.workspace, catalog.name).missing == 1
