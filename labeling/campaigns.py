@@ -72,6 +72,7 @@ class Status:
     accepted: int
     answers: int  # that stand now, skips among them
     skips: int
+    unreadable: int  # answers that name no class of the taxonomy, where one is asked for
     price: float | None  # of an answer; none where the vendor's is not known, and then no cost is
     cost: float | None  # of the answers, skips among them
     forecast: float | None  # the same at the end; of an adaptive campaign, when what it asks for now has come
@@ -390,7 +391,7 @@ def status(session: Session, name: str, *, at: datetime | None = None) -> Status
     answerers = _answerers(session, campaign.id)
     more = _wanted(session, campaign)
     answered = _answered(answerers, campaign.overlap, more)
-    answers, skips = _answers(session, campaign.id)
+    answers, skips, unnamed = _answers(session, campaign.id)
     outcomes = _outcomes(session, campaign.id)
     wanted = (states.total() - states["withdrawn"] - len(more)) * campaign.overlap + sum(more.values())
     given = sum(min(people, more.get(task_id, campaign.overlap)) for task_id, people in answerers.items())
@@ -421,6 +422,7 @@ def status(session: Session, name: str, *, at: datetime | None = None) -> Status
         accepted=outcomes["accepted"],
         answers=answers,
         skips=skips,
+        unreadable=unnamed if asked.task_kind == "classification" else 0,
         price=price,
         cost=None if price is None else answers * price,
         forecast=None if price is None else (answers + missing) * price,
@@ -542,7 +544,8 @@ def found_project(server: LabelStudio, terms: Terms) -> RemoteProject:
     if project is None or terms.marker not in project.description:
         raise RemoteError(
             f"Label Studio at {terms.ls_url} has no project {terms.ls_project_id} with {terms.marker} in its "
-            f"description, which is the campaign {terms.name!r}. Restore it, or plan a new campaign."
+            f"description, which is the campaign {terms.name!r}. Restore it, or put the mark back there; or end this "
+            f"campaign with: winnow campaign close {terms.name}."
         )
     return project
 
@@ -560,7 +563,7 @@ def with_pulls(description: str, count: int) -> str:
 
 @contextmanager
 def exclusive(workspace: Workspace, campaign_id: int) -> Iterator[None]:
-    """Let one process at a time push or pull a campaign; others wait."""
+    """Let one process at a time push, pull, review or judge a campaign; others wait."""
     folder = workspace.home / "locks"
     folder.mkdir(exist_ok=True)
     with (folder / f"campaign-{campaign_id}").open("w") as lock:
@@ -668,13 +671,13 @@ def _answerers(session: Session, campaign_id: int) -> dict[int, int]:
     return dict(session.execute(counts).all())
 
 
-def _answers(session: Session, campaign_id: int) -> tuple[int, int]:
-    """How many annotations stand, and how many of them are skips."""
+def _answers(session: Session, campaign_id: int) -> tuple[int, int, int]:
+    """How many annotations stand, how many of them are skips, and how many are none and yet name no class."""
     standing = Annotation.id.in_(standing_annotations(Task.campaign_id == campaign_id))
-    answers, skips = session.execute(
-        select(func.count(), func.count().filter(Annotation.skipped)).where(standing)
-    ).one()
-    return answers, skips
+    unnamed = ~Annotation.skipped & Annotation.answer.is_(None)
+    counts = (func.count(), func.count().filter(Annotation.skipped), func.count().filter(unnamed))
+    answers, skips, unreadable = session.execute(select(*counts).where(standing)).one()
+    return answers, skips, unreadable
 
 
 def _outcomes(session: Session, campaign_id: int) -> Counter[str]:

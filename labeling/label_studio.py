@@ -3,10 +3,10 @@
 import errno
 import json
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, cast
 
 import httpx
 
@@ -198,7 +198,9 @@ class LabelStudio:
         Raises:
             OSError: it cannot be had, or is over `limit` bytes; `strerror` says why, and quotes nothing.
         """
-        headers = {"Authorization": self._sdk._client_wrapper.get_headers()["Authorization"]} if with_token else {}
+        with self._errors():
+            ours = self._sdk._client_wrapper.get_headers() if with_token else {}
+        headers = {name: value for name, value in ours.items() if name == "Authorization"}
         data = bytearray()
         try:
             with self._transport.stream("GET", address, headers=headers, follow_redirects=True) as answer:
@@ -354,23 +356,8 @@ class LabelStudio:
                     return None
                 raise
 
-    @contextmanager
-    def _errors(self) -> Iterator[None]:
-        """Say in one sentence, without the token, what the SDK says with headers and bodies."""
-        from label_studio_sdk.core.api_error import ApiError
-        from label_studio_sdk.core.parse_error import ParsingError
-
-        try:
-            yield
-        except (ApiError, ParsingError) as error:
-            raise RemoteError(f"Label Studio at {self.url} {_refusal(error.status_code)}") from error
-        except httpx.TimeoutException as error:
-            raise RemoteError(f"Label Studio at {self.url} did not answer in time. Run the same again.") from error
-        except httpx.TransportError as error:
-            message = (
-                f"Label Studio at {self.url} cannot be reached ({type(error).__name__}). Start it; run this again."
-            )
-            raise RemoteError(message) from error
+    def _errors(self) -> AbstractContextManager[None]:
+        return _errors(self.url)
 
 
 @contextmanager
@@ -379,8 +366,26 @@ def connect(url: str, token: str) -> Iterator[LabelStudio]:
     from label_studio_sdk import LabelStudio as Sdk
 
     with httpx.Client(timeout=_TIMEOUT_S) as transport:
-        sdk: Any = Sdk
-        yield LabelStudio(url, sdk(base_url=url, api_key=token, httpx_client=transport), transport)
+        with _errors(url):  # of a personal access token, it asks the server for another at once
+            sdk: Any = cast(Any, Sdk)(base_url=url, api_key=token, httpx_client=transport)
+        yield LabelStudio(url, sdk, transport)
+
+
+@contextmanager
+def _errors(url: str) -> Iterator[None]:
+    """Say in one sentence, without the token, what the SDK says with headers and bodies."""
+    from label_studio_sdk.core.api_error import ApiError
+    from label_studio_sdk.core.parse_error import ParsingError
+
+    try:
+        yield
+    except (ApiError, ParsingError) as error:
+        raise RemoteError(f"Label Studio at {url} {_refusal(error.status_code)}") from error
+    except httpx.TimeoutException as error:
+        raise RemoteError(f"Label Studio at {url} did not answer in time. Run the same again.") from error
+    except httpx.TransportError as error:
+        message = f"Label Studio at {url} cannot be reached ({type(error).__name__}). Start it; run this again."
+        raise RemoteError(message) from error
 
 
 def _filter(column: str, kind: str, value: object, *, operator: str = "greater") -> dict[str, Any]:

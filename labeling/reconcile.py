@@ -10,9 +10,10 @@ from dataclasses import dataclass
 from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
-from labeling import campaigns, label_studio, pull, push, vendors
+from labeling import campaigns, definitions, label_config, label_studio, pull, push, vendors
 from labeling.campaigns import Terms
 from labeling.label_studio import LabelStudio, RemoteAnnotation
+from store.errors import InvalidInputError
 from store.schema import Annotation, Annotator, ImageId, Task
 from store.workspace import Workspace
 
@@ -25,6 +26,7 @@ class Drift:
     copies: int  # tasks that carry an item which another task carries too
     strangers: int  # tasks that are not ours
     restored: bool  # the server is as it was before the last pull
+    config: list[str]  # in what it asks something else than the taxonomy, so that answers may not be understood
 
 
 @dataclass(frozen=True)
@@ -33,9 +35,10 @@ class Reconciled:
 
     restored: bool
     recreated: int  # tasks
+    waiting: int  # that are to be made again, once the vendor has room
     removed: int  # copies that nobody had answered
     put_back: int  # answers that a restored server had lost, or had as they were before an edit
-    not_put_back: int  # those of people whom it does not know: they stand in the catalog alone
+    not_put_back: int  # those of people or tasks that it does not know: they stand in the catalog alone
     strangers: int  # tasks of others, left alone
 
 
@@ -62,6 +65,7 @@ def find(workspace: Workspace, campaign_name: str) -> Drift:
         copies=sum(ours.values()) - len(ours),
         strangers=there.total() - sum(ours.values()),
         restored=campaigns.pulls_in(project.description) < terms.pulls,
+        config=_changes(project.label_config, terms),
     )
 
 
@@ -80,30 +84,39 @@ def reconcile(
     come and go as its owners like; what else is sent, and what that shows, says `push.push`. Answers are put back
     only where the server was restored: an answer that is gone from a server that was not was deleted by somebody.
     Those of people who joined after the backup, or were deleted, stay in the catalog alone, and no pull touches them.
+    To a campaign that has ended answers are put back where it was restored, and no tasks are made: answers to those
+    that are gone stay in the catalog too.
 
     Raises:
         NotFoundError: there is no such campaign.
         InvalidInputError: it has not been pushed, or the token is not there.
-        ConflictError: it is paused or has ended.
+        ConflictError: it is paused, or has ended and was not restored.
         RemoteError: Label Studio failed or refused; the same continues.
     """
     drift = find(workspace, campaign_name)
     with workspace.database.read() as session:
         terms = campaigns.terms(session, campaign_name)
-    campaigns.check_pushable(terms)
-    if not terms.adopted:
+    has_ended = terms.state in ("closed", "cancelling", "cancelled")
+    if not (has_ended and drift.restored):
+        campaigns.check_pushable(terms)
+    if not has_ended and not terms.adopted:
         with workspace.database.write() as session:
-            lost = update(Task).where(Task.campaign_id == terms.id, Task.image_id.in_(drift.missing))
-            session.execute(lost.values(state="planned", ls_task_id=None))
-    pushed = push.push(
-        workspace,
-        campaign_name,
-        image_url=image_url,
-        predictions_model=predictions_model,
-        blind_share=blind_share,
-        min_score=min_score,
-        restored=drift.restored,
-    )
+            lost = set(drift.missing)
+            for task in session.scalars(select(Task).where(Task.campaign_id == terms.id, Task.state == "pushed")):
+                if task.image_id in lost:
+                    task.state, task.ls_task_id = "planned", None
+    created = removed = 0
+    if not has_ended:
+        pushed = push.push(
+            workspace,
+            campaign_name,
+            image_url=image_url,
+            predictions_model=predictions_model,
+            blind_share=blind_share,
+            min_score=min_score,
+            restored=drift.restored,
+        )
+        created, removed = pushed.created, pushed.removed
     put_back = not_put_back = 0
     if drift.restored:
         with label_studio.connect(terms.ls_url, vendors.token(terms.ls_token_reference)) as server:
@@ -113,12 +126,27 @@ def reconcile(
     pull.pull(workspace, campaign_name, everything=True)
     return Reconciled(
         restored=drift.restored,
-        recreated=pushed.created,
-        removed=pushed.removed,
+        recreated=created,
+        waiting=_waiting(workspace, terms, drift.missing),
+        removed=removed,
         put_back=put_back,
         not_put_back=not_put_back,
         strangers=drift.strangers,
     )
+
+
+def _changes(config: str, terms: Terms) -> list[str]:
+    try:
+        return definitions.differences(label_config.adopt(config).definition, terms.taxonomy.definition)
+    except InvalidInputError as error:
+        return [str(error)]
+
+
+def _waiting(workspace: Workspace, terms: Terms, image_ids: Sequence[ImageId]) -> int:
+    """How many of these images have a task that is not sent yet."""
+    waiting = select(Task.image_id).where(Task.campaign_id == terms.id, Task.state == "planned")
+    with workspace.database.read() as session:
+        return len(set(image_ids) & set(session.scalars(waiting)))
 
 
 @dataclass(frozen=True)
@@ -135,7 +163,7 @@ def _put_back(workspace: Workspace, server: LabelStudio, terms: Terms) -> tuple[
     """Give the server what stands here and it lacks; what people said there since the restore stays.
 
     Returns:
-        How many answers it was given, and how many it was not, as it does not know their authors.
+        How many answers it was given, and how many it was not, as it does not know their authors or tasks.
     """
     emails = server.emails()
     with workspace.database.read() as session:
@@ -149,7 +177,7 @@ def _put_back(workspace: Workspace, server: LabelStudio, terms: Terms) -> tuple[
                 task_of.setdefault(task.uid, task.ls_task_id)
                 there.setdefault(task.uid, []).extend(task.annotations)
     put_back = 0
-    strangers: list[_Answer] = []
+    strangers = [answer for uid in standing.keys() - task_of.keys() for answer in standing[uid]]
     for uid, ls_task_id in task_of.items():
         losses = _compare(standing[uid], there[uid], emails)
         strangers += losses.of_strangers

@@ -242,8 +242,9 @@ def reconcile(
     )
     restored = f", {done.put_back} answers put back after a restore" if done.restored else ""
     if done.not_put_back:
-        restored += f", {done.not_put_back} kept here alone as Label Studio does not know their authors"
-    line = f"{name}: {done.recreated} tasks made again, {done.removed} copies removed{restored}"
+        restored += f", {done.not_put_back} kept here alone as Label Studio has no such author or task"
+    waiting = f", {done.waiting} to be made again once there is room" if done.waiting else ""
+    line = f"{name}: {done.recreated} tasks made again{waiting}, {done.removed} copies removed{restored}"
     console.emit(asdict(done), [f"{line}; {done.strangers} tasks of others left alone"], as_json=as_json)
 
 
@@ -381,6 +382,8 @@ def _screen(status: "Status", drift: "Drift | None", trouble: str | None) -> Ite
         f"  work      {status.in_work} in work, {status.answered} answered; "
         f"{status.escalated} escalated, {status.accepted} accepted"
     )
+    if status.unreadable:
+        yield f"  {status.unreadable} answers name no class of the taxonomy: they cost, and say nothing"
     rate = "" if status.rate_per_hour is None else f"; {status.rate_per_hour:.1f} an hour over the last day of activity"
     yield f"  answers   {status.answers}, {status.skips} of them skips{rate}"
     if status.price is None:
@@ -398,6 +401,8 @@ def _screen(status: "Status", drift: "Drift | None", trouble: str | None) -> Ite
             f"  In Label Studio: {len(drift.missing)} tasks missing, {drift.copies} copied, "
             f"{drift.strangers} not ours{', restored from a backup' * drift.restored}"
         )
+        if drift.config:
+            yield console.printable(f"  Its labelling config was changed there: {'; '.join(drift.config)}")
 
 
 def _said_overlap(status: "Status") -> str:

@@ -287,7 +287,7 @@ def test_nothing_happens_when_the_server_is_of_another_version(
     vendors.add(catalog.workspace, "acme", url=upgraded, token=f"file:{label_studio.token_file}", capacity=3)
     assert push.push(catalog.workspace, catalog.name, image_url=image_url).created == 1
     assert pull.pull(catalog.workspace, catalog.name).new == 1
-    assert reconcile.find(catalog.workspace, catalog.name) == reconcile.Drift([], 0, 0, restored=False)
+    assert reconcile.find(catalog.workspace, catalog.name) == reconcile.Drift([], 0, 0, restored=False, config=[])
     assert_each_once(catalog, site)
 
 

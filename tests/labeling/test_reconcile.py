@@ -65,9 +65,13 @@ def test_deleted_tasks_are_made_again_and_copies_removed(catalog: Catalog, site:
     copies = [{"data": second["data"]}, {"data": {"image": "somebody else's"}}, theirs, theirs]
     site.call("POST", f"/api/projects/{project['id']}/import", json=copies)
     done = reconcile.reconcile(catalog.workspace, catalog.name, image_url=image_url)
-    assert done == Reconciled(restored=False, recreated=1, removed=1, put_back=0, not_put_back=0, strangers=3)
+    assert done == Reconciled(
+        restored=False, recreated=1, waiting=0, removed=1, put_back=0, not_put_back=0, strangers=3
+    )
     again = reconcile.reconcile(catalog.workspace, catalog.name, image_url=image_url)
-    assert again == Reconciled(restored=False, recreated=0, removed=0, put_back=0, not_put_back=0, strangers=3)
+    assert again == Reconciled(
+        restored=False, recreated=0, waiting=0, removed=0, put_back=0, not_put_back=0, strangers=3
+    )
     ours = [task for task in site.tasks(catalog.name) if task["data"].get("uid", "theirs") != "theirs"]
     assert {task["data"]["uid"] for task in ours} == {task["data"]["uid"] for task in (first, second, third)}
     assert len(ours) == 3
@@ -142,6 +146,68 @@ def test_a_server_restored_from_yesterdays_backup_loses_nothing(build: Builder, 
         answered = [len(task["annotations"]) for task in Site(http).tasks(catalog.name)]
     assert answered == [1, 1, 1, 0]
     assert pull.pull(catalog.workspace, catalog.name).answers == 3
+
+
+def test_a_campaign_that_ended_gets_its_answers_back_too(build: Builder, restorable: Restorable) -> None:
+    """One task was pushed after the backup: its answer stays in the catalog alone, and no task is made."""
+    server, save, restore = restorable
+    catalog = Catalog(build, server)
+    catalog.campaign(3, overlap=1)
+    catalog.set_capacity(2)
+    push.push(catalog.workspace, catalog.name, image_url=image_url)
+    pull.pull(catalog.workspace, catalog.name)
+    save()
+    with administrator(server) as http:
+        for task in Site(http).tasks(catalog.name):
+            Site(http).answer(task["id"], "dog")
+        pull.pull(catalog.workspace, catalog.name)
+        push.push(catalog.workspace, catalog.name, image_url=image_url)
+        Site(http).answer(Site(http).tasks(catalog.name)[-1]["id"], "cat")
+    pull.pull(catalog.workspace, catalog.name)
+    before = answers(catalog.workspace)
+    campaigns.close(catalog.workspace, catalog.name)
+    restore()
+    with pytest.raises(ConflictError, match="winnow campaign reconcile"):
+        pull.pull(catalog.workspace, catalog.name)
+    done = reconcile.reconcile(catalog.workspace, catalog.name, image_url=image_url)
+    assert (done.restored, done.recreated, done.put_back, done.not_put_back) == (True, 0, 2, 1)
+    assert answers(catalog.workspace) == before
+    pull.pull(catalog.workspace, catalog.name, everything=True)
+    assert answers(catalog.workspace) == before
+    with administrator(server) as http:
+        assert len(Site(http).tasks(catalog.name)) == 2
+    with pytest.raises(ConflictError, match="is closed: nothing is pushed"):
+        reconcile.reconcile(catalog.workspace, catalog.name, image_url=image_url)
+
+
+def test_a_config_that_was_changed_in_label_studio_is_told_and_answers_that_name_no_class(
+    catalog: Catalog, site: Site
+) -> None:
+    catalog.campaign(2)
+    push.push(catalog.workspace, catalog.name, image_url=image_url)
+    assert reconcile.find(catalog.workspace, catalog.name).config == []
+    [project] = site.projects(catalog.name)
+    changed = project["label_config"].replace('value="dog"', 'value="hound"')
+    site.call("PATCH", f"/api/projects/{project['id']}", json={"label_config": changed})
+    site.answer(site.tasks(catalog.name)[0]["id"], "hound")
+    site.answer(site.tasks(catalog.name)[1]["id"], "cat")
+    pull.pull(catalog.workspace, catalog.name)
+    found = reconcile.find(catalog.workspace, catalog.name).config
+    assert found == ["it adds 1 classes: 'hound'", "it lacks 1 classes: 'dog'"]
+    assert (catalog.status().answers, catalog.status().unreadable) == (2, 1)
+    _, stdout, _ = catalog.run("status", catalog.name)
+    assert "1 answers name no class of the taxonomy" in stdout
+    assert "labelling config was changed there: it adds 1 classes: 'hound'" in stdout
+
+
+def test_what_is_to_be_made_again_and_finds_no_room_is_told(catalog: Catalog, site: Site) -> None:
+    catalog.campaign(3)
+    push.push(catalog.workspace, catalog.name, image_url=image_url)
+    for task in site.tasks(catalog.name)[:2]:
+        site.call("DELETE", f"/api/tasks/{task['id']}/")
+    catalog.set_capacity(1)
+    done = reconcile.reconcile(catalog.workspace, catalog.name, image_url=image_url)
+    assert (done.recreated, done.waiting) == (0, 2)
 
 
 def test_answers_whose_numbers_a_restored_server_gives_to_others_stand_once(

@@ -1,9 +1,13 @@
+import base64
+import json
 from pathlib import Path
 
 import pytest
 
+from api.demo.label_studio_server import LabelStudioServer
+from labeling import label_studio as label_studio_api
 from labeling import vendors
-from store.errors import InvalidInputError, NotFoundError
+from store.errors import InvalidInputError, NotFoundError, RemoteError
 from store.workspace import Workspace
 
 
@@ -25,6 +29,20 @@ def test_a_token_given_in_place_of_its_place_is_refused_and_not_repeated(workspa
     with pytest.raises(InvalidInputError) as caught:
         vendors.add(workspace, "acme", url="http://x", token="0123456789abcdef")
     assert "0123456789abcdef" not in str(caught.value)
+
+
+@pytest.mark.label_studio
+def test_a_personal_token_that_the_server_refuses_is_a_sentence(label_studio: LabelStudioServer) -> None:
+    """The SDK asks for an access token as soon as it is made, if the token looks like a personal one."""
+    parts = ({"alg": "HS256", "typ": "JWT"}, {"token_type": "refresh", "exp": 1_000_000_000})
+    encoded = (base64.urlsafe_b64encode(json.dumps(part).encode()).decode().rstrip("=") for part in parts)
+    token = ".".join([*encoded, "c2lnbmF0dXJl"])
+    with (
+        pytest.raises(RemoteError, match="refused the token") as caught,
+        label_studio_api.connect(label_studio.url, token) as server,
+    ):
+        server.project(1)
+    assert token not in str(caught.value)
 
 
 def test_tokens_are_read_where_they_are_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
