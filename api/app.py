@@ -98,8 +98,9 @@ def create_app(
             return JSONResponse({"error": f"This image cannot be shown: {error}."}, 422, headers)
         except InvalidInputError as error:
             return JSONResponse({"error": str(error)}, 403, headers)
-        except NotFoundError as error:
-            return JSONResponse({"error": str(error)}, 404, headers)
+        except NotFoundError:  # its own sentence names the image, which would tell gold
+            sentence = "The file behind this link is gone or has changed. Ask whoever runs Winnow to put it back."
+            return JSONResponse({"error": sentence}, 404, headers)
         headers["Cache-Control"] = "private, max-age=3600"
         return Response(shown.data, media_type=shown.media_type, headers=headers)
 

@@ -135,9 +135,14 @@ def test_an_image_whose_file_changed_is_read_where_it_is_unchanged(
     assert "gone or has changed" in answer.json()["error"]
 
 
-def test_an_image_that_is_not_in_the_catalog_is_not_found(workspace: Workspace, client: Any) -> None:
-    answer = client.get(link(workspace, 99))
-    assert (answer.status_code, answer.json()) == (404, {"error": "There is no image 99 in this catalog."})
+def test_a_link_without_its_file_does_not_tell_the_image(workspace: Workspace, photos: Any, client: Any) -> None:
+    image_id = photos.add("a.png")
+    (photos.folder / "a.png").unlink()
+    moved, unknown = client.get(link(workspace, image_id)), client.get(link(workspace, 99))
+    assert (moved.status_code, moved.json()) == (unknown.status_code, unknown.json())
+    assert moved.status_code == 404
+    assert not any(character.isdigit() for character in moved.text)
+    assert moved.headers["access-control-allow-origin"] == "*"
 
 
 def test_a_file_that_cannot_be_shown_is_no_broken_link(workspace: Workspace, photos: Any, client: Any) -> None:
