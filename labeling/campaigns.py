@@ -55,6 +55,7 @@ class Status:
     batch: int
     taxonomy: str
     taxonomy_revision: int
+    task_kind: str
     vendor: str
     overlap: int
     adaptive: dict[str, Any] | None  # see Campaign
@@ -404,6 +405,7 @@ def status(session: Session, name: str, *, at: datetime | None = None) -> Status
         batch=campaign.batch_id,
         taxonomy=asked.name,
         taxonomy_revision=asked.revision,
+        task_kind=asked.task_kind,
         vendor=vendor.name,
         overlap=campaign.overlap,
         adaptive=campaign.adaptive,

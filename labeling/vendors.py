@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from labeling.definitions import TASK_KINDS
 from store.errors import InvalidInputError, NotFoundError
 from store.schema import Vendor
 from store.workspace import Workspace
@@ -28,7 +29,7 @@ def add(
     Args:
         url: of their Label Studio.
         token: a reference, `env:NAME` or `file:PATH`; the token itself is read when it is needed.
-        prices: of one answer, by kind of task; without, those known stay.
+        prices: of one answer, by kind of task, see `labeling.definitions.TASK_KINDS`; without, those known stay.
         capacity: tasks they may have in flight; without, the one known stays, and 0 takes it away.
 
     Raises:
@@ -48,7 +49,9 @@ def add(
     if kind not in ("env", "file") or not place:
         raise InvalidInputError("Say where the token is kept, not the token: env:NAME or file:PATH.")
     for task, price in (prices or {}).items():
-        if not task.strip() or not (math.isfinite(price) and price > 0):
+        if task not in TASK_KINDS:
+            raise InvalidInputError(f"There is no kind of task {task!r} to price: say one of {', '.join(TASK_KINDS)}.")
+        if not (math.isfinite(price) and price > 0):
             raise InvalidInputError(f"{price:g} is no price of an answer to {task!r}: say it as classification=0.05.")
     reference = f"file:{Path(place).expanduser().absolute()}" if kind == "file" else token
     with workspace.database.write() as session:

@@ -377,7 +377,7 @@ def _screen(status: "Status", drift: "Drift | None", trouble: str | None) -> Ite
     rate = "" if status.rate_per_hour is None else f"; {status.rate_per_hour:.1f} an hour over the last day of activity"
     yield f"  answers   {status.answers}, {status.skips} of them skips{rate}"
     if status.price is None:
-        yield f"  cost      {status.vendor} has no price: winnow vendor add"
+        yield f"  cost      {status.vendor} has no price for {status.task_kind}: winnow vendor add"
     else:
         cost, forecast = _money(status.cost), _money(status.forecast)
         yield f"  cost      {cost} so far, {forecast} at the end; {status.price:g} an answer"

@@ -27,6 +27,13 @@ def test_a_token_given_in_place_of_its_place_is_refused_and_not_repeated(workspa
     assert "0123456789abcdef" not in str(caught.value)
 
 
+def test_a_price_of_a_kind_that_does_not_exist_is_refused(workspace: Workspace) -> None:
+    with pytest.raises(InvalidInputError, match=r"'classificatoin'.* classification, multilabel, .*keypoints"):
+        vendors.add(workspace, "acme", url="http://x", token="env:TOKEN", prices={"classificatoin": 1})
+    with workspace.database.read() as session:
+        assert vendors.list_all(session) == []
+
+
 def test_tokens_are_read_where_they_are_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "token").write_text("abc\n")
     monkeypatch.setenv("WINNOW_TEST_TOKEN", "def")

@@ -120,6 +120,13 @@ def test_a_campaigns_status_is_one_screen_whatever_the_server_does(
     assert documents["campaigns"][0]["in_work"] == 3
 
 
+def test_the_kind_that_has_no_price_is_named(workspace: Workspace, winnow: Any) -> None:
+    vendors.add(workspace, "c", url="http://127.0.0.1:1", token="env:NO_TOKEN", prices={"boxes": 0.5})
+    _, document = winnow(*CREATE, "--vendor", "c")
+    assert document["task_kind"] == "classification"
+    assert "c has no price for classification: winnow vendor add" in winnow("campaign", "status", "one")[0]
+
+
 def test_pauses_and_ends_are_said(winnow: Any) -> None:
     winnow(*CREATE, "--vendor", "a", "--deadline", "2020-12-24")
     assert winnow("campaign", "pause", "one")[0] == "one is paused\n"
