@@ -2,6 +2,7 @@
 
 import math
 import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -13,6 +14,8 @@ from labeling.definitions import TASK_KINDS
 from store.errors import InvalidInputError, NotFoundError
 from store.schema import Vendor
 from store.workspace import Workspace
+
+_VARIABLE = re.compile(r"(?![0-9a-f]{40}$)[A-Za-z_][A-Za-z0-9_]*")  # and not 40 hexadecimal digits, which are a token
 
 
 def add(
@@ -48,6 +51,10 @@ def add(
     kind, _, place = token.partition(":")
     if kind not in ("env", "file") or not place:
         raise InvalidInputError("Say where the token is kept, not the token: env:NAME or file:PATH.")
+    if kind == "env" and not _VARIABLE.fullmatch(place):
+        raise InvalidInputError(
+            "What follows env: is no name of an environment variable: put the token into one, and say its name."
+        )
     for task, price in (prices or {}).items():
         if task not in TASK_KINDS:
             raise InvalidInputError(f"There is no kind of task {task!r} to price: say one of {', '.join(TASK_KINDS)}.")

@@ -27,6 +27,15 @@ def test_a_token_given_in_place_of_its_place_is_refused_and_not_repeated(workspa
     assert "0123456789abcdef" not in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    "pasted", ["0123456789abcdef", "abcdef01" * 5, "eyJhbGciOi.eyJ0b2tlbl.x-Y_z", "MY TOKEN", "NAME\n", "ÄPFEL"]
+)
+def test_a_token_given_as_the_name_of_a_variable_is_refused_and_not_repeated(workspace: Workspace, pasted: str) -> None:
+    with pytest.raises(InvalidInputError, match="no name of an environment variable") as caught:
+        vendors.add(workspace, "acme", url="http://x", token=f"env:{pasted}")
+    assert pasted not in str(caught.value)
+
+
 def test_a_price_of_a_kind_that_does_not_exist_is_refused(workspace: Workspace) -> None:
     with pytest.raises(InvalidInputError, match=r"'classificatoin'.* classification, multilabel, .*keypoints"):
         vendors.add(workspace, "acme", url="http://x", token="env:TOKEN", prices={"classificatoin": 1})
