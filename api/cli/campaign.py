@@ -68,6 +68,7 @@ def create(
 ) -> None:
     """Plan the tasks of a batch; several vendors get the same mix of arms, and gold goes to each."""
     from labeling import campaigns
+    from store.schema import now
 
     workspace = console.workspace(context)
     count, adaptive = _overlap(
@@ -91,6 +92,9 @@ def create(
             shared = campaigns.shared_items(session, campaign_id)
             documents.append(asdict(found) | {"shared_items": shared})
             lines.append(f"{campaign_name}: {found.items} tasks planned for {found.vendor}{_shared(shared)}")
+    if deadline is not None and deadline.date() < now().date():
+        late = f"The deadline {deadline:%Y-%m-%d} is past: the same command with a later one moves it."
+        print(late, file=sys.stderr)
     console.emit(documents[0] if len(documents) == 1 else {"campaigns": documents}, lines, as_json=as_json)
 
 

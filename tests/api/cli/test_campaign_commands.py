@@ -9,6 +9,7 @@ from typer.testing import CliRunner
 from api.cli.main import app
 from labeling import vendors
 from store.errors import InvalidInputError
+from store.schema import now
 from store.workspace import Workspace
 
 
@@ -137,6 +138,16 @@ def test_pauses_and_ends_are_said(winnow: Any) -> None:
     text, document = winnow("campaign", "cancel", "one")
     assert text == "one is cancelled: 10 unanswered tasks withdrawn, 0 with answers kept\n"
     assert document == {"withdrawn": 10, "kept": 0}
+
+
+def test_a_deadline_that_is_past_is_said(workspace: Workspace, winnow: Any) -> None:
+    def warned(day: str) -> str:
+        options = ("--vendor", "a", "--deadline", day)
+        return CliRunner().invoke(app, ["--home", str(workspace.home), *CREATE, *options]).stderr
+
+    assert winnow("campaign", "list")[1] == {"campaigns": []}
+    assert warned("2020-12-24") == "The deadline 2020-12-24 is past: the same command with a later one moves it.\n"
+    assert warned(f"{now():%Y-%m-%d}") == warned("9999-12-31") == ""
 
 
 def test_vendors_show_what_they_have_in_flight(build: Any, winnow: Any) -> None:

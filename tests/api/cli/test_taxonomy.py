@@ -39,7 +39,8 @@ def test_what_was_there_before_goes_on_as_it_was(workspace: Workspace) -> None:
     assert "1: cat, dog" in said(workspace, "taxonomy", "create", "animals", "--class", "cat=meows", "--class", "dog")
 
 
-def test_a_file_says_all_of_it(workspace: Workspace, tmp_path: Path) -> None:
+def test_a_file_says_all_of_it(workspace: Workspace, build: Builder, tmp_path: Path) -> None:
+    build.images(3)
     path = tmp_path / "taxonomy.yaml"
     path.write_text(YAML)
     made = winnow(workspace, "taxonomy", "create", "traffic", "--from-file", str(path))
