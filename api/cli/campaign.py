@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 app = typer.Typer(no_args_is_help=True, help="Batches being labelled, one Label Studio project each.")
 
 _LEFT_OUT = 10  # tasks a person is told of
+_NEIGHBOURS = 3  # campaigns with the same items that a person is told of
 
 ImageBaseUrl = Annotated[
     str | None,
@@ -279,7 +280,7 @@ def close(context: typer.Context, name: str, as_json: AsJson = False) -> None:
     campaigns.close(workspace, name)
     with workspace.database.read() as session:
         found = campaigns.status(session, name)
-    console.emit(asdict(found), [f"{name} is closed"], as_json=as_json)
+    console.emit(asdict(found), [f"{name} is {found.state}"], as_json=as_json)
 
 
 @app.command("list")
@@ -341,7 +342,9 @@ def _shares(said: list[str]) -> dict[str, Fraction]:
 
 
 def _shared(items: Mapping[str, int]) -> str:
-    return "".join(f"; {count} of its items are in {name} too" for name, count in items.items())
+    named = "".join(f"; {count} of its items are in {name} too" for name, count in list(items.items())[:_NEIGHBOURS])
+    more = len(items) - _NEIGHBOURS
+    return named + (f"; and some in {more} more campaign{'s' * (more != 1)}" if more > 0 else "")
 
 
 def _set_paused(context: typer.Context, name: str, *, paused: bool, as_json: bool) -> None:

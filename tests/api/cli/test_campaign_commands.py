@@ -47,6 +47,17 @@ def test_shares_of_a_batch(winnow: Any) -> None:
     assert (document["items"], sum(document["shared_items"].values())) == (4, 3)
 
 
+def test_three_of_many_neighbours_are_named(winnow: Any) -> None:
+    for name in ("two", "three", "four", "five", "six"):
+        winnow(*CREATE[:2], name, *CREATE[3:], "--vendor", "a")
+    text, document = winnow(*CREATE, "--vendor", "a")
+    assert text == (
+        "one: 10 tasks planned for a; 9 of its items are in two too; 9 of its items are in three too; "
+        "9 of its items are in four too; and some in 2 more campaigns\n"
+    )
+    assert len(document["shared_items"]) == 5
+
+
 @pytest.mark.parametrize(
     ("said", "sentence"),
     [
@@ -138,6 +149,9 @@ def test_pauses_and_ends_are_said(winnow: Any) -> None:
     text, document = winnow("campaign", "cancel", "one")
     assert text == "one is cancelled: 10 unanswered tasks withdrawn, 0 with answers kept\n"
     assert document == {"withdrawn": 10, "kept": 0}
+    assert winnow("campaign", "close", "one")[0] == "one is cancelled\n"
+    winnow(*CREATE[:2], "two", *CREATE[3:], "--vendor", "a")
+    assert winnow("campaign", "close", "two")[0] == "two is closed\n"
 
 
 def test_a_deadline_that_is_past_is_said(workspace: Workspace, winnow: Any) -> None:
