@@ -39,6 +39,7 @@ from store.schema import (
 from store.workspace import Workspace
 
 _UID_DIGITS = 32
+_SUGGESTED = 3  # campaigns whose names begin like one that is not there
 _PULLS = re.compile(r" \(pull (\d+)\)")
 
 _SomeTask = TypeVar("_SomeTask", RemoteTask, AnnotatedTask)
@@ -322,11 +323,14 @@ def get(session: Session, name: str) -> Campaign:
     """The campaign of this name.
 
     Raises:
-        NotFoundError: there is none.
+        NotFoundError: there is none; names that begin like it are suggested.
     """
     campaign = session.scalar(select(Campaign).where(Campaign.name == name))
     if campaign is None:
-        raise NotFoundError(f"There is no campaign called {name!r}. See: winnow campaign list.")
+        alike = select(Campaign.name).where(Campaign.name.startswith(name, autoescape=True)).order_by(Campaign.id)
+        found = " and ".join(session.scalars(alike.limit(_SUGGESTED)))
+        but = f", but {found}" if found else ""
+        raise NotFoundError(f"There is no campaign called {name!r}{but}. See: winnow campaign list.")
     return campaign
 
 

@@ -8,7 +8,7 @@ from typer.testing import CliRunner
 
 from api.cli.main import app
 from labeling import vendors
-from store.errors import InvalidInputError
+from store.errors import InvalidInputError, NotFoundError
 from store.schema import now
 from store.workspace import Workspace
 
@@ -45,6 +45,23 @@ def test_shares_of_a_batch(winnow: Any) -> None:
     [first, second] = text.splitlines()[0].split("; ")[1:]
     assert (first.endswith("in one-a too"), second.endswith("in one-b too")) == (True, True)
     assert (document["items"], sum(document["shared_items"].values())) == (4, 3)
+
+
+@pytest.mark.parametrize("command", ["push", "pull", "status", "close"])
+def test_campaigns_that_begin_like_one_that_is_not_there_are_suggested(
+    workspace: Workspace, winnow: Any, command: str
+) -> None:
+    winnow(*CREATE, "--vendor", "a=0.5", "--vendor", "b=0.5")
+    winnow(*CREATE[:2], "o_e", *CREATE[3:], "--vendor", "a")
+
+    def refusal(name: str) -> str:
+        with pytest.raises(NotFoundError) as caught:
+            CliRunner().invoke(app, ["--home", str(workspace.home), "campaign", command, name], catch_exceptions=False)
+        return str(caught.value)
+
+    assert refusal("one") == "There is no campaign called 'one', but one-a and one-b. See: winnow campaign list."
+    assert refusal("o_") == "There is no campaign called 'o_', but o_e. See: winnow campaign list."
+    assert refusal("two") == "There is no campaign called 'two'. See: winnow campaign list."
 
 
 def test_three_of_many_neighbours_are_named(winnow: Any) -> None:
