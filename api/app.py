@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from sqlalchemy import select
 
 from api import adjudication_page, batch_page, dashboard, image_files, image_urls, jobs, pages, v1
+from curation.decode import UndecodableError
 from store.errors import ConflictError, InvalidInputError, NotFoundError, RemoteError, RequestError, WinnowError
 from store.schema import ImageId, now
 from store.workspace import Workspace
@@ -92,14 +93,16 @@ def create_app(
         headers = {"Access-Control-Allow-Origin": "*"}  # Label Studio's pages come from another origin
         try:
             image_id = image_urls.verify(workspace.key, token, now=now())
-            original = image_files.original(workspace, image_id)
-            data = original.read()
+            shown = image_files.shown(workspace, image_id)
+        except UndecodableError as error:
+            return JSONResponse({"error": f"This image cannot be shown: {error}."}, 422, headers)
         except InvalidInputError as error:
             return JSONResponse({"error": str(error)}, 403, headers)
-        except NotFoundError as error:
-            return JSONResponse({"error": str(error)}, 404, headers)
+        except NotFoundError:  # its own sentence names the image, which would tell gold
+            sentence = "The file behind this link is gone or has changed. Ask whoever runs Winnow to put it back."
+            return JSONResponse({"error": sentence}, 404, headers)
         headers["Cache-Control"] = "private, max-age=3600"
-        return Response(data, media_type=image_files.media_type(original), headers=headers)
+        return Response(shown.data, media_type=shown.media_type, headers=headers)
 
     @app.get("/thumbnails/{image_id}.jpg")
     def show_thumbnail(image_id: int, size: int = 192) -> FileResponse:

@@ -1,8 +1,11 @@
-"""The file behind a catalog image, for a browser: as it was ingested, or as a thumbnail."""
+"""The file behind a catalog image, for a browser: as it was ingested, as a PNG, or as a thumbnail."""
 
 import os
 import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from curation import originals
 from curation.originals import Original
@@ -10,7 +13,27 @@ from store.errors import InvalidInputError, NotFoundError
 from store.schema import ImageId
 from store.workspace import Workspace
 
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
 THUMBNAIL_SIZES = (96, 192, 384)  # pixels of the longer side
+
+_SHOWN_BY_BROWSERS: Mapping[str, str] = {
+    "JPEG": "image/jpeg",
+    "PNG": "image/png",
+    "GIF": "image/gif",
+    "WEBP": "image/webp",
+    "AVIF": "image/avif",
+    "BMP": "image/bmp",
+}
+
+
+@dataclass(frozen=True)
+class Shown:
+    """Bytes that a browser shows, and their content type."""
+
+    data: bytes
+    media_type: str
 
 
 def original(workspace: Workspace, image_id: ImageId) -> Original:
@@ -26,12 +49,22 @@ def original(workspace: Workspace, image_id: ImageId) -> Original:
     return found[0]
 
 
-def media_type(original: Original) -> str:
-    """The content type of an image's bytes, whatever their file is called."""
-    from PIL import Image
+def shown(workspace: Workspace, image_id: ImageId) -> Shown:
+    """An image's own bytes where browsers know their format; of TIFF, HEIC and the like a PNG of the same size.
 
-    Image.init()  # makes Pillow know every format
-    return Image.MIME.get(original.format, "application/octet-stream")
+    The PNG is upright, in sRGB with 8 bits a channel, and made once.
+
+    Raises:
+        NotFoundError: there is no such image, or its file is gone and there is no PNG of it yet.
+        UndecodableError: a PNG cannot be made.
+    """
+    found = original(workspace, image_id)
+    if media_type := _SHOWN_BY_BROWSERS.get(found.format):
+        return Shown(found.read(), media_type)
+    path = workspace.renditions_dir / f"{found.sha256}.png"
+    if not path.exists():
+        _write(path, _picture(found), format="PNG", compress_level=1)  # a fifth larger, in a quarter of the time
+    return Shown(path.read_bytes(), "image/png")
 
 
 def thumbnail(workspace: Workspace, image_id: ImageId, *, size: int) -> Path:
@@ -46,21 +79,25 @@ def thumbnail(workspace: Workspace, image_id: ImageId, *, size: int) -> Path:
     found = original(workspace, image_id)
     path = workspace.thumbnails_dir / f"{found.sha256}-{size}.jpg"
     if not path.exists():
-        _write(path, found, size)
+        picture = _picture(found)
+        picture.thumbnail((size, size))
+        _write(path, picture, format="JPEG", quality=85)
     return path
 
 
-def _write(path: Path, original: Original, size: int) -> None:
-    """Write beside and rename, so that nobody reads half a thumbnail."""
+def _picture(original: Original) -> "Image":
     from curation.decode import decode
 
-    picture = decode(original.read(), max_pixels=original.max_pixels).picture
-    picture.thumbnail((size, size))
+    return decode(original.read(), max_pixels=original.max_pixels).picture
+
+
+def _write(path: Path, picture: "Image", **options: Any) -> None:
+    """Write beside and rename, so that nobody reads half a picture."""
     path.parent.mkdir(exist_ok=True)
     descriptor, name = tempfile.mkstemp(dir=path.parent, suffix=".part")
     try:
         with os.fdopen(descriptor, "wb") as file:
-            picture.save(file, "JPEG", quality=85)
+            picture.save(file, **options)
         os.replace(name, path)
     except BaseException:
         Path(name).unlink(missing_ok=True)

@@ -8,7 +8,7 @@ import re
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
@@ -244,7 +244,10 @@ def _open(data: bytes, max_pixels: int) -> _Header:
     if name in ("TIFF", "GIF", "WEBP", "AVIF", "HEIF", "PNG") and getattr(image, "is_animated", False):
         count = open_file(io.BytesIO(data), "").n_frames  # of another opener: counting moves this one from its place
         notes.append(f"the first of {count} {'pages' if name == 'TIFF' else 'frames'}")
-    return _Header(data, name, image, exif.read(image), tuple(notes))
+    camera = exif.read(image)
+    if name == "TIFF":
+        camera = replace(camera, orientation=1)  # its opener turns what it decodes
+    return _Header(data, name, image, camera, tuple(notes))
 
 
 def _hush() -> None:

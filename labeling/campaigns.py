@@ -39,6 +39,7 @@ from store.schema import (
 from store.workspace import Workspace
 
 _UID_DIGITS = 32
+_SUGGESTED = 3  # campaigns whose names begin like one that is not there
 _PULLS = re.compile(r" \(pull (\d+)\)")
 
 _SomeTask = TypeVar("_SomeTask", RemoteTask, AnnotatedTask)
@@ -55,6 +56,7 @@ class Status:
     batch: int
     taxonomy: str
     taxonomy_revision: int
+    task_kind: str
     vendor: str
     overlap: int
     adaptive: dict[str, Any] | None  # see Campaign
@@ -322,11 +324,14 @@ def get(session: Session, name: str) -> Campaign:
     """The campaign of this name.
 
     Raises:
-        NotFoundError: there is none.
+        NotFoundError: there is none; names that begin like it are suggested.
     """
     campaign = session.scalar(select(Campaign).where(Campaign.name == name))
     if campaign is None:
-        raise NotFoundError(f"There is no campaign called {name!r}. See: winnow campaign list.")
+        alike = select(Campaign.name).where(Campaign.name.startswith(name, autoescape=True)).order_by(Campaign.id)
+        found = " and ".join(session.scalars(alike.limit(_SUGGESTED)))
+        but = f", but {found}" if found else ""
+        raise NotFoundError(f"There is no campaign called {name!r}{but}. See: winnow campaign list.")
     return campaign
 
 
@@ -405,6 +410,7 @@ def status(session: Session, name: str, *, at: datetime | None = None) -> Status
         batch=campaign.batch_id,
         taxonomy=asked.name,
         taxonomy_revision=asked.revision,
+        task_kind=asked.task_kind,
         vendor=vendor.name,
         overlap=campaign.overlap,
         adaptive=campaign.adaptive,

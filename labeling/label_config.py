@@ -45,6 +45,10 @@ _ATTRIBUTE_TAGS: Mapping[AttributeKind, str] = {
     "number": "Number",
     "text": "TextArea",
 }
+_SILENT = (  # tags that ask nothing themselves; what they show of each task is looked at apart
+    *("View", "Header", "Style", "Text", "HyperText", "Markdown", "Collapse", "Panel"),
+    *("Label", "Choice", "Relations", "Relation", "Shortcut", "Filter"),
+)
 _CONDITIONS = ("visibleWhen", "whenTagName", "whenLabelValue", "whenChoiceValue")
 _ALWAYS_VISIBLE = ("region-selected", "no-region-selected")  # these show or hide what may be said anyway
 
@@ -332,6 +336,8 @@ class _Adoption:
         found = [each for each in main.iter() if each.tag in ("Label", "Choice")]
         if any(each.tag == "Choice" and len(each) for each in found):
             self._unmapped.append(f"{_called(main)} nests choices, which become one list.")
+        if main.tag == "Choices" and not _is_true(main, "required"):
+            self._unmapped.append(f"{_called(main)} may be left open, which becomes an answer that is required.")
         classes = [self._class(each) for each in found]
         return tuple(_without_repeated_marks(classes))
 
@@ -356,6 +362,8 @@ class _Adoption:
         if tag.get("value", "").startswith("$") or (not options and kind in ("choice", "multi", "tree")):
             self._unmapped.append(f"{_called(tag)} has no options of its own, or takes them from each task.")
             return None
+        if kind == "text" and tag.get("maxSubmissions") != "1":
+            self._unmapped.append(f"{_called(tag)} takes several texts, which become one.")
         bounds = {"rating": ("", "maxRating"), "number": ("min", "max")}.get(kind, ("", ""))
         return AttributeDefinition(
             name=tag.get("name", ""),
@@ -391,8 +399,14 @@ class _Adoption:
         if condition and condition.get("visibleWhen") not in _ALWAYS_VISIBLE:
             said = ", ".join(f"{name} {value}" for name, value in condition.items())
             self._unmapped.append(f"{_called(tag)} is shown under a condition: {said}.")
-        if "toName" not in tag.attrib and tag is not self._image and tag.get("value", "").startswith("$"):
-            self._unmapped.append(f"{_called(tag)} shows {tag.get('value')} of each task, which Winnow does not fill.")
+        if "toName" not in tag.attrib and tag is not self._image:
+            if tag.get("value", "").startswith("$"):
+                shown = tag.get("value")
+                self._unmapped.append(f"{_called(tag)} shows {shown} of each task, which Winnow does not fill.")
+            elif tag.tag not in _SILENT:
+                self._unmapped.append(f"{_called(tag)} cannot be mapped.")
+        if most := tag.get("maxUsages"):
+            self._unmapped.append(f"{_called(tag)} may be used so often only: maxUsages {most}.")
         if tag.tag == "Relations":
             self._unmapped.append("Relations between regions are kept, but not understood.")
 
@@ -408,7 +422,7 @@ def _read_xml(config: str) -> Element:
 
 def _shape(tool: str, tag: Element) -> ShapeKind:
     if tool == "Rectangle":
-        return "rotated-boxes" if _is_true(tag, "canRotate") else "boxes"
+        return "boxes" if tag.get("canRotate", "").lower() == "false" else "rotated-boxes"  # they turn by default
     return next(kind for kind, each in _TOOLS.items() if each == tool)
 
 
@@ -461,4 +475,5 @@ def _is_true(tag: Element, name: str) -> bool:
 
 
 def _called(tag: Element) -> str:
-    return f"{tag.tag} {tag.get('name')!r}" if tag.get("name") else str(tag.tag)
+    name = tag.get("name") or (tag.get("value") if tag.tag in ("Label", "Choice") else None)
+    return f"{tag.tag} {name!r}" if name else str(tag.tag)

@@ -8,7 +8,7 @@ from sqlalchemy.orm import Session
 from labeling import definitions
 from labeling.definitions import ClassDefinition, Definition
 from store.errors import InvalidInputError, NotFoundError
-from store.schema import Taxonomy
+from store.schema import Image, Taxonomy
 from store.workspace import Workspace
 
 
@@ -31,7 +31,7 @@ def create(workspace: Workspace, name: str, definition: Definition) -> TaxonomyR
     """Save a taxonomy: a new revision when the content changed, the newest one as it is when not.
 
     Raises:
-        InvalidInputError: the name is empty, or the definition cannot be used.
+        InvalidInputError: the name is empty, the definition cannot be used, or an example is no image of the catalog.
     """
     if not name.strip():
         raise InvalidInputError("A taxonomy needs a name.")
@@ -40,6 +40,7 @@ def create(workspace: Workspace, name: str, definition: Definition) -> TaxonomyR
         latest = _newest(session, name)
         if latest is not None and _revision(latest).definition == definition:
             return _revision(latest)
+        _check_examples(session, definition)
         return add(session, name, definition)
 
 
@@ -91,6 +92,16 @@ def list_all(session: Session) -> list[TaxonomyRevision]:
     """Every revision, by name and number."""
     rows = session.scalars(select(Taxonomy).order_by(Taxonomy.name, Taxonomy.revision))
     return [_revision(row) for row in rows]
+
+
+def _check_examples(session: Session, definition: Definition) -> None:
+    examples = {image_id for each in definition.classes for image_id in each.examples}
+    strangers = examples - set(session.scalars(select(Image.id).where(Image.id.in_(examples))))
+    if strangers:
+        raise InvalidInputError(
+            f"{len(strangers)} of {len(examples)} examples are no images of this catalog, first {min(strangers)}: "
+            "choose others from winnow images list."
+        )
 
 
 def _newest(session: Session, name: str) -> Taxonomy | None:

@@ -2,6 +2,7 @@
 
 import math
 import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -9,9 +10,12 @@ from urllib.parse import urlsplit
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from labeling.definitions import TASK_KINDS
 from store.errors import InvalidInputError, NotFoundError
 from store.schema import Vendor
 from store.workspace import Workspace
+
+_VARIABLE = re.compile(r"(?![0-9a-f]{40}$)[A-Za-z_][A-Za-z0-9_]*")  # and not 40 hexadecimal digits, which are a token
 
 
 def add(
@@ -28,7 +32,7 @@ def add(
     Args:
         url: of their Label Studio.
         token: a reference, `env:NAME` or `file:PATH`; the token itself is read when it is needed.
-        prices: of one answer, by kind of task; without, those known stay.
+        prices: of one answer, by kind of task, see `labeling.definitions.TASK_KINDS`; without, those known stay.
         capacity: tasks they may have in flight; without, the one known stays, and 0 takes it away.
 
     Raises:
@@ -47,8 +51,14 @@ def add(
     kind, _, place = token.partition(":")
     if kind not in ("env", "file") or not place:
         raise InvalidInputError("Say where the token is kept, not the token: env:NAME or file:PATH.")
+    if kind == "env" and not _VARIABLE.fullmatch(place):
+        raise InvalidInputError(
+            "What follows env: is no name of an environment variable: put the token into one, and say its name."
+        )
     for task, price in (prices or {}).items():
-        if not task.strip() or not (math.isfinite(price) and price > 0):
+        if task not in TASK_KINDS:
+            raise InvalidInputError(f"There is no kind of task {task!r} to price: say one of {', '.join(TASK_KINDS)}.")
+        if not (math.isfinite(price) and price > 0):
             raise InvalidInputError(f"{price:g} is no price of an answer to {task!r}: say it as classification=0.05.")
     reference = f"file:{Path(place).expanduser().absolute()}" if kind == "file" else token
     with workspace.database.write() as session:

@@ -9,6 +9,23 @@ if TYPE_CHECKING:
     from pydantic import ValidationError
 
 
+def read_text(path: Path, *, kind: str) -> str:
+    """The text of a UTF-8 file; the sentences call it a `kind`.
+
+    Raises:
+        NotFoundError: there is no such file.
+        InvalidInputError: it cannot be read, or is no UTF-8.
+    """
+    try:
+        return path.read_text(encoding="utf-8")
+    except FileNotFoundError as error:
+        raise NotFoundError(f"There is no {kind} {path}.") from error
+    except OSError as error:
+        raise InvalidInputError(f"The {kind} {path} cannot be read: {error.strerror}.") from error
+    except UnicodeDecodeError as error:
+        raise InvalidInputError(f"The {kind} {path} cannot be read: it is no UTF-8.") from error
+
+
 def read_yaml(path: Path, *, kind: str) -> dict[str, Any]:
     """The plain values in a YAML file; the sentences call it a `kind`.
 
@@ -18,11 +35,10 @@ def read_yaml(path: Path, *, kind: str) -> dict[str, Any]:
     """
     import yaml
 
+    text = read_text(path, kind=kind)
     try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise NotFoundError(f"There is no {kind} {path}.") from error
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        values = yaml.safe_load(text)
+    except yaml.YAMLError as error:
         raise InvalidInputError(f"The {kind} {path} cannot be read: {' '.join(str(error).split())}.") from error
     if not isinstance(values, dict):
         raise InvalidInputError(f"The {kind} {path} is not a mapping of names to values.")
@@ -33,4 +49,7 @@ def misfit(error: "ValidationError", *, kind: str) -> InvalidInputError:
     """What to raise where a document of a `kind` does not fit what is expected."""
     first = error.errors()[0]
     where = ".".join(str(part) for part in first["loc"]) or "the whole"
-    return InvalidInputError(f"The {kind} does not fit in {error.error_count()} places, first {where}: {first['msg']}.")
+    count = error.error_count()
+    return InvalidInputError(
+        f"The {kind} does not fit in {count} place{'s' * (count != 1)}, first {where}: {first['msg']}."
+    )

@@ -48,6 +48,11 @@ class Workspace:
         return self.home / "thumbnails"
 
     @property
+    def renditions_dir(self) -> Path:
+        """PNGs, named by sha256, of images whose own format no browser shows."""
+        return self.home / "renditions"
+
+    @property
     def originals_dir(self) -> Path:
         """Copies of images that are no files: those behind URLs, in archives and in videos."""
         return self.home / "originals"

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 app = typer.Typer(no_args_is_help=True, help="Batches being labelled, one Label Studio project each.")
 
 _LEFT_OUT = 10  # tasks a person is told of
+_NEIGHBOURS = 3  # campaigns with the same items that a person is told of
 
 ImageBaseUrl = Annotated[
     str | None,
@@ -69,6 +70,7 @@ def create(
 ) -> None:
     """Plan the tasks of a batch; several vendors get the same mix of arms, and gold goes to each."""
     from labeling import campaigns
+    from store.schema import now
 
     workspace = console.workspace(context)
     count, adaptive = _overlap(
@@ -92,6 +94,9 @@ def create(
             shared = campaigns.shared_items(session, campaign_id)
             documents.append(asdict(found) | {"shared_items": shared})
             lines.append(f"{campaign_name}: {found.items} tasks planned for {found.vendor}{_shared(shared)}")
+    if deadline is not None and deadline.date() < now().date():
+        late = f"The deadline {deadline:%Y-%m-%d} is past: the same command with a later one moves it."
+        print(late, file=sys.stderr)
     console.emit(documents[0] if len(documents) == 1 else {"campaigns": documents}, lines, as_json=as_json)
 
 
@@ -283,7 +288,7 @@ def close(context: typer.Context, name: str, as_json: AsJson = False) -> None:
         print(f"Label Studio was not told to send no more hints. {error}", file=sys.stderr)
     with workspace.database.read() as session:
         found = campaigns.status(session, name)
-    console.emit(asdict(found), [f"{name} is closed"], as_json=as_json)
+    console.emit(asdict(found), [f"{name} is {found.state}"], as_json=as_json)
 
 
 @app.command("list")
@@ -345,7 +350,9 @@ def _shares(said: list[str]) -> dict[str, Fraction]:
 
 
 def _shared(items: Mapping[str, int]) -> str:
-    return "".join(f"; {count} of its items are in {name} too" for name, count in items.items())
+    named = "".join(f"; {count} of its items are in {name} too" for name, count in list(items.items())[:_NEIGHBOURS])
+    more = len(items) - _NEIGHBOURS
+    return named + (f"; and some in {more} more campaign{'s' * (more != 1)}" if more > 0 else "")
 
 
 def _set_paused(context: typer.Context, name: str, *, paused: bool, as_json: bool) -> None:
@@ -387,7 +394,7 @@ def _screen(status: "Status", drift: "Drift | None", trouble: str | None) -> Ite
     rate = "" if status.rate_per_hour is None else f"; {status.rate_per_hour:.1f} an hour over the last day of activity"
     yield f"  answers   {status.answers}, {status.skips} of them skips{rate}"
     if status.price is None:
-        yield f"  cost      {status.vendor} has no price: winnow vendor add"
+        yield f"  cost      {status.vendor} has no price for {status.task_kind}: winnow vendor add"
     else:
         cost, forecast = _money(status.cost), _money(status.forecast)
         yield f"  cost      {cost} so far, {forecast} at the end; {status.price:g} an answer"

@@ -10,7 +10,8 @@ import typer
 
 from api.cli import console
 from api.cli.console import AsJson
-from store.errors import InvalidInputError, NotFoundError
+from store import parsing
+from store.errors import InvalidInputError
 
 if TYPE_CHECKING:
     from labeling.definitions import Definition
@@ -156,12 +157,7 @@ def _class(text: str) -> dict[str, str]:
 def _adopted(path: Path) -> tuple["Definition", list[str]]:
     from labeling import label_config
 
-    try:
-        adopted = label_config.adopt(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise NotFoundError(f"There is no config {path}.") from error
-    except (OSError, UnicodeDecodeError) as error:
-        raise InvalidInputError(f"The config {path} cannot be read: {error}.") from error
+    adopted = label_config.adopt(parsing.read_text(path, kind="config"))
     return adopted.definition, adopted.unmapped
 
 

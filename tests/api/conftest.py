@@ -11,6 +11,7 @@ from PIL import Image as Pillow
 from sqlalchemy import select
 
 from api.app import create_app
+from curation import decode
 from store import schema
 from store.schema import ImageId
 from store.workspace import Workspace
@@ -41,16 +42,16 @@ class Photos:
         with self.workspace.database.write() as session:
             image = session.scalar(select(schema.Image).where(schema.Image.sha256 == sha256))
             if image is None:
-                with Pillow.open(path) as picture:
-                    image = schema.Image(
-                        sha256=sha256,
-                        pixels_sha256=sha256,
-                        phash=sha256[:16],
-                        width=picture.width,
-                        height=picture.height,
-                        format=picture.format or "",
-                        bytes=len(data),
-                    )
+                found = decode.fingerprint(data)
+                image = schema.Image(
+                    sha256=sha256,
+                    pixels_sha256=sha256,
+                    phash=sha256[:16],
+                    width=found.width,
+                    height=found.height,
+                    format=found.format,
+                    bytes=len(data),
+                )
                 session.add(image)
                 session.flush()
             session.add(

@@ -62,6 +62,20 @@ def test_transparency_lies_on_white() -> None:
     assert decode(encoded(clear, "PNG")).picture.getpixel((0, 0)) == (255, 255, 255)
 
 
+@pytest.mark.parametrize("file_format", ["JPEG", "PNG", "TIFF", "WEBP", "AVIF"])
+def test_a_picture_is_turned_once_whatever_its_format(file_format: str) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6  # what is on top is stored at the left
+    picture = Image.new("RGB", (64, 32), "navy")
+    picture.paste("red", (0, 0, 32, 16))
+    data = encoded(picture, file_format, exif=exif)
+    found, size = decode(data).picture, fingerprint(data)
+    assert found.size == (size.width, size.height) == (32, 64)
+    red, _, blue = found.getpixel((24, 16))
+    assert red > 200
+    assert blue < 100
+
+
 @pytest.mark.parametrize("orientation", range(1, 9))
 @pytest.mark.parametrize("size", [(24, 32), (1000, 701)])
 def test_exif_orientation_is_applied(orientation: int, size: tuple[int, int]) -> None:

@@ -31,8 +31,8 @@ from tests.labeling.conftest import WINNOW, Catalog, Site
 pytestmark = pytest.mark.label_studio
 
 CONFIG = (
-    '<View><Header value="What is it?"/><Choices name="what" toName="img"><Choice value="car"/><Choice value="bus"/>'
-    '</Choices><Image name="img" value="$photo"/></View>'
+    '<View><Header value="What is it?"/><Choices name="what" toName="img" required="true">'
+    '<Choice value="car"/><Choice value="bus"/></Choices><Image name="img" value="$photo"/></View>'
 )
 HOSTILE = ("plain.png", "ä ö & ?#%25.png", "..%2f..%2fetc.png", "'; drop table tasks; --.png", "日本.png")
 

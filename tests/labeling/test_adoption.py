@@ -21,8 +21,8 @@ def adopt(body: str) -> Adopted:
     ("tag", "kind"),
     [
         ('RectangleLabels canRotate="false" strokeWidth="3"', "boxes"),
-        ('RectangleLabels opacity="0.9"', "boxes"),
         ('RectangleLabels canRotate="true"', "rotated-boxes"),
+        ('RectangleLabels opacity="0.9"', "rotated-boxes"),  # Label Studio lets them be turned unless told otherwise
         ("PolygonLabels", "polygons"),
         ("BrushLabels", "masks"),
         ("KeyPointLabels", "keypoints"),
@@ -38,7 +38,7 @@ def test_labels_that_draw(tag: str, kind: str) -> None:
 def test_labels_beside_tools_and_questions_about_each_region() -> None:
     adopted = adopt(
         f'<Labels name="what" toName="img">{LABELS}</Labels>'
-        '<Rectangle name="box" toName="img"/><Polygon name="outline" toName="img"/>'
+        '<Rectangle name="box" toName="img" canRotate="false"/><Polygon name="outline" toName="img"/>'
         '<View visibleWhen="region-selected"><Header value="What does it say?"/>'
         '<TextArea name="text" toName="img" perRegion="true" required="true" rows="5" maxSubmissions="1"/></View>'
     )
@@ -53,8 +53,8 @@ def test_labels_beside_tools_and_questions_about_each_region() -> None:
 
 def test_choices_are_classes_and_further_ones_attributes() -> None:
     adopted = adopt(
-        '<Choices name="what" toName="img" choice="multiple"><Choice value="Car" hotkey="C" hint="four wheels"/>'
-        '<Choice value="Bus"/></Choices>'
+        '<Choices name="what" toName="img" choice="multiple" required="true">'
+        '<Choice value="Car" hotkey="C" hint="four wheels"/><Choice value="Bus"/></Choices>'
         '<Choices name="light" toName="img"><Choice value="day"/><Choice value="night"/></Choices>'
         '<Rating name="quality" toName="img" maxRating="10"/><Number name="count" toName="img" min="0"/>'
         '<Taxonomy name="place" toName="img"><Choice value="EU"><Choice value="FR"/></Choice></Taxonomy>'
@@ -82,7 +82,7 @@ def test_choices_beside_boxes_are_about_the_image() -> None:
 
 
 def test_a_caption_is_a_question() -> None:
-    adopted = adopt('<Header value="Describe it."/><TextArea name="caption" toName="img"/>')
+    adopted = adopt('<Header value="Describe it."/><TextArea name="caption" toName="img" maxSubmissions="1"/>')
     assert adopted.unmapped == []
     caption = AttributeDefinition("caption", "text", "image", question="Describe it.")
     assert adopted.definition == Definition("questions", (), (caption,), tags=TagNames("img", "photo"))
@@ -130,6 +130,11 @@ RECTANGLES = f'<RectangleLabels name="what" toName="img">{LABELS}</RectangleLabe
             '<Rating name="r" toName="img"/></View>',
             "View is shown under a condition: visibleWhen choice-selected, whenTagName c, whenChoiceValue x.",
         ),
+        ('<TextArea name="t" toName="img" maxSubmissions="5"/>', "TextArea 't' takes several texts, which become one."),
+        ('<TextArea name="t" toName="img"/>', "TextArea 't' takes several texts, which become one."),
+        ('<Pairwise name="p"/>', "Pairwise 'p' cannot be mapped."),
+        ('<BrushLabels name="b"><Label value="x"/></BrushLabels>', "BrushLabels 'b' cannot be mapped."),
+        ("<Foo/>", "Foo cannot be mapped."),
         (
             '<Relations><Relation value="part of"/></Relations>',
             "Relations between regions are kept, but not understood.",
@@ -144,9 +149,28 @@ def test_what_a_definition_cannot_say_is_named(more: str, sentence: str) -> None
         label_config.parse(f"<View>{RECTANGLES}{more}{IMAGE}</View>")
 
 
+def test_classes_that_may_be_left_open_or_used_so_often_only_are_named() -> None:
+    options = '<Choice value="a"/><Choice value="b"/>'
+    optional = adopt(f'<Choices name="what" toName="img">{options}</Choices>')
+    assert optional.unmapped == ["Choices 'what' may be left open, which becomes an answer that is required."]
+    rationed = adopt(
+        '<PolygonLabels name="what" toName="img" maxUsages="3"><Label value="Car" maxUsages="1"/></PolygonLabels>'
+    )
+    assert rationed.unmapped == [
+        "PolygonLabels 'what' may be used so often only: maxUsages 3.",
+        "Label 'Car' may be used so often only: maxUsages 1.",
+    ]
+
+
+def test_a_box_beside_labels_may_be_turned_too() -> None:
+    adopted = adopt(f'<Labels name="what" toName="img">{LABELS}</Labels><Rectangle name="box" toName="img"/>')
+    assert (adopted.unmapped, adopted.definition.kind) == ([], "rotated-boxes")
+
+
 def test_an_alias_is_what_answers_say() -> None:
     adopted = adopt(
-        '<Choices name="what" toName="img"><Choice value="Yes, it is" alias="yes"/><Choice value="no"/></Choices>'
+        '<Choices name="what" toName="img" required="true"><Choice value="Yes, it is" alias="yes"/>'
+        '<Choice value="no"/></Choices>'
     )
     assert adopted.definition.class_names == ["yes", "no"]
     assert adopted.unmapped == ["Annotators read 'Yes, it is' where answers say 'yes'."]
@@ -156,7 +180,8 @@ def test_several_classes_of_one_region_and_nested_choices_are_named() -> None:
     several = adopt(f'<RectangleLabels name="what" toName="img" choice="multiple">{LABELS}</RectangleLabels>')
     assert several.unmapped == ["RectangleLabels 'what' lets a region have several classes."]
     nested = adopt(
-        '<Choices name="what" toName="img"><Choice value="a"><Choice value="b"/></Choice><Choice value="c"/></Choices>'
+        '<Choices name="what" toName="img" required="true"><Choice value="a"><Choice value="b"/></Choice>'
+        '<Choice value="c"/></Choices>'
     )
     assert nested.unmapped == ["Choices 'what' nests choices, which become one list."]
 

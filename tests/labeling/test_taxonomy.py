@@ -1,4 +1,5 @@
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -20,7 +21,8 @@ CARS = Definition(
 
 
 @pytest.mark.parametrize("definition", [ANIMALS, CARS])
-def test_the_same_content_is_the_same_revision(workspace: Workspace, definition: Definition) -> None:
+def test_the_same_content_is_the_same_revision(workspace: Workspace, build: Any, definition: Definition) -> None:
+    build.images(5)
     first = taxonomy.create(workspace, "animals", definition)
     assert taxonomy.create(workspace, "animals", definition) == first
     assert (first.revision, first.definition) == (1, definition)
@@ -61,6 +63,14 @@ def test_bad_taxonomies_are_refused_and_leave_nothing(workspace: Workspace) -> N
         taxonomy.create(workspace, " ", ANIMALS)
     with workspace.database.read() as session, pytest.raises(NotFoundError, match="animals"):
         taxonomy.newest(session, "animals")
+
+
+def test_examples_are_images_of_the_catalog(workspace: Workspace, build: Any) -> None:
+    build.images(4)
+    with pytest.raises(InvalidInputError, match="1 of 2 examples are no images of this catalog, first 5"):
+        taxonomy.create(workspace, "cars", CARS)
+    with workspace.database.read() as session:
+        assert taxonomy.list_all(session) == []
 
 
 def test_a_revision_from_before_attributes_is_read(workspace: Workspace) -> None:

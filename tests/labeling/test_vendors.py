@@ -45,6 +45,22 @@ def test_a_personal_token_that_the_server_refuses_is_a_sentence(label_studio: La
     assert token not in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    "pasted", ["0123456789abcdef", "abcdef01" * 5, "eyJhbGciOi.eyJ0b2tlbl.x-Y_z", "MY TOKEN", "NAME\n", "ÄPFEL"]
+)
+def test_a_token_given_as_the_name_of_a_variable_is_refused_and_not_repeated(workspace: Workspace, pasted: str) -> None:
+    with pytest.raises(InvalidInputError, match="no name of an environment variable") as caught:
+        vendors.add(workspace, "acme", url="http://x", token=f"env:{pasted}")
+    assert pasted not in str(caught.value)
+
+
+def test_a_price_of_a_kind_that_does_not_exist_is_refused(workspace: Workspace) -> None:
+    with pytest.raises(InvalidInputError, match=r"'classificatoin'.* classification, multilabel, .*keypoints"):
+        vendors.add(workspace, "acme", url="http://x", token="env:TOKEN", prices={"classificatoin": 1})
+    with workspace.database.read() as session:
+        assert vendors.list_all(session) == []
+
+
 def test_tokens_are_read_where_they_are_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "token").write_text("abc\n")
     monkeypatch.setenv("WINNOW_TEST_TOKEN", "def")

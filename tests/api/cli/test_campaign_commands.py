@@ -8,7 +8,8 @@ from typer.testing import CliRunner
 
 from api.cli.main import app
 from labeling import vendors
-from store.errors import InvalidInputError
+from store.errors import InvalidInputError, NotFoundError
+from store.schema import now
 from store.workspace import Workspace
 
 
@@ -44,6 +45,34 @@ def test_shares_of_a_batch(winnow: Any) -> None:
     [first, second] = text.splitlines()[0].split("; ")[1:]
     assert (first.endswith("in one-a too"), second.endswith("in one-b too")) == (True, True)
     assert (document["items"], sum(document["shared_items"].values())) == (4, 3)
+
+
+@pytest.mark.parametrize("command", ["push", "pull", "status", "close"])
+def test_campaigns_that_begin_like_one_that_is_not_there_are_suggested(
+    workspace: Workspace, winnow: Any, command: str
+) -> None:
+    winnow(*CREATE, "--vendor", "a=0.5", "--vendor", "b=0.5")
+    winnow(*CREATE[:2], "o_e", *CREATE[3:], "--vendor", "a")
+
+    def refusal(name: str) -> str:
+        with pytest.raises(NotFoundError) as caught:
+            CliRunner().invoke(app, ["--home", str(workspace.home), "campaign", command, name], catch_exceptions=False)
+        return str(caught.value)
+
+    assert refusal("one") == "There is no campaign called 'one', but one-a and one-b. See: winnow campaign list."
+    assert refusal("o_") == "There is no campaign called 'o_', but o_e. See: winnow campaign list."
+    assert refusal("two") == "There is no campaign called 'two'. See: winnow campaign list."
+
+
+def test_three_of_many_neighbours_are_named(winnow: Any) -> None:
+    for name in ("two", "three", "four", "five", "six"):
+        winnow(*CREATE[:2], name, *CREATE[3:], "--vendor", "a")
+    text, document = winnow(*CREATE, "--vendor", "a")
+    assert text == (
+        "one: 10 tasks planned for a; 9 of its items are in two too; 9 of its items are in three too; "
+        "9 of its items are in four too; and some in 2 more campaigns\n"
+    )
+    assert len(document["shared_items"]) == 5
 
 
 @pytest.mark.parametrize(
@@ -120,6 +149,13 @@ def test_a_campaigns_status_is_one_screen_whatever_the_server_does(
     assert documents["campaigns"][0]["in_work"] == 3
 
 
+def test_the_kind_that_has_no_price_is_named(workspace: Workspace, winnow: Any) -> None:
+    vendors.add(workspace, "c", url="http://127.0.0.1:1", token="env:NO_TOKEN", prices={"boxes": 0.5})
+    _, document = winnow(*CREATE, "--vendor", "c")
+    assert document["task_kind"] == "classification"
+    assert "c has no price for classification: winnow vendor add" in winnow("campaign", "status", "one")[0]
+
+
 def test_pauses_and_ends_are_said(winnow: Any) -> None:
     winnow(*CREATE, "--vendor", "a", "--deadline", "2020-12-24")
     assert winnow("campaign", "pause", "one")[0] == "one is paused\n"
@@ -130,6 +166,19 @@ def test_pauses_and_ends_are_said(winnow: Any) -> None:
     text, document = winnow("campaign", "cancel", "one")
     assert text == "one is cancelled: 10 unanswered tasks withdrawn, 0 with answers kept\n"
     assert document == {"withdrawn": 10, "kept": 0}
+    assert winnow("campaign", "close", "one")[0] == "one is cancelled\n"
+    winnow(*CREATE[:2], "two", *CREATE[3:], "--vendor", "a")
+    assert winnow("campaign", "close", "two")[0] == "two is closed\n"
+
+
+def test_a_deadline_that_is_past_is_said(workspace: Workspace, winnow: Any) -> None:
+    def warned(day: str) -> str:
+        options = ("--vendor", "a", "--deadline", day)
+        return CliRunner().invoke(app, ["--home", str(workspace.home), *CREATE, *options]).stderr
+
+    assert winnow("campaign", "list")[1] == {"campaigns": []}
+    assert warned("2020-12-24") == "The deadline 2020-12-24 is past: the same command with a later one moves it.\n"
+    assert warned(f"{now():%Y-%m-%d}") == warned("9999-12-31") == ""
 
 
 def test_vendors_show_what_they_have_in_flight(build: Any, winnow: Any) -> None:

@@ -39,7 +39,8 @@ def test_what_was_there_before_goes_on_as_it_was(workspace: Workspace) -> None:
     assert "1: cat, dog" in said(workspace, "taxonomy", "create", "animals", "--class", "cat=meows", "--class", "dog")
 
 
-def test_a_file_says_all_of_it(workspace: Workspace, tmp_path: Path) -> None:
+def test_a_file_says_all_of_it(workspace: Workspace, build: Builder, tmp_path: Path) -> None:
+    build.images(3)
     path = tmp_path / "taxonomy.yaml"
     path.write_text(YAML)
     made = winnow(workspace, "taxonomy", "create", "traffic", "--from-file", str(path))
@@ -89,6 +90,23 @@ def test_files_that_are_no_taxonomy_are_refused(workspace: Workspace, tmp_path: 
     path.write_text(text)
     with pytest.raises(InvalidInputError, match="taxonomy"):
         said(workspace, "taxonomy", "create", "traffic", "--from-file", str(path))
+
+
+def test_how_many_places_do_not_fit(workspace: Workspace, tmp_path: Path) -> None:
+    path = tmp_path / "taxonomy.yaml"
+    for text, count in (("kind: boxes\ncolours: 3\n", "1 place,"), ("colours: 3\n", "2 places,")):
+        path.write_text(text)
+        with pytest.raises(InvalidInputError, match=f"does not fit in {count} first"):
+            said(workspace, "taxonomy", "create", "traffic", "--from-file", str(path))
+
+
+@pytest.mark.parametrize("option", ["--from-file", "--from-config"])
+def test_what_is_no_file_of_text_is_a_sentence(workspace: Workspace, tmp_path: Path, option: str) -> None:
+    binary = tmp_path / "binary"
+    binary.write_bytes(b"\xff\xfe")
+    for path, why in ((tmp_path, "Is a directory."), (binary, "it is no UTF-8.")):
+        with pytest.raises(InvalidInputError, match=rf"The (taxonomy|config) {path} cannot be read: {why}"):
+            said(workspace, "taxonomy", "create", "traffic", option, str(path))
 
 
 def test_a_migration_says_what_became_of_the_labels(workspace: Workspace, build: Builder) -> None:
