@@ -25,6 +25,7 @@ from labeling import campaigns, definitions, label_config
 from sampling import recipes
 from store.schema import Task
 from store.workspace import open_workspace
+from tests.conftest import Builder
 
 ROOT = Path(__file__).parents[2]
 WINNOW = Path(sys.executable).with_name("winnow")
@@ -72,6 +73,7 @@ def test_what_is_said_of_taxonomies_runs(tmp_path: Path) -> None:
     document = ROOT / "docs" / "taxonomies.md"
     [example] = re.findall(r"^```yaml\n(.*?)^```", document.read_text(), re.MULTILINE | re.DOTALL)
     (tmp_path / "taxonomy.yaml").write_text(example)
+    Builder(open_workspace(tmp_path / "winnow-data")).images(17)  # the example's examples
     for command in [*commands(document), "winnow taxonomy create all --from-file taxonomy.yaml"]:
         done = subprocess.run(
             [WINNOW, *shlex.split(command)[1:]], cwd=tmp_path, capture_output=True, text=True, check=False
