@@ -24,6 +24,7 @@ from tests.labeling.conftest import Site
 UPRIGHT = ImageSize(width=90, height=160)
 TOOLS = TagNames(shapes=(("rotated-boxes", "box"), ("polygons", "polygon"), ("keypoints", "point"), ("masks", "brush")))
 ASKED = Definition("rotated-boxes", (ClassDefinition("car"), ClassDefinition("bus")), tags=TOOLS)
+_TRIES = 10
 _PATIENCE_S = 400  # the editor is a large page: 20 s on two idle cores, 140 s and more at a load of 20
 ON_ITS_SIDE = 6  # of EXIF: turn it by 90° clockwise to see it upright
 
@@ -53,9 +54,13 @@ def shapes() -> list[Shape]:
 def rename_first_region(page: Page, server: LabelStudioServer, project: int, task: int, *, turned: bool) -> None:
     """Open the task's annotation as a person does, call its first region a bus, and send it all."""
     log_in(page, server)
-    page.goto(f"{server.url}/projects/{project}/data?task={task}", wait_until="commit", timeout=_PATIENCE_S * 1000)
+    page.set_default_timeout(_PATIENCE_S * 1000)
+    page.goto(f"{server.url}/projects/{project}/data?task={task}", wait_until="networkidle")
     region = page.get_by_text("car", exact=True).nth(1)  # the first is the class itself
-    region.wait_for(timeout=_PATIENCE_S * 1000)
+    for _ in range(_TRIES):
+        if region.is_visible():
+            break
+        page.reload(wait_until="networkidle")  # it loads the task twice, which on a fast machine can leave it empty
     shown = f"Width === {UPRIGHT.width} && image.naturalHeight === {UPRIGHT.height}"
     wait_until(page, lambda: page.evaluate(f"[...document.images].some(image => image.natural{shown})"))
     if turned:
