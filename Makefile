@@ -4,7 +4,8 @@ SHELL := /bin/bash
 .PHONY: help setup label-studio demo demo-stop check format test test-all bench screenshots clean
 
 python := .venv/bin/python
-pytest := $(python) -m pytest --numprocesses 2 --dist loadfile
+# three on two cores, as a quarter of their time tests wait
+pytest := $(python) -m pytest --numprocesses 3 --dist loadfile
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)

@@ -101,10 +101,10 @@ def test_no_secret_is_said_or_kept(
     said += winnow("campaign", "status", name)
     said += winnow("campaign", "list") + winnow("vendor", "list") + winnow("status")
     said += winnow("verify", code=1)  # no file stands behind the images
+    [hook] = site.call("GET", "/api/webhooks/", params={"project": site.projects(name)[0]["id"]})
     said += winnow("campaign", "cancel", name)
     with catalog.workspace.database.read() as session:
         campaign_id = campaigns.get(session, name).id
-    [hook] = site.call("GET", "/api/webhooks/", params={"project": site.projects(name)[0]["id"]})
     assert token.encode() not in str(hook).encode()
     key_file = catalog.workspace.home / "secret.key"
     secrets = [
