@@ -190,7 +190,7 @@ def open_lot(
             for place, i in enumerate(order)
         )
         session.flush()
-        _draw(session, workspace.key, lot, acceptance.next_size(plan, Decision("continue", 0, 0)))
+        _draw(session, workspace.key, lot, _audit(session, lot), acceptance.next_size(plan, Decision("continue", 0, 0)))
         lot_id = lot.id
     return _shown(workspace, lot_id)
 
@@ -222,7 +222,7 @@ def decide(workspace: Workspace, lot_id: int, *, sort: bool = False) -> LotStatu
             session, campaign, lot.id, [(item.image_id, newest_of[item.task_id], word) for item, word in settled]
         )
         newest = _decision(session, lot)
-        _draw(session, workspace.key, lot, audit.drawn)  # again what was withdrawn with its campaign
+        _draw(session, workspace.key, lot, audit, audit.drawn)  # again what was withdrawn with its campaign
         if newest is None or newest.outcome == "continue":
             newest = _judge(session, workspace.key, lot, audit, newest)
         if newest is not None and newest.outcome in ("rejected", "sorted"):
@@ -230,7 +230,7 @@ def decide(workspace: Workspace, lot_id: int, *, sort: bool = False) -> LotStatu
             rejections.reject(session, lot.id, others)
         if sort:
             _check_sortable(session, lot, newest)
-            _draw(session, workspace.key, lot, len(audit.items))
+            _draw(session, workspace.key, lot, audit, len(audit.items))
         if newest is not None and newest.outcome == "rejected" and len(audit.said) == len(audit.items):
             _append(session, lot, "sorted", len(audit.items), audit)
         migrations.carry_over(session, session.get_one(Taxonomy, campaign.taxonomy_id).name)
@@ -374,9 +374,8 @@ def _seed(key: bytes, campaign_name: str, label_of: Mapping[int, int]) -> int:
     return int.from_bytes(hmac.digest(key, words.encode(), hashlib.sha256)[:4]) >> 1
 
 
-def _draw(session: Session, key: bytes, lot: Lot, size: int) -> None:
+def _draw(session: Session, key: bytes, lot: Lot, audit: _Audit, size: int) -> None:
     """Plan the audit of the first `size` items that are in none and that nobody settled, if there are any."""
-    audit = _audit(session, lot)
     audits = [campaign.id for campaign in _of_lot(session, lot, "audit")]
     in_one = set(session.scalars(select(Task.image_id).where(Task.campaign_id.in_(audits), Task.state != "withdrawn")))
     fresh = [
@@ -407,7 +406,7 @@ def _judge(session: Session, key: bytes, lot: Lot, audit: _Audit, before: LotDec
         if len(audit.in_order) < audit.drawn or wanted <= audit.drawn:
             return before
         appended = _append(session, lot, "continue", audit.drawn, audit)
-        _draw(session, key, lot, wanted)
+        _draw(session, key, lot, audit, wanted)
         return appended
     return _append(session, lot, decision.outcome, decision.size, audit)
 
