@@ -17,7 +17,7 @@ from typing import Any, Literal, TypeVar
 from sqlalchemy import ColumnElement, Select, exists, func, insert, select
 from sqlalchemy.orm import Session
 
-from curation import where
+from curation import labels, where
 from labeling import progress, reasons, shares, taxonomy, vendors
 from labeling.label_studio import MOMENT, AnnotatedTask, LabelStudio, RemoteProject, RemoteTask
 from labeling.taxonomy import TaxonomyRevision
@@ -183,7 +183,7 @@ def create_shared(
         if session.get(Batch, batch_id) is None:
             raise NotFoundError(f"There is no batch {batch_id}.")
         asked = taxonomy.newest(session, taxonomy_name)
-        if adaptive is not None and asked.definition.kind != "classification":
+        if adaptive is not None and asked.definition.kind != labels.CLASSIFICATION:
             raise InvalidInputError(
                 f"{taxonomy_name!r} asks for {asked.definition.kind}: say how many answers it wants."
             )
@@ -428,7 +428,7 @@ def status(session: Session, name: str, *, at: datetime | None = None) -> Status
         accepted=outcomes["accepted"],
         answers=answers,
         skips=skips,
-        unreadable=unnamed if asked.task_kind == "classification" else 0,
+        unreadable=unnamed if asked.task_kind == labels.CLASSIFICATION else 0,
         price=price,
         cost=None if price is None else answers * price,
         forecast=None if price is None else (answers + missing) * price,

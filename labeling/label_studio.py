@@ -223,10 +223,7 @@ class LabelStudio:
         with self._errors():
             self._sdk.annotations.create(
                 ls_task_id,
-                result=annotation.result,
-                was_cancelled=annotation.skipped,
-                lead_time=annotation.lead_time_s,
-                ground_truth=annotation.ground_truth,
+                **_said(annotation),
                 completed_by=annotation.ls_user_id,
                 request_options={"max_retries": _ONCE},
             )
@@ -236,10 +233,7 @@ class LabelStudio:
         with self._errors():
             self._sdk.annotations.update(
                 ls_annotation_id,
-                result=annotation.result,
-                was_cancelled=annotation.skipped,
-                lead_time=annotation.lead_time_s,
-                ground_truth=annotation.ground_truth,
+                **_said(annotation),
             )
 
     def task_of(self, ls_annotation_id: int, project: int) -> RemoteTask | None:
@@ -402,6 +396,16 @@ def _moment(told: datetime | str) -> str:
     """In the one form that the server's filters read."""
     moment = datetime.fromisoformat(told) if isinstance(told, str) else told
     return moment.astimezone(UTC).strftime(MOMENT)
+
+
+def _said(annotation: RemoteAnnotation) -> dict[str, Any]:
+    """What an annotation says, as a request does."""
+    return {
+        "result": annotation.result,
+        "was_cancelled": annotation.skipped,
+        "lead_time": annotation.lead_time_s,
+        "ground_truth": annotation.ground_truth,
+    }
 
 
 def _annotation(told: dict[str, Any]) -> RemoteAnnotation:

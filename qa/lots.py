@@ -250,8 +250,7 @@ def rework(workspace: Workspace, lot_id: int) -> LotStatus:
         lot = _get(session, lot_id)
         decision = _decision(session, lot)
         if decision is None or decision.outcome != "rejected":
-            outcome = "not decided" if decision is None or decision.outcome == "continue" else decision.outcome
-            raise ConflictError(f"The lot {lot_id} is {outcome}: only a rejected one is reworked.")
+            raise ConflictError(f"The lot {lot_id} is {_called(decision)}: only a rejected one is reworked.")
         audit = _audit(session, lot)
         if audit.drawn == len(audit.items):
             raise ConflictError(f"The lot {lot_id} goes to the auditor as a whole: it is not reworked too.")
@@ -440,8 +439,7 @@ def _append(session: Session, lot: Lot, outcome: str, audited: int, audit: _Audi
 
 def _check_sortable(session: Session, lot: Lot, decision: LotDecision | None) -> None:
     if decision is None or decision.outcome not in ("rejected", "sorted"):
-        outcome = "not decided" if decision is None or decision.outcome == "continue" else decision.outcome
-        raise ConflictError(f"The lot {lot.id} is {outcome}: only a rejected one is sorted.")
+        raise ConflictError(f"The lot {lot.id} is {_called(decision)}: only a rejected one is sorted.")
     if (rework := _rework(session, lot)) is not None:
         raise ConflictError(f"The lot {lot.id} is reworked in {rework!r}: it is not sorted too.")
 
@@ -449,6 +447,10 @@ def _check_sortable(session: Session, lot: Lot, decision: LotDecision | None) ->
 def _decision(session: Session, lot: Lot) -> LotDecision | None:
     of_lot = select(LotDecision).where(LotDecision.lot_id == lot.id)
     return session.scalar(of_lot.order_by(LotDecision.id.desc()).limit(1))
+
+
+def _called(decision: LotDecision | None) -> str:
+    return "not decided" if decision is None or decision.outcome == "continue" else decision.outcome
 
 
 def _items(session: Session, lot: Lot) -> list[_Item]:

@@ -230,6 +230,31 @@ class Builder:
                     )
                     session.flush()
 
+    def adjudication(
+        self, parent_id: int, said: Mapping[int, str | Content], *, by: str = "eve", name: str | None = None
+    ) -> None:
+        """An expert's answers to items of a campaign, by their rank there, in a campaign of their own."""
+        with self.workspace.database.write() as session:
+            parent = session.get_one(schema.Campaign, parent_id)
+            campaign = schema.Campaign(
+                name=name or f"{parent.name}-adjudication",
+                purpose="adjudication",
+                parent_id=parent.id,
+                batch_id=parent.batch_id,
+                taxonomy_id=parent.taxonomy_id,
+                vendor_id=parent.vendor_id,
+                overlap=1,
+            )
+            session.add(campaign)
+            session.flush()
+            of_parent = select(schema.Task).where(schema.Task.campaign_id == parent_id)
+            for task in session.scalars(of_parent.where(schema.Task.rank.in_(said)).order_by(schema.Task.rank)).all():
+                uid, rank = f"{campaign.name}/{task.rank}"[-32:], task.rank
+                copy = schema.Task(uid=uid, campaign_id=campaign.id, image_id=task.image_id, rank=rank, state="pushed")
+                session.add(copy)
+            campaign_id = campaign.id
+        self.answers(campaign_id, {by: [said[rank] for rank in sorted(said)]})
+
     def labels(self, values: dict[ImageId, str]) -> None:
         """Accepted labels, each through a verdict of a campaign over just these images."""
         with self.workspace.database.read() as session:

@@ -63,25 +63,7 @@ class Bench:
 
     def adjudicate(self, said: Mapping[int, Content]) -> None:
         """An expert's answers by rank, in a campaign of their own."""
-        with self.workspace.database.write() as session:
-            parent = session.get_one(Campaign, self.campaign)
-            campaign = Campaign(
-                name=f"{NAME}-adjudication",
-                purpose="adjudication",
-                parent_id=parent.id,
-                batch_id=parent.batch_id,
-                taxonomy_id=parent.taxonomy_id,
-                vendor_id=parent.vendor_id,
-                overlap=1,
-            )
-            session.add(campaign)
-            session.flush()
-            for rank in said:
-                image_id = self.images[rank]
-                task = Task(uid=f"expert {rank}", campaign_id=campaign.id, image_id=image_id, rank=rank, state="pushed")
-                session.add(task)
-            campaign_id = campaign.id
-        self.build.answers(campaign_id, {"eve": [said[rank] for rank in sorted(said)]})
+        self.build.adjudication(self.campaign, said)
 
 
 def chosen(*classes: str) -> Content:

@@ -64,31 +64,7 @@ class Bench:
 
     def adjudicate(self, answers: dict[int, str], *, by: str = "eve", name: str = "campaign-1-adjudication") -> None:
         """Answers of an expert, by rank in the parent."""
-        with self.workspace.database.write() as session:
-            parent = session.get_one(Campaign, self.campaign)
-            campaign = Campaign(
-                name=name,
-                purpose="adjudication",
-                parent_id=parent.id,
-                batch_id=parent.batch_id,
-                taxonomy_id=parent.taxonomy_id,
-                vendor_id=parent.vendor_id,
-                overlap=1,
-            )
-            session.add(campaign)
-            session.flush()
-            for rank in answers:
-                session.add(
-                    Task(
-                        uid=f"{name}/{rank}"[-32:],
-                        campaign_id=campaign.id,
-                        image_id=self.images[rank],
-                        rank=rank,
-                        state="pushed",
-                    )
-                )
-            campaign_id = campaign.id
-        self.build.answers(campaign_id, {by: [answers[rank] for rank in sorted(answers)]})
+        self.build.adjudication(self.campaign, answers, by=by, name=name)
 
 
 @pytest.fixture
