@@ -13,11 +13,12 @@ import hmac
 import statistics
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Select, bindparam, func, select, update
+from sqlalchemy import Row, Select, bindparam, func, select, update
 from sqlalchemy.orm import Session
 
 from curation import predictions
@@ -122,7 +123,6 @@ def push(
                 )
             run = None if predictions_model is None else _run(session, terms, predictions_model)
         draw = _Draw(workspace.key, blind_share, run)
-        tags = terms.taxonomy.definition.tags
         with label_studio.connect(terms.ls_url, vendors.token(terms.ls_token_reference)) as server:
             project = _project(workspace, server, terms, restored=restored)
             if manner is not None:
@@ -137,17 +137,16 @@ def push(
                 _be_sure(workspace, terms.id, looked_at)
             sent = 0
             total = _sendable(workspace, terms)
-            for chunk in _announce(workspace, terms, draw):
-                fail_points.reach("push.after_intent")
-                suggestions = _suggestions(workspace, terms, chunk, min_score=min_score)
-                tasks = [_task(each, image_url, suggestions, tags.data) for each in chunk]
-                fail_points.reach("push.before_request")
-                ls_task_ids = server.import_tasks(project, tasks)
-                fail_points.reach("push.after_request")
-                _note(workspace, {item.task_id: there for item, there in zip(chunk, ls_task_ids, strict=True)})
+            is_named = True
+            for chunk, ls_task_ids in _send(server, project, _requests(workspace, terms, draw, image_url, min_score)):
+                is_named = is_named and ls_task_ids is not None
+                if ls_task_ids is not None:
+                    _note(workspace, {item.task_id: there for item, there in zip(chunk, ls_task_ids, strict=True)})
                 fail_points.reach("push.after_commit")
                 sent += len(chunk)
                 on_progress(sent, max(sent, total))
+            if not is_named:
+                settle(workspace, server, project, terms)
     with workspace.database.read() as session:
         states = campaigns.count(session, terms.id)
         blind = select(func.count(Task.id)).where(Task.campaign_id == terms.id, Task.blind.is_(True))
@@ -259,11 +258,44 @@ class _Draw:
         return int.from_bytes(draw[:8]) < self.blind_share * _DRAWS
 
 
+def _send(
+    server: LabelStudio, project: int, requests: Iterator[tuple[list[_ToSend], list[dict[str, Any]]]]
+) -> Iterator[tuple[list[_ToSend], list[int] | None]]:
+    """What each request made, in their order: while one is out, the one before is noted and the next is prepared."""
+    with ThreadPoolExecutor(max_workers=1) as sender:
+        out: tuple[list[_ToSend], Future[list[int] | None]] | None = None
+        for chunk, tasks in requests:
+            arrived = None if out is None else _arrived(*out)
+            fail_points.reach("push.before_request")
+            out = chunk, sender.submit(server.import_tasks, project, tasks)
+            if arrived is not None:
+                yield arrived
+        if out is not None:
+            yield _arrived(*out)
+
+
+def _arrived(chunk: list[_ToSend], request: "Future[list[int] | None]") -> tuple[list[_ToSend], list[int] | None]:
+    ls_task_ids = request.result()
+    fail_points.reach("push.after_request")
+    return chunk, ls_task_ids
+
+
+def _requests(
+    workspace: Workspace, terms: Terms, draw: _Draw, image_url: Callable[[ImageId], str], min_score: float
+) -> Iterator[tuple[list[_ToSend], list[dict[str, Any]]]]:
+    """The tasks announced, a request at a time, as Label Studio takes them."""
+    data_key = terms.taxonomy.definition.tags.data
+    for chunk in _announce(workspace, terms, draw):
+        fail_points.reach("push.after_intent")
+        suggestions = _suggestions(workspace, terms, chunk, min_score=min_score)
+        yield chunk, [_task(each, image_url, suggestions, data_key) for each in chunk]
+
+
 def _announce(workspace: Workspace, terms: Terms, draw: _Draw) -> Iterator[list[_ToSend]]:
     """Tasks to send, a request at a time and each once: those of a request that failed, then what there is room for."""
-    announced = select(Task).where(Task.campaign_id == terms.id, Task.state == "intended").order_by(Task.rank)
     with workspace.database.read() as session:
-        lost = [_to_send(task) for task in session.scalars(announced)]
+        rows = session.execute(_in_state(terms, "intended"))
+        lost = [_to_send(row, row.prediction_run_id, row.blind) for row in rows]
     if lost:
         with workspace.database.write() as session:
             doubtful = now() + timedelta(seconds=label_studio.IMPORT_TIMEOUT_S)
@@ -276,28 +308,37 @@ def _announce(workspace: Workspace, terms: Terms, draw: _Draw) -> Iterator[list[
 
 def _intend(workspace: Workspace, terms: Terms, draw: _Draw) -> list[_ToSend]:
     """Note what is sent next: none if the vendor is busy, or somebody ended the campaign or let it rest meanwhile."""
-    planned = select(Task).where(Task.campaign_id == terms.id, Task.state == "planned").order_by(Task.rank)
+    noted = update(Task).where(Task.id == bindparam("task_id"))
+    noted = noted.values(state="intended", prediction_run_id=bindparam("run_id"), blind=bindparam("is_blind"))
     fail_points.reach("push.before_intent")
     with workspace.database.write() as session:
         if campaigns.state(session.get_one(Campaign, terms.id)) != "open":
             return []
         room = campaigns.room(session, terms.vendor_id)
         size = _TASKS_PER_REQUEST if room is None else min(room, _TASKS_PER_REQUEST)
-        tasks = session.scalars(planned.limit(size)).all()
-        predicted: set[int] = set()
-        if draw.run is not None:
-            predicted = _predicted(session, draw.run, [task.image_id for task in tasks])
-        for task in tasks:
-            task.state = "intended"
-            if task.blind is None:
-                task.prediction_run_id = draw.run.id if draw.run and task.image_id in predicted else None
-                task.blind = task.prediction_run_id is not None and draw.is_blind(task.uid)
-        return [_to_send(task) for task in tasks]
+        planned = session.execute(_in_state(terms, "planned").limit(size)).all()
+        predicted = set() if draw.run is None else _predicted(session, draw.run, [row.image_id for row in planned])
+        rows, chunk = [], []
+        for row in planned:
+            run_id, is_blind = row.prediction_run_id, row.blind
+            if is_blind is None:
+                run_id = draw.run.id if draw.run and row.image_id in predicted else None
+                is_blind = run_id is not None and draw.is_blind(row.uid)
+            rows.append({"task_id": row.id, "run_id": run_id, "is_blind": is_blind})
+            chunk.append(_to_send(row, run_id, is_blind))
+        if rows:
+            session.connection().execute(noted, rows)
+        return chunk
 
 
-def _to_send(task: Task) -> _ToSend:
-    shown_run_id = None if task.blind else task.prediction_run_id
-    return _ToSend(task.id, task.uid, ImageId(task.image_id), shown_run_id, tuple(task.suggestions or ()))
+def _in_state(terms: Terms, state: str) -> Select[Any]:
+    """The campaign's tasks in a state by rank, as rows: the ORM takes several times as long."""
+    of_task = (Task.id, Task.uid, Task.image_id, Task.prediction_run_id, Task.blind, Task.suggestions)
+    return select(*of_task).where(Task.campaign_id == terms.id, Task.state == state).order_by(Task.rank)
+
+
+def _to_send(row: Row[Any], run_id: int | None, is_blind: bool | None) -> _ToSend:
+    return _ToSend(row.id, row.uid, ImageId(row.image_id), None if is_blind else run_id, tuple(row.suggestions or ()))
 
 
 def _sendable(workspace: Workspace, terms: Terms) -> int:

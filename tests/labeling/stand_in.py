@@ -1,7 +1,8 @@
 """A small HTTP server that answers the few calls we make as Label Studio 1.23 does; `test_stand_in` compares the two.
 
 It is for numbers that the real one would take long for. It knows one user and one label config, whose only variable
-is `$image`; it keeps everything in memory, shows nobody anything, and calls no webhook.
+is `$image`; it keeps everything in memory, shows nobody anything, and calls no webhook. Asked to, it imports later, as
+the documents say that Label Studio Enterprise does; nobody has compared that.
 """
 
 import json
@@ -46,7 +47,9 @@ class Project:
 class State:
     """Everything the server holds, and what each call does with it."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, imports_later: bool = False) -> None:
+        self.imports_later = imports_later
+        self.imports: dict[int, Document] = {}
         self.projects: dict[int, Project] = {}
         self.tasks: dict[int, Document] = {}
         self.annotations: dict[int, Document] = {}
@@ -61,6 +64,7 @@ class State:
                 ("GET", f"/api/projects/{number}", self.get_project),
                 ("PATCH", f"/api/projects/{number}", self.update_project),
                 ("POST", r"/api/projects/(\d+)/import", self.import_tasks),
+                ("GET", rf"/api/projects/{number}imports/{number}", self.get_import),
                 ("GET", "/api/tasks/", self.list_tasks),
                 ("POST", "/api/dm/actions/", self.delete_tasks),
                 ("PATCH", f"/api/tasks/{number}", self.update_task),
@@ -115,11 +119,18 @@ class State:
         return self.get_project(number, asked=asked, body=None)
 
     def import_tasks(self, number: int, *, asked: dict[str, str], body: Any) -> tuple[int, Any]:
+        if self.imports_later:
+            import_id = self._next("import")
+            self.imports[import_id] = {"status": "created", "project": number, "tasks": body}
+            return 201, {"import": import_id}
+        return 201, self._make(number, body, names_tasks=asked.get("return_task_ids") == "true")
+
+    def _make(self, number: int, tasks: Any, *, names_tasks: bool) -> Document:
         project = self._project(number)
-        if not body or any("image" not in task.get("data", task) for task in body):
+        if not tasks or any("image" not in task.get("data", task) for task in tasks):
             raise RefusedError(400, "Validation error")
         created = []
-        for task in body:
+        for task in tasks:
             id_ = self._next("task")
             counts = {"total_annotations": 0, "cancelled_annotations": 0, "is_labeled": False}
             counts["overlap"] = project.fields.get("maximum_annotations", 1)
@@ -127,8 +138,20 @@ class State:
             self._touch(self.tasks[id_])
             created.append(id_)
         project.tasks += created
-        told = {"task_ids": created} if asked.get("return_task_ids") == "true" else {}
-        return 201, {"task_count": len(created), "annotation_count": 0, **told}
+        return {"task_count": len(created), "annotation_count": 0, **({"task_ids": created} if names_tasks else {})}
+
+    def get_import(self, project: int, number: int, *, asked: dict[str, str], body: Any) -> tuple[int, Any]:
+        """It is under way when it is first asked after, and over then; whatever it made, it names no task."""
+        told = _found(self.imports, number, "ProjectImport")
+        if told["status"] == "in_progress":
+            try:
+                self._make(project, told["tasks"], names_tasks=False)
+                told["status"] = "completed"
+            except RefusedError:
+                told["status"] = "failed"
+        elif told["status"] == "created":
+            told["status"] = "in_progress"
+        return 200, {"id": number, "status": told["status"], "task_ids": []}
 
     def list_tasks(self, *, asked: dict[str, str], body: Any) -> tuple[int, Any]:
         project = self._project(int(asked["project"]))
@@ -275,9 +298,9 @@ class StandIn:
 
 
 @contextmanager
-def serving() -> Iterator[StandIn]:
+def serving(*, imports_later: bool = False) -> Iterator[StandIn]:
     """An empty stand-in on a free port of this machine, while the block lasts."""
-    state, one_at_a_time = State(), threading.Lock()
+    state, one_at_a_time = State(imports_later=imports_later), threading.Lock()
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"

@@ -112,17 +112,17 @@ def projects(said: Conversation) -> int:
             "a project with a title too short, then one",
             lambda title=title: {
                 "ls_project_id": ours.create_project(
-                    title, description="Keep this mark: winnow:ab", label_config=config, instruction="", overlap=2
+                    title, description="Keep this mark: winnow:yy", label_config=config, instruction="", overlap=2
                 )
             },
         )
     project = said.heard[-1][1]["ls_project_id"]
-    ask("found", lambda: {"ls_project_id": ours.find_project("winnow:ab")})
-    ask("not found", lambda: ours.find_project("winnow:cd"))
+    ask("found", lambda: {"ls_project_id": ours.find_project("winnow:yy")})
+    ask("not found", lambda: ours.find_project("winnow:zz"))
     ask("an empty project", lambda: ours.project(project))
     ask("no project", lambda: ours.project(NOBODYS))
     ask("its tasks", lambda: ours.tasks(project))
-    ask("another description", lambda: ours.describe(project, "winnow:ab (pull 1)"))
+    ask("another description", lambda: ours.describe(project, "winnow:yy (pull 1)"))
     ask("of no project", lambda: ours.describe(NOBODYS, "x"))
     return int(project)
 
