@@ -2,12 +2,13 @@
 
 import os
 import tempfile
-from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from curation import originals
+from curation import bare, decode, originals
+from curation.bare import NotBareError
 from curation.originals import Original
 from store.errors import InvalidInputError, NotFoundError
 from store.schema import ImageId
@@ -17,15 +18,6 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
 THUMBNAIL_SIZES = (96, 192, 384)  # pixels of the longer side
-
-_SHOWN_BY_BROWSERS: Mapping[str, str] = {
-    "JPEG": "image/jpeg",
-    "PNG": "image/png",
-    "GIF": "image/gif",
-    "WEBP": "image/webp",
-    "AVIF": "image/avif",
-    "BMP": "image/bmp",
-}
 
 
 @dataclass(frozen=True)
@@ -50,17 +42,22 @@ def original(workspace: Workspace, image_id: ImageId) -> Original:
 
 
 def shown(workspace: Workspace, image_id: ImageId) -> Shown:
-    """An image's own bytes where browsers know their format; of TIFF, HEIC and the like a PNG of the same size.
+    """An image without what its file says of where, when and by whom it was taken.
 
-    The PNG is upright, in sRGB with 8 bits a channel, and made once.
+    Of a JPEG, PNG or WebP the coded pixels are its own; of all else it is a PNG of the same size, upright, in sRGB with
+    8 bits a channel, made once.
 
     Raises:
         NotFoundError: there is no such image, or its file is gone and there is no PNG of it yet.
         UndecodableError: a PNG cannot be made.
     """
     found = original(workspace, image_id)
-    if media_type := _SHOWN_BY_BROWSERS.get(found.format):
-        return Shown(found.read(), media_type)
+    if found.format in bare.FORMATS:
+        data = found.read()
+        with suppress(NotBareError):
+            way_up = decode.orientation(data, max_pixels=found.max_pixels)
+            bytes_ = bare.without_metadata(data, found.format, orientation=way_up)
+            return Shown(bytes_, f"image/{found.format.lower()}")
     path = workspace.renditions_dir / f"{found.sha256}.png"
     if not path.exists():
         _write(path, _picture(found), format="PNG", compress_level=1)  # a fifth larger, in a quarter of the time
@@ -86,9 +83,7 @@ def thumbnail(workspace: Workspace, image_id: ImageId, *, size: int) -> Path:
 
 
 def _picture(original: Original) -> "Image":
-    from curation.decode import decode
-
-    return decode(original.read(), max_pixels=original.max_pixels).picture
+    return decode.decode(original.read(), max_pixels=original.max_pixels).picture
 
 
 def _write(path: Path, picture: "Image", **options: Any) -> None:

@@ -137,6 +137,16 @@ def decode(data: bytes, *, max_pixels: int = MAX_PIXELS, detail: int | None = No
         return Decoded(_upright(pixels.picture, header.camera), header.format, _line(pixels.notes))
 
 
+def orientation(data: bytes, *, max_pixels: int = MAX_PIXELS) -> int:
+    """How the coded picture is to be turned, 1 (not at all) to 8, as EXIF counts; nothing is decoded.
+
+    Raises:
+        UndecodableError: empty, not an image, its header damaged, or over `max_pixels`.
+    """
+    with _one_sentence():
+        return _open(data, max_pixels).camera.orientation
+
+
 def read(data: bytes, *, max_pixels: int = MAX_PIXELS, thumbnail: bool = True) -> Reading:
     """Everything the catalog wants to know of one file, in one decode; a large JPEG is decoded at a fraction.
 

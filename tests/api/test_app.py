@@ -9,6 +9,7 @@ import pillow_heif
 import pytest
 from fastapi.testclient import TestClient
 from PIL import Image as Pillow
+from PIL import ImageOps
 
 from api import image_urls
 from api.app import create_app
@@ -38,18 +39,42 @@ def test_a_link_shows_the_file_byte_for_byte_to_any_origin(workspace: Workspace,
     [
         ("a.jpg", "image/jpeg"),
         ("a.webp", "image/webp"),
-        ("a.gif", "image/gif"),
-        ("a.avif", "image/avif"),
-        ("a.bmp", "image/bmp"),
+        ("a.png", "image/png"),
+        ("a.gif", "image/png"),
+        ("a.avif", "image/png"),
     ],
 )
 def test_the_content_type_is_that_of_the_bytes(
     workspace: Workspace, photos: Any, client: Any, name: str, media_type: str
 ) -> None:
     image_id = photos.add(name)
-    misnamed = (photos.folder / name).rename(photos.folder / "misnamed.png")
+    misnamed = (photos.folder / name).rename(photos.folder / "misnamed.bmp")
     photos.sight(misnamed)
     assert client.get(link(workspace, image_id)).headers["content-type"] == media_type
+
+
+@pytest.mark.parametrize(
+    ("kind", "length"), [("JPEG", None), ("JPEG", -200), ("PNG", None), ("WEBP", None), ("TIFF", None)]
+)
+def test_a_link_does_not_tell_where_a_picture_was_taken(
+    workspace: Workspace, photos: Any, client: Any, kind: str, length: int | None
+) -> None:
+    exif = Pillow.Exif()
+    exif[0x0112] = 6
+    exif[0x010F] = "ACME Cameras"
+    exif.get_ifd(0x8825).update({1: "N", 2: (52.0, 31.0, 12.0)})
+    noise = Pillow.fromarray(np.random.default_rng(0).integers(0, 256, (30, 40, 3), dtype=np.uint8))
+    file = photos.folder / "a.photo"
+    photos.folder.mkdir()
+    noise.save(file, kind, exif=exif)
+    file.write_bytes(file.read_bytes()[:length])
+    answer = client.get(link(workspace, photos.sight(file)))
+    assert answer.status_code == 200
+    assert b"ACME" in file.read_bytes()
+    assert b"ACME" not in answer.content
+    shown = Pillow.open(io.BytesIO(answer.content))
+    assert not shown.getexif().get_ifd(0x8825)
+    assert ImageOps.exif_transpose(shown).size == (30, 40)
 
 
 def saved(picture: Pillow.Image, kind: str) -> bytes:
