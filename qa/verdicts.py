@@ -1,6 +1,6 @@
 """From answers to verdicts, from verdicts to labels.
 
-What an item is, is believed by all that is said of it: `qa.one_class` and `qa.contents`.
+What an item is, is believed by all that is said of it, and what becomes of it follows from that: `qa.outcomes`.
 
 A verdict stands while the annotations it rests on do: accepted items are not argued again because people elsewhere
 turned out better or worse, or because there are embeddings now. A new, changed or deleted answer reopens an item,
@@ -17,9 +17,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from curation import labels
 from labeling import campaigns
-from qa import answers, case, contents, ledger, migrations, one_class, rejections
+from qa import answers, case, ledger, migrations, outcomes, rejections
 from qa.answers import LastWord
 from qa.case import Case, Finding
 from store.errors import InvalidInputError
@@ -118,8 +117,7 @@ def review(workspace: Workspace, campaign_name: str, *, accept_at: float | None 
 def _decide(found: Case) -> tuple[list[_Decision], str | None]:
     """Of each item, and what was heard beside the people."""
     said = found.said
-    find = one_class.find if said.definition.kind == labels.CLASSIFICATION else contents.find
-    findings = find(found)
+    findings = outcomes.find(found)
     decisions = []
     for task_id, looks in found.looks.items():
         heard = [
