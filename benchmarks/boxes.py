@@ -7,7 +7,7 @@ places where others see one as well, and classes are confused. They differ: the 
 worst 2 times as many. Ten seeds, ± the standard error over them; `gain` is mAP beyond greedy voting on the same boxes.
 
 The last rows leave some of the five out: one, two or three look at an image, drawn at random, or as many as adaptive
-overlap asks for, by its defaults, and five at most to be as sure as of three; where whom it names answers, and where
+overlap asks for: by its defaults, and five at most to be as sure as of three, where whom it names answers, and where
 whoever comes does. Images come a fifth at a time, and no more than a fifth is looked at again before the next review.
 
 mAP is COCO's, IoU .50 to .95; whoever has no scores is one point of the curve. F1 is of what each method keeps: Winnow
@@ -190,10 +190,11 @@ def _looks(drawn: Drawn, sides: Floats, images: int, seed: int) -> dict[str, Int
     result = {f"Winnow of {count}": looks.fixed(count, **size) for count in (1, 2, 3)}
     doubt, _ = believe(result["Winnow of 3"])
     as_sure_as_three = Rules(target_error=float(doubt.mean()), most_answers=len(_SKILL))
-    for name, rules in (("adaptive", Rules()), ("as sure as of 3", as_sure_as_three)):
-        result[name] = looks.as_needed(believe, rules=rules, **size)
-        result[f"{name}, whoever comes"] = looks.as_needed(believe, rules=rules, are_named=False, **size)
-    return result
+    return result | {
+        "adaptive": looks.as_needed(believe, rules=Rules(), **size),
+        "as sure as of 3": looks.as_needed(believe, rules=as_sure_as_three, **size),
+        "the same, whoever comes": looks.as_needed(believe, rules=as_sure_as_three, are_named=False, **size),
+    }
 
 
 def greedy_voting(drawn: Drawn, sides: Floats, images: int) -> Found:

@@ -32,7 +32,7 @@ class Opinion:
 
     task: int
     image: int
-    ask: str | None  # whom, as they tell the classes in doubt apart; none for somebody who is new
+    ask: str | None  # whom, as they tell apart what is in doubt; none for somebody who is new
 
 
 @dataclass(frozen=True)
@@ -64,9 +64,9 @@ def review(workspace: Workspace, campaign_name: str, *, accept_at: float | None 
     Gold items are not decided: what they are is known. Items that nobody has seen wait for another opinion, and so do
     those that only people on probation gave a class.
 
-    Where the overlap is fixed, an item with all the answers its campaign wants is accepted when the posterior of one
-    class reaches `accept_at`; else it goes to adjudication, and is accepted as the adjudicator answers, or rejected.
-    Without one said, it is that of the review before, and .9 the first time.
+    Where the overlap is fixed, an item with all the answers its campaign wants is accepted when the posterior of what
+    it is (`qa.gains`) reaches `accept_at`; else it goes to adjudication, and is accepted as the adjudicator answers, or
+    rejected. Without one said, it is that of the review before, and .9 the first time.
 
     Where it is adaptive, `qa.overlap.decide` accepts, asks another of the vendor's people who has not seen the item, or
     sends it to adjudication; so it does where nobody is left, once every item has been seen by somebody.

@@ -171,14 +171,16 @@ def of_classes(named: Bools, seen: Ints) -> Multilabel:
     return multilabel.fit(seen, named[seen[:, 0], seen[:, 1]], unknown, annotators=5)
 
 
-def as_sure_as_of_three(believe: looks.Believe, *, items: int, seed: int) -> tuple[Ints, Ints]:
+def as_sure_as_of_three(believe: looks.Believe, *, items: int, seed: int, are_named: bool = True) -> tuple[Ints, Ints]:
     """Who looks at what where three do, and where as many do as it takes to leave no more doubt than that."""
     fixed = looks.fixed(3, items=items, people=5, seed=seed)
     rules = Rules(target_error=float(believe(fixed)[0].mean()), most_answers=5)
-    return fixed, looks.as_needed(believe, items=items, people=5, rules=rules, seed=seed)
+    return fixed, looks.as_needed(believe, items=items, people=5, rules=rules, seed=seed, are_named=are_named)
 
 
-def test_several_classes_are_as_right_as_of_three_answers_with_fewer() -> None:
+@pytest.mark.parametrize("are_named", [True, False])
+def test_several_classes_are_as_right_as_of_three_answers_with_fewer(are_named: bool) -> None:
+    """Whether those answer whom the review names, or whoever comes."""
     answers, right = [], []
     for seed in range(10):
         truth, named = crowd_of_classes(seed)
@@ -187,7 +189,7 @@ def test_several_classes_are_as_right_as_of_three_answers_with_fewer() -> None:
             found = of_classes(named, seen)
             return 1 - gains.all_right(found), partial(gains.of_classes, found)
 
-        both = as_sure_as_of_three(believe, items=len(truth), seed=seed)
+        both = as_sure_as_of_three(believe, items=len(truth), seed=seed, are_named=are_named)
         answers.append([len(seen) / len(truth) for seen in both])
         kept = [of_classes(named, seen).posteriors > gains.LIKELIER for seen in both]
         right.append([(each == truth).all(axis=1).mean() for each in kept])
