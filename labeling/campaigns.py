@@ -183,9 +183,9 @@ def create_shared(
         if session.get(Batch, batch_id) is None:
             raise NotFoundError(f"There is no batch {batch_id}.")
         asked = taxonomy.newest(session, taxonomy_name)
-        if adaptive is not None and asked.definition.kind != labels.CLASSIFICATION:
+        if adaptive is not None and asked.definition.kind == "questions":
             raise InvalidInputError(
-                f"{taxonomy_name!r} asks for {asked.definition.kind}: say how many answers it wants."
+                f"{taxonomy_name!r} asks questions alone, of whose answers nothing is decided: say how many it wants."
             )
         picks = select(Pick.image_id, Pick.arm).where(Pick.batch_id == batch_id).order_by(Pick.rank)
         if expression is not None:

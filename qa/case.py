@@ -1,7 +1,7 @@
 """What a review of a campaign reads, and what it makes of the answers to one item."""
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -12,12 +12,26 @@ from sqlalchemy.orm import Session
 from curation import labels
 from qa import answers, ledger, views
 from qa.answers import Answer, Answers
+from qa.overlap import Gain
 from qa.views import Seen
+from store.arrays import Floats
 from store.errors import InvalidInputError, NotFoundError
 from store.schema import Campaign, Task, Taxonomy, Vendor
 from store.workspace import Workspace
 
 ACCEPT_AT = 0.9
+NEW = 0  # in place of an annotator's id: somebody who has not answered anything yet
+
+
+@dataclass(frozen=True)
+class Belief:
+    """What items are, as all that is known tells: N of them as in `Answers.task_ids`, A people as `Case.annotators`."""
+
+    sure: Floats  # (N,) how right the likeliest value is expected to be, 0 to 1
+    accuracy: Floats  # (A,) the chance that what somebody says is right
+    gain: Gain  # by how much somebody's answer is expected to raise `sure`
+    likeliest: Callable[[int], tuple[str, dict[str, Any]]]  # value of an item, see `qa.answers.read`, and why
+    model: str | None = None  # what was heard beside the people
 
 
 @dataclass(frozen=True)
@@ -55,6 +69,12 @@ class Case:
     price: float | None  # of an answer
 
     @cached_property
+    def annotators(self) -> list[int]:
+        """Who answered, then who else can be asked, and last `NEW`: ids by their number."""
+        answered = self.said.annotator_ids
+        return [*answered, *sorted(self.people.keys() - set(answered)), NEW]
+
+    @cached_property
     def looks(self) -> Mapping[int, Sequence[Answer]]:
         """The answers to each item that is decided, skips among them."""
         heard: dict[int, list[Answer]] = {task_id: [] for task_id in self.image_of}
@@ -74,17 +94,6 @@ class Case:
         if self.campaign.adaptive is None:
             return {"overlap": self.campaign.overlap, "accept_at": self.accept_at}
         return {"overlap": "adaptive", **self.campaign.adaptive}
-
-    def outcome(self, task_id: int, posterior: float) -> str:
-        """Where the overlap is fixed: an item with all its answers is accepted from a posterior on.
-
-        Of what everybody skipped, people said nothing that could be believed.
-        """
-        looks = self.looks[task_id]
-        if len(looks) < self.campaign.overlap or task_id in self.said.unsupported:
-            return "another-opinion"
-        is_answered = any(answer.value is not None for answer in looks)
-        return "accepted" if is_answered and posterior >= self.accept_at else "adjudication"
 
 
 def read(workspace: Workspace, session: Session, campaign_name: str, accept_at: float | None) -> Case:

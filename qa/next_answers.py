@@ -1,15 +1,17 @@
 """What the next answers of a campaign are worth most on: again on items that have some, or on new ones.
 
-An item counts as what it is believed to be, by its answers and the probe; a new one by the probe alone. An answer is
-worth the rise that it is expected to bring in how many items of the campaign are right (`qa.overlap.gain`). The idea is
-that of ActiveLab: H. W. Goh and J. Mueller, ActiveLab: Active Learning with Re-Labeling by Multiple Annotators (2023).
+An item counts as what it is believed to be, by its answers and the probe; a new one by the probe alone, and where more
+than one class is asked of it, by what other items hold. An answer is worth the rise that it is expected to bring in how
+many items of the campaign are right, or of regions how large a share of each is (`qa.gains`). The idea is that of
+ActiveLab: H. W. Goh and J. Mueller, ActiveLab: Active Learning with Re-Labeling by Multiple Annotators (2023).
 """
 
 from dataclasses import dataclass
 
 import numpy as np
 
-from qa import answers, case, one_class, overlap
+from curation import labels
+from qa import answers, case, outcomes
 from store.errors import InvalidInputError
 from store.workspace import Workspace
 
@@ -21,7 +23,7 @@ class NextAnswer:
     task: int
     image: int
     answers: int  # that it has
-    likeliest: str
+    likeliest: str  # in words
     posterior: float
     ask: str | None  # whom; none for somebody who has answered nothing yet
     gain: float  # items expected to be right more
@@ -35,7 +37,7 @@ class NextAnswers:
     again: int  # items that have answers
     new: int
     gain: float  # of all together
-    model: str | None  # by what new items are told apart; none: by how common classes are alone
+    model: str | None  # by what new items are told apart; none: by what the others are alone
     items: list[NextAnswer]  # the most worth first
 
 
@@ -44,24 +46,24 @@ def rank(workspace: Workspace, campaign_name: str, count: int, *, most_answers: 
 
     Args:
         workspace: holds the catalog.
-        campaign_name: a labelling campaign of one class an item.
+        campaign_name: a labelling campaign.
         count: how many answers there will be.
         most_answers: to one item.
 
     Raises:
         NotFoundError: there is no such campaign.
-        InvalidInputError: it settles items of another or asks for something else, or `count` is below 1.
+        InvalidInputError: it settles items of another or asks questions alone, or `count` is below 1.
         IntegrityError: vectors are missing on disk.
     """
     if count < 1:
         raise InvalidInputError(f"Say of how many answers, 1 or more; here are {count}.")
     with workspace.database.read() as session:
-        answers.campaign_of_classes(session, campaign_name)
+        answers.labelling_campaign(session, campaign_name)
         read = case.read(workspace, session, campaign_name, None)
-    annotators, belief = one_class.believe(read)
-    own, answered = one_class.of_campaign(read, belief)
-    pairs = np.argwhere(one_class.may_ask(read, annotators, most_answers=most_answers))
-    gains = overlap.gain(own, answered, pairs)
+    belief = outcomes.believe(read)
+    item = outcomes.places(read)
+    pairs = np.argwhere(outcomes.may_ask(read, most_answers=most_answers))
+    gains = belief.gain(np.column_stack([item[pairs[:, 0]], pairs[:, 1]]))
     place = {task_id: rank for rank, task_id in enumerate(read.image_of)}
     ranks = np.array([place.get(task_id, len(place)) for task_id in read.tasks], dtype=np.int64)
     order = np.lexsort((pairs[:, 1], ranks[pairs[:, 0]], -gains))
@@ -69,20 +71,19 @@ def rank(workspace: Workspace, campaign_name: str, count: int, *, most_answers: 
     chosen = order[np.sort(first)[:count]]
     items = []
     for (position, person), gain in zip(pairs[chosen].tolist(), gains[chosen].tolist(), strict=True):
-        task_id, row = read.tasks[position], own.posteriors[position]
+        task_id, value = read.tasks[position], belief.likeliest(item[position])[0]
         items.append(
             NextAnswer(
                 task=task_id,
                 image=read.image_of[task_id],
                 answers=len(read.looks[task_id]),
-                likeliest=read.said.classes[int(row.argmax())],
-                posterior=float(row.max()),
-                ask=read.people.get(annotators[person]),
+                likeliest=labels.in_words(value, read.said.definition.kind),
+                posterior=float(belief.sure[item[position]]),
+                ask=read.people.get(read.annotators[person]),
                 gain=gain,
             )
         )
-    again = sum(item.answers > 0 for item in items)
-    heard = None if read.items is None or belief.probabilities is None else read.items.model
+    again = sum(each.answers > 0 for each in items)
     return NextAnswers(
-        campaign_name, again, len(items) - again, sum(item.gain for item in items), model=heard, items=items
+        campaign_name, again, len(items) - again, sum(each.gain for each in items), model=belief.model, items=items
     )

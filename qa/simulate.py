@@ -2,11 +2,12 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, TypeAlias
 
 import numpy as np
 
-from qa import overlap
+from qa import gains, overlap
 from qa.consensus import dawid_skene, glad, majority, posterior, probed
 from qa.consensus.posterior import Posterior
 from qa.overlap import Rules
@@ -151,7 +152,14 @@ def adaptive(recorded: Recorded, rules: Rules, seed: int) -> _Asked:
     for _ in range(max(_ROUNDS, rules.most_answers)):
         belief = believe(recorded, recorded.answers[told], seed=seed, before=belief)
         silent = np.setdiff1d(np.arange(len(recorded.answers)), told)
-        decisions = overlap.decide(belief, recorded.answers[told], recorded.answers[silent, :2], rules=rules, seed=seed)
+        decisions = overlap.decide(
+            1 - belief.posteriors.max(axis=1),
+            np.bincount(recorded.answers[told, 0], minlength=len(recorded.truth)),
+            recorded.answers[silent, :2],
+            partial(gains.of_class, belief, recorded.answers[told]),
+            rules=rules,
+            seed=seed,
+        )
         heard = silent[decisions.asked[recorded.answers[silent, 0]] == recorded.answers[silent, 1]]
         if len(heard) == 0:
             break

@@ -1,6 +1,6 @@
 """From answers to verdicts, from verdicts to labels.
 
-What an item is, is believed by all that is said of it: `qa.one_class` and `qa.contents`.
+What an item is, is believed by all that is said of it, and what becomes of it follows from that: `qa.outcomes`.
 
 A verdict stands while the annotations it rests on do: accepted items are not argued again because people elsewhere
 turned out better or worse, or because there are embeddings now. A new, changed or deleted answer reopens an item,
@@ -17,9 +17,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from curation import labels
 from labeling import campaigns
-from qa import answers, case, contents, ledger, migrations, one_class, rejections
+from qa import answers, case, ledger, migrations, outcomes, rejections
 from qa.answers import LastWord
 from qa.case import Case, Finding
 from store.errors import InvalidInputError
@@ -33,7 +32,7 @@ class Opinion:
 
     task: int
     image: int
-    ask: str | None  # whom, as they tell the classes in doubt apart; none for somebody who is new
+    ask: str | None  # whom, as they tell apart what is in doubt; none for somebody who is new
 
 
 @dataclass(frozen=True)
@@ -65,9 +64,9 @@ def review(workspace: Workspace, campaign_name: str, *, accept_at: float | None 
     Gold items are not decided: what they are is known. Items that nobody has seen wait for another opinion, and so do
     those that only people on probation gave a class.
 
-    Where the overlap is fixed, an item with all the answers its campaign wants is accepted when the posterior of one
-    class reaches `accept_at`; else it goes to adjudication, and is accepted as the adjudicator answers, or rejected.
-    Without one said, it is that of the review before, and .9 the first time.
+    Where the overlap is fixed, an item with all the answers its campaign wants is accepted when the posterior of what
+    it is (`qa.gains`) reaches `accept_at`; else it goes to adjudication, and is accepted as the adjudicator answers, or
+    rejected. Without one said, it is that of the review before, and .9 the first time.
 
     Where it is adaptive, `qa.overlap.decide` accepts, asks another of the vendor's people who has not seen the item, or
     sends it to adjudication; so it does where nobody is left, once every item has been seen by somebody.
@@ -118,8 +117,7 @@ def review(workspace: Workspace, campaign_name: str, *, accept_at: float | None 
 def _decide(found: Case) -> tuple[list[_Decision], str | None]:
     """Of each item, and what was heard beside the people."""
     said = found.said
-    find = one_class.find if said.definition.kind == labels.CLASSIFICATION else contents.find
-    findings = find(found)
+    findings = outcomes.find(found)
     decisions = []
     for task_id, looks in found.looks.items():
         heard = [

@@ -51,7 +51,8 @@ def create(
         ),
     ] = "2",
     target_error: Annotated[
-        float | None, typer.Option(help="Adaptive: the share of labels that may be wrong; default 0.06.")
+        float | None,
+        typer.Option(help="Adaptive: the share of labels, or of their regions, that may be wrong; default 0.06."),
     ] = None,
     most_answers: Annotated[
         int | None, typer.Option(help="Adaptive: to one image, before it goes to an expert; default 3.")

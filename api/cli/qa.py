@@ -106,7 +106,7 @@ def next_answers(
     from qa import next_answers
 
     found = next_answers.rank(console.workspace(context), campaign, answers, most_answers=most_answers)
-    told = "how common classes are" if found.model is None else found.model
+    told = "what others are" if found.model is None else found.model
     lines = [
         f"{campaign}: of the next {len(found.items)} answers {found.again} are worth most on items that have some, "
         f"{found.new} on new ones; {found.gain:.1f} more items are expected to be right (new ones told by {told})"

@@ -34,10 +34,17 @@ class Candidates:
 
     existence: Floats  # (K,) float64, the chance that a candidate is there
     classes: Floats  # (K, C) float64, what it is if it is there; rows sum to 1
-    missed: Floats  # (N,) float64, how many things in an image are expected that nobody drew
-    recall: Floats  # (A, C) float64, the chance that an annotator draws a thing of a class
+    undrawn: Floats  # (N, C + 1) float64, how many things of a class nobody drew yet, and at last what only looks so
+    recall: Floats  # (A, C) float64, the chance that an annotator draws a thing of a class,
+    lure: Floats  # (A,) float64, and that they draw what only looks so
     ghosts: Floats  # (A,) float64, how many things that are not there an annotator draws in an image; 0 without images
     confusion: Floats  # (A, C, C) float64, what an annotator calls a thing of each class; rows sum to 1
+    ghost_calls: Floats  # (C,) float64, what people call what only looks so
+
+    @property
+    def missed(self) -> Floats:
+        """`(N,)`: how many things in an image are expected that nobody drew."""
+        return np.asarray(self.undrawn[:, :-1].sum(axis=1))
 
 
 def fit(
@@ -101,10 +108,17 @@ def fit(
     return Candidates(
         existence=existence,
         classes=there / np.maximum(existence, _SMALLEST)[:, None],
-        missed=_missed(place @ (there * is_drawn[:, None]), unseen[:, :-1]),
+        undrawn=np.column_stack(
+            [
+                _missed(place @ (there * is_drawn[:, None]), unseen[:, :-1]),
+                _lures_left(posteriors[:, -1], unseen[:, -1]),
+            ]
+        ),
         recall=recall,
+        lure=lure,
         ghosts=np.asarray(drew.T @ posteriors[:, -1]) / np.maximum(looked.sum(axis=0), 1),
         confusion=calls,
+        ghost_calls=ghost_calls,
     )
 
 
@@ -138,7 +152,7 @@ def _lures(drawn: Floats, chances: Floats) -> Floats:
 
 
 def _missed(there: Floats, unseen: Floats) -> Floats:
-    """`(N,)`, from what was drawn and is there `(N, C)`, and the chance `(N, C)` that a thing is drawn by nobody.
+    """`(N, C)`, from what was drawn and is there `(N, C)`, and the chance `(N, C)` that a thing is drawn by nobody.
 
     Images hold as many things as a Poisson process with a rate of their own gives; the rates have a Gamma distribution
     with the mean and the variance that the images together show. So an empty image is thought to hide few things where
@@ -147,12 +161,23 @@ def _missed(there: Floats, unseen: Floats) -> Floats:
     looked = unseen.min(axis=1, initial=1.0) < 1
     held = (there / np.maximum(1 - unseen, _SMALLEST))[looked]
     if held.sum() <= 0:
-        return np.zeros(len(there))
-    hidden = unseen @ (held.sum(axis=0) / held.sum())
+        return np.zeros_like(there)
+    hidden = unseen * (held.sum(axis=0) / held.sum())
+    seen = 1 - hidden.sum(axis=1)
     found = there.sum(axis=1)
-    counts = (found / np.maximum(1 - hidden, _SMALLEST))[looked]
+    counts = (found / np.maximum(seen, _SMALLEST))[looked]
     mean = counts.mean()
-    beyond_poisson = counts.var() - mean * (1 / (1 - hidden[looked])).mean()
+    beyond_poisson = counts.var() - mean * (1 / seen[looked]).mean()
     shape = min(mean**2 / max(beyond_poisson, _SMALLEST), 1e6)
-    rates = (shape + found) / (shape / mean + 1 - hidden)
-    return np.asarray(rates * hidden)
+    rates = (shape + found) / (shape / mean + seen)
+    return np.asarray(rates[:, None] * hidden)
+
+
+def _lures_left(ghosts: Floats, unseen: Floats) -> Floats:
+    """`(N,)`: how much is expected in each image that only looks so and nobody drew, as much in one as in another.
+
+    Args:
+        ghosts: `(K,)`, the chances that candidates only look so.
+        unseen: `(N,)`, the chance that what only looks so is drawn by nobody.
+    """
+    return np.asarray(unseen * (ghosts.sum() / max(float((1 - unseen).sum()), _SMALLEST)))

@@ -34,11 +34,18 @@ class Regions(Generic[P]):
     existence: Floats  # (K,) float64, the chance that it is there
     classes: Floats  # (K, C) float64, what it is if it is there; rows sum to 1
     thing: Ints  # (R,) int64, of which thing each region is
-    missed: Floats  # (N,) float64, how many things in an image are expected that nobody drew
-    recall: Floats  # (A, C) float64, the chance that an annotator draws a thing of a class
+    undrawn: Floats  # (N, C + 1) float64, how many things of a class nobody drew yet, and at last what only looks so
+    recall: Floats  # (A, C) float64, the chance that an annotator draws a thing of a class,
+    lure: Floats  # (A,) float64, and that they draw what only looks so
     ghosts: Floats  # (A,) float64, how many things that are not there an annotator draws in an image
     spread: Floats  # (A,) float64, of an annotator's places, as a share of the size of things
     confusion: Floats  # (A, C, C) float64, what an annotator calls a thing of each class; rows sum to 1
+    ghost_calls: Floats  # (C,) float64, what people call what only looks so
+
+    @property
+    def missed(self) -> Floats:
+        """`(N,)`: how many things in an image are expected that nobody drew."""
+        return np.asarray(self.undrawn[:, :-1].sum(axis=1))
 
     @property
     def scores(self) -> Floats:
@@ -91,11 +98,13 @@ def fit(
         existence=found.existence,
         classes=found.classes,
         thing=thing,
-        missed=found.missed,
+        undrawn=found.undrawn,
         recall=found.recall,
+        lure=found.lure,
         ghosts=found.ghosts,
         spread=spread[:annotators],
         confusion=found.confusion,
+        ghost_calls=found.ghost_calls,
     )
 
 

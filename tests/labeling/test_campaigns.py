@@ -6,6 +6,8 @@ import pytest
 from sqlalchemy import select, text
 
 from labeling import campaigns, vendors
+from labeling.definitions import AttributeDefinition, ClassDefinition, Definition
+from labeling.taxonomy import create as create_taxonomy
 from store.errors import ConflictError, InvalidInputError, NotFoundError
 from store.schema import Annotation, Campaign, ImageId, Task, Vendor, Verdict
 from store.workspace import Workspace, open_workspace
@@ -272,3 +274,16 @@ def test_the_first_task_of_a_campaign_is_found_without_sorting_all(workspace: Wo
     with workspace.database.read() as session:
         [step] = session.execute(text(f"EXPLAIN QUERY PLAN {first}")).all()
     assert "ix_tasks_campaign_id_rank" in step.detail
+
+
+def test_only_questions_cannot_be_asked_as_often_as_needed(workspace: Workspace, images: list[ImageId]) -> None:
+    adaptive = {"target_error": 0.06, "most_answers": 3, "adjudication_cost": None, "audited": 0.02}
+    terms = {"batch_id": 1, "vendor_name": "acme", "adaptive": adaptive}
+    caption = AttributeDefinition("caption", "text", about="image")
+    create_taxonomy(workspace, "drawn", Definition("boxes", (ClassDefinition("car"),)))
+    create_taxonomy(workspace, "asked", Definition("questions", attributes=(caption,)))
+    campaigns.create(workspace, "boxes", taxonomy_name="drawn", **terms)
+    with workspace.database.read() as session:
+        assert campaigns.status(session, "boxes").adaptive == adaptive
+    with pytest.raises(InvalidInputError, match="'asked' asks questions alone, of whose answers nothing is decided"):
+        campaigns.create(workspace, "questions", taxonomy_name="asked", **terms)

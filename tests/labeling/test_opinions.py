@@ -8,8 +8,12 @@ from sqlalchemy import select
 
 from api.demo.label_studio_server import LabelStudioServer
 from api.demo.people import Person
-from labeling import campaigns, opinions, pull
+from labeling import campaigns, opinions, pull, results, taxonomy
+from labeling.content import Content, Region
+from labeling.definitions import ClassDefinition, Definition
+from labeling.geometry import Box
 from labeling.opinions import Offered
+from labeling.results import ImageSize
 from qa import adjudication, verdicts
 from store.schema import Annotator
 from tests.labeling.conftest import Catalog, Site
@@ -88,6 +92,34 @@ def test_a_task_is_taken_back_when_it_is_believed_after_all_and_again_after_a_ki
     verdicts.review(catalog.workspace, catalog.name)
     assert opinions.offer(catalog.workspace, catalog.name) == Offered(more=0, fewer=ITEMS)
     assert team.offered(cleo, project) is None
+
+
+def test_another_person_is_offered_a_drawing_that_two_disagree_on_and_none_that_they_agree_on(
+    catalog: Catalog, site: Site, team: Team
+) -> None:
+    traffic = Definition("boxes", (ClassDefinition("car"), ClassDefinition("bus")))
+    taxonomy.create(catalog.workspace, "traffic", traffic)
+    project = adaptive(catalog, taxonomy="traffic", target_error=0.05)
+    ann, bob, cleo = team.sessions
+    car, bus = (
+        results.write(Content(regions=(Region("r", box, (name,)),)), traffic, ImageSize(8, 8))
+        for box, name in ((Box(1, 2, 4, 2), "car"), (Box(4, 5, 3, 3), "bus"))
+    )
+    disputed, *_ = team.work(ann, project, {}, most=3, usually=car)
+    team.work(bob, project, {}, most=2, usually=car)
+    team.work(cleo, project, {}, usually=car)
+    assert review(catalog) == ({"another-opinion": ITEMS}, Offered(more=ITEMS, fewer=0))
+
+    team.work(ann, project, {}, usually=car)
+    team.work(bob, project, {disputed: bus}, usually=car)
+    assert {task["total_annotations"] for task in site.tasks(catalog.name)} == {2}
+    assert review(catalog) == ({"accepted": ITEMS - 1, "another-opinion": 1}, Offered(more=1, fewer=0))
+    assert [team.offered(name, project) for name in (ann, bob, cleo)] == [None, None, disputed]
+    asked = verdicts.review(catalog.workspace, catalog.name).opinions
+    assert [each.ask for each in asked] == [Person(cleo, 1).email]
+
+    team.work(cleo, project, {}, usually=car)
+    assert review(catalog) == ({"accepted": ITEMS}, Offered(0, 0))
 
 
 def test_who_skips_is_not_asked_again_and_who_left_is_noticed(catalog: Catalog, site: Site, team: Team) -> None:

@@ -28,13 +28,21 @@ NOTHING = Content()
 class Bench:
     """A campaign that asks for something else than one class."""
 
-    def __init__(self, workspace: Workspace, build: Any, kind: TaskKind, *, items: int, overlap: int = 3) -> None:
+    def __init__(
+        self,
+        workspace: Workspace,
+        build: Any,
+        kind: TaskKind,
+        *,
+        items: int,
+        overlap: int = 3,
+        adaptive: dict[str, Any] | None = None,
+    ) -> None:
         self.workspace = workspace
         self.build = build
         self.images = build.images(items, side=SIDE)
-        self.campaign = build.campaign(
-            build.batch(self.images), build.taxonomy(["cat", "dog", "owl"], kind=kind), overlap=overlap
-        )
+        taxonomy = build.taxonomy(["cat", "dog", "owl"], kind=kind)
+        self.campaign = build.campaign(build.batch(self.images), taxonomy, overlap=overlap, adaptive=adaptive)
 
     def answer(self, said: Mapping[str, Sequence[Content | None]]) -> None:
         self.build.answers(self.campaign, said)

@@ -1,6 +1,6 @@
 """Who is asked next: by hand, against enumeration, and that the target is met."""
 
-from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from qa import overlap
+from qa import gains, overlap
 from qa.consensus.posterior import Posterior, Trust
-from qa.overlap import Rules, decide, most_doubt
+from qa.overlap import Decisions, Rules, most_doubt
 from store.arrays import Floats, Ints
 from store.errors import InvalidInputError
 from tests.qa.consensus.crowds import coins
@@ -23,6 +23,13 @@ def belief(posteriors: list[list[float]], confusion: Floats) -> Posterior:
     people = len(confusion)
     nothing = np.zeros(people)
     return Posterior(np.array(posteriors), nothing, np.zeros((people, 2)), nothing.astype(int), confusion, SIMPLE)
+
+
+def decide(held: Posterior, answers: Ints, candidates: Ints, **rules: Any) -> Decisions:
+    """On items of one class, whose beliefs rest on `answers`."""
+    doubt = 1 - held.posteriors.max(axis=1)
+    given_ = np.bincount(answers[:, 0], minlength=len(doubt))
+    return overlap.decide(doubt, given_, candidates, partial(gains.of_class, held, answers), **rules)
 
 
 def one_each(items: int) -> Ints:
@@ -46,33 +53,6 @@ def test_the_limit_always_meets_the_target(doubts: list[float], target: float) -
         assert limit == 1
     else:
         assert np.minimum(doubt, limit).mean() == pytest.approx(target)
-
-
-@given(st.integers(0, 10_000), st.sampled_from([0.0, 0.1, 0.6, 1.0]))
-def test_gain_is_what_all_answers_give_on_average(seed: int, repeat: float) -> None:
-    """Item n of four has n answers; what comes after another one is computed from the first anew."""
-    generator = np.random.default_rng(seed)
-    trust = Trust(model=1, answer=0.9, repeat=repeat)
-    prior, confusion = generator.dirichlet([1, 1, 1], 4), generator.dirichlet([2, 2, 2], (5, 3))
-    rows = [(item, annotator, int(generator.integers(3))) for item in range(4) for annotator in range(item)]
-    answers = np.array(rows, dtype=np.int64)
-
-    def after(item: int, said: list[tuple[int, int]]) -> Floats:
-        weight = trust.per_answer(np.array(len(said)))
-        terms = [weight * np.log(confusion[annotator, :, answer]) for annotator, answer in said]
-        odds = prior[item] * np.exp(np.sum(terms, axis=0)) if said else prior[item]
-        return np.asarray(odds / odds.sum())
-
-    heard = [[(annotator, answer) for one, annotator, answer in rows if one == item] for item in range(4)]
-    now = [after(item, said) for item, said in enumerate(heard)]
-    held = replace(belief([row.tolist() for row in now], confusion), trust=trust)
-    pairs = np.array([(item, annotator) for item in range(4) for annotator in (3, 4)])
-    for (item, annotator), value in zip(pairs.tolist(), overlap.gain(held, answers, pairs), strict=True):
-        expected = sum(
-            (now[item] @ confusion[annotator, :, answer]) * after(item, [*heard[item], (annotator, answer)]).max()
-            for answer in range(3)
-        )
-        assert value == pytest.approx(max(0.0, expected - now[item].max()), abs=1e-9)
 
 
 def test_asked_is_who_tells_the_classes_in_doubt_apart() -> None:

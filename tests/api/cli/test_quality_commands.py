@@ -62,6 +62,14 @@ def test_boxes_are_reviewed_reported_listed_and_shown(winnow: Winnow, workspace:
     said = [Content(regions=(cat, dog))] * 5
     build.answers(campaign, {"ann": [*said, Content(regions=(cat,))], "bob": [*said, Content(regions=(dog,))]})
     assert winnow("qa", "review", "campaign-1")["outcomes"] == {"accepted": 5, "adjudication": 1}
+    assert winnow("qa", "next", "campaign-1") == {
+        "campaign": "campaign-1",
+        "again": 0,
+        "new": 0,
+        "gain": 0,
+        "model": None,
+        "items": [],
+    }  # both people have seen everything
     report = winnow("qa", "report", "campaign-1")
     assert (report["kind"], report["accepted"], report["drawn"][0]["mean_iou"]) == ("boxes", 5, pytest.approx(1))
     queued = winnow("qa", "queue")["items"]
