@@ -7,7 +7,6 @@ import numpy as np
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from curation import labels
 from qa import agreement, answers
 from qa.answers import Answers
 from qa.consensus import belief
@@ -41,26 +40,46 @@ def read(
         said: the answers under it.
         slices: image ids by name, sorted.
     """
-    rows = session.execute(
-        select(Task.id, Task.image_id, Task.state, Campaign.id, Vendor.name)
-        .join(Campaign, Campaign.id == Task.campaign_id)
-        .join(Vendor, Vendor.id == Campaign.vendor_id)
-        .where(Campaign.taxonomy_id == taxonomy.id, Campaign.purpose == "labelling")
-        .order_by(Task.id)
-    ).all()
-    image = np.array([row[1] for row in rows], dtype=np.int64)
-    own = np.array([row[2] != "withdrawn" and row[3] == campaign.id for row in rows], dtype=np.bool_)
-    vendor = np.array([row[4] for row in rows], dtype=np.str_)
+    standing = select(Task.id).where(Task.campaign_id == campaign.id, Task.state != "withdrawn")
+    own = np.isin(said.task_ids, session.scalars(standing).all())
     table, classes = said.table, len(said.classes)
     found = [describe("campaign", campaign.name, table, own, classes=classes)]
     found += of_classes(table, own, said.classes)
     found += [
-        describe("slice", name, table, own & np.isin(image, ids), classes=classes) for name, ids in slices.items()
+        describe("slice", name, table, own & np.isin(said.image_ids, ids), classes=classes)
+        for name, ids in slices.items()
     ]
     found += [
-        describe("vendor", str(name), table, vendor == name, classes=classes) for name in np.unique(vendor).tolist()
+        describe("vendor", name, table, np.isin(said.task_ids, ids), classes=classes)
+        for name, ids in of_vendors(session, taxonomy).items()
     ]
-    return [*found, *_guidelines(session, taxonomy, said)]
+    for name, answered in of_revisions(session, taxonomy, said):
+        everything = np.ones(len(answered.task_ids), dtype=np.bool_)
+        found.append(describe("guideline", name, answered.table, everything, classes=len(answered.classes)))
+    return found
+
+
+def of_vendors(session: Session, taxonomy: Taxonomy) -> dict[str, Ints]:
+    """The items of each vendor's labelling campaigns under a revision of a taxonomy, by its name."""
+    rows = session.execute(
+        select(Vendor.name, Task.id)
+        .join(Campaign, Campaign.vendor_id == Vendor.id)
+        .join(Task, Task.campaign_id == Campaign.id)
+        .where(Campaign.taxonomy_id == taxonomy.id, Campaign.purpose == "labelling")
+    )
+    items: dict[str, list[int]] = {}
+    for name, task_id in rows:
+        items.setdefault(name, []).append(task_id)
+    return {name: np.sort(items[name]) for name in sorted(items)}
+
+
+def of_revisions(session: Session, taxonomy: Taxonomy, own: Answers) -> Iterator[tuple[str, Answers]]:
+    """The answers under each revision that asks for the same and was answered, oldest first; `own` are of this one."""
+    of_name = select(Taxonomy).where(Taxonomy.name == taxonomy.name, Taxonomy.task_kind == taxonomy.task_kind)
+    for revision in session.scalars(of_name.order_by(Taxonomy.revision)).all():
+        said = own if revision.id == taxonomy.id else answers.read(session, revision)
+        if said.given:
+            yield f"{revision.name} {revision.revision}", said
 
 
 def describe(of: str, name: str, table: Ints, among: Bools, *, classes: int) -> AgreementRow:
@@ -102,14 +121,3 @@ def _kappa(table: Ints, counts: Ints) -> tuple[float | None, str | None]:
     if len(people) > 2 and len(np.unique(counts.sum(axis=1)[table[:, 0]])) == 1:
         return agreement.fleiss_kappa(counts), "Fleiss"
     return None, None
-
-
-def _guidelines(session: Session, taxonomy: Taxonomy, own: Answers) -> Iterator[AgreementRow]:
-    """Every revision of a taxonomy that anybody answered under, oldest first; under the one given, `own` answers."""
-    of_name = select(Taxonomy).where(Taxonomy.name == taxonomy.name, Taxonomy.task_kind == labels.CLASSIFICATION)
-    for revision in session.scalars(of_name.order_by(Taxonomy.revision)).all():
-        said = own if revision.id == taxonomy.id else answers.read(session, revision)
-        if said.given:
-            everything = np.ones(len(said.task_ids), dtype=np.bool_)
-            name = f"{revision.name} {revision.revision}"
-            yield describe("guideline", name, said.table, everything, classes=len(said.classes))

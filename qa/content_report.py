@@ -1,11 +1,12 @@
 """How a campaign of several classes, or of regions, is doing, and how far people agree in it. Reads only."""
 
-from collections.abc import Iterator, Mapping, Sequence
+import math
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import combinations
 
 import numpy as np
-from sqlalchemy.orm import Session
 
 from labeling import content
 from labeling.content import Content, Region
@@ -14,7 +15,7 @@ from qa.agreement_tables import AgreementRow
 from qa.answers import Answers
 from qa.report import Progress
 from store.arrays import Floats, Ints
-from store.schema import Campaign, Taxonomy
+from store.schema import Taxonomy
 from store.workspace import Workspace
 
 
@@ -22,7 +23,7 @@ from store.workspace import Workspace
 class DrawnRow:
     """How far people who saw the same images draw the same things in the same places."""
 
-    of: str  # campaign, class, slice or people
+    of: str  # campaign, class, slice, vendor, guideline or people
     name: str
     images: int  # that two people saw, and one or more drew in
     regions: int  # drawn by both of each two
@@ -36,7 +37,7 @@ class ContentReport(Progress):
     """One campaign in figures."""
 
     kind: str  # of task
-    agreement: list[AgreementRow]  # on each class, where several are asked for
+    agreement: list[AgreementRow]  # where several classes are asked for: on all, and on each
     drawn: list[DrawnRow]  # where regions are; keypoints overlap as far as they are near
 
 
@@ -44,10 +45,60 @@ class ContentReport(Progress):
 class _Pair:
     """What two people drew in one image."""
 
+    task_id: int
     image: int
     people: str
     regions: tuple[Sequence[Region], Sequence[Region]]
     likeness: Floats  # (N, M)
+
+
+@dataclass(frozen=True)
+class _Revision:
+    """Everything that was answered under one revision of a taxonomy."""
+
+    said: Answers
+
+    @cached_property
+    def contents(self) -> dict[int, dict[str, Content]]:
+        """What everybody said of each item, by name."""
+        contents: dict[int, dict[str, Content]] = {task_id: {} for task_id in self.said.task_ids}
+        for answer in self.said.given:
+            if answer.value is not None:
+                contents[answer.task_id][answer.annotator] = content.from_json(answer.value)
+        return contents
+
+    @cached_property
+    def pairs(self) -> list[_Pair]:
+        """Each two people's drawings of each item."""
+        items = zip(self.said.task_ids, self.said.image_ids, self.said.sizes, strict=True)
+        found = []
+        for task_id, image_id, size in items:
+            by_name = self.contents[task_id]
+            for one, other in combinations(sorted(by_name), 2):
+                regions = (by_name[one].regions, by_name[other].regions)
+                places = ([each.shape for each in drawn] for drawn in regions)
+                likeness = shapes.likeness(*places, diagonal=math.hypot(size.width, size.height))
+                found.append(_Pair(task_id, image_id, f"{one} and {other}", regions, likeness))
+        return found
+
+
+@dataclass(frozen=True)
+class _Part:
+    """Some items of a revision."""
+
+    of: str
+    name: str
+    revision: _Revision
+    task_ids: Ints
+
+    @property
+    def pairs(self) -> list[_Pair]:
+        wanted = set(self.task_ids.tolist())
+        return [pair for pair in self.revision.pairs if pair.task_id in wanted]
+
+    @property
+    def contents(self) -> list[dict[str, Content]]:
+        return [self.revision.contents[task_id] for task_id in self.task_ids.tolist()]
 
 
 def read(workspace: Workspace, campaign_name: str, *, by: str | None = None) -> ContentReport:
@@ -68,66 +119,66 @@ def read(workspace: Workspace, campaign_name: str, *, by: str | None = None) -> 
         slices = {} if by is None else annotators.read_slices(session, by)
         said = answers.read(session, taxonomy)
         so_far = report.progress(session, campaign, taxonomy, said)
-        contents = _contents(session, campaign, said)
+        own = np.array(sorted(report.standing_items(session, campaign)), dtype=np.int64)
+        vendors = agreement_tables.of_vendors(session, taxonomy)
+        revisions = list(agreement_tables.of_revisions(session, taxonomy, said))
+    this = _Revision(said)
+    image_of = np.array(said.image_ids, dtype=np.int64)[np.searchsorted(said.task_ids, own)]
+    parts = [_Part("slice", name, this, own[np.isin(image_of, ids)]) for name, ids in slices.items()]
+    parts += [_Part("vendor", name, this, ids) for name, ids in vendors.items()]
+    for name, answered in revisions:
+        revision = this if answered is said else _Revision(answered)
+        parts.append(_Part("guideline", name, revision, np.array(answered.task_ids)))
+    whole = _Part("campaign", campaign.name, this, own)
     is_drawn = taxonomy.task_kind != "multilabel"
     return ContentReport(
         **vars(so_far),
         kind=taxonomy.task_kind,
-        agreement=[] if is_drawn else list(_on_classes(said, contents)),
-        drawn=list(_drawn(said, contents, slices)) if is_drawn else [],
+        agreement=[] if is_drawn else list(_on_classes(whole, parts)),
+        drawn=list(_drawn(whole, parts)) if is_drawn else [],
     )
 
 
-def _contents(session: Session, campaign: Campaign, said: Answers) -> dict[int, dict[str, Content]]:
-    """What everybody said of each item of the campaign, by name."""
-    contents: dict[int, dict[str, Content]] = {one: {} for one in sorted(report.standing_items(session, campaign))}
-    for answer in said.given:
-        if answer.task_id in contents and answer.value is not None:
-            contents[answer.task_id][answer.annotator] = content.from_json(answer.value)
-    return contents
-
-
-def _on_classes(said: Answers, contents: Mapping[int, Mapping[str, Content]]) -> Iterator[AgreementRow]:
+def _on_classes(whole: _Part, parts: Sequence[_Part]) -> Iterator[AgreementRow]:
     """On whether an image holds each class; `items` are those that anyone said it of."""
-    names = sorted({name for of_item in contents.values() for name in of_item})
-    everything = np.ones(len(contents), dtype=np.bool_)
-    for wanted in said.classes:
-        rows = [
-            (item, names.index(name), int(found.choice is not None and wanted in found.choice.classes))
-            for item, of_item in enumerate(contents.values())
-            for name, found in of_item.items()
-        ]
-        table = np.array(rows, dtype=np.int64).reshape(-1, 3)
-        row = agreement_tables.describe("class", wanted, table, everything, classes=2)
-        yield AgreementRow(**vars(row) | {"items": len(np.unique(table[table[:, 2] == 1, 0]))})
+    yield _on_all_classes(whole)
+    table, classes = _holdings(whole), whole.revision.said.classes
+    everything = np.ones(len(whole.task_ids), dtype=np.bool_)
+    for number, name in enumerate(classes):
+        of_class = table[table[:, 0] % len(classes) == number] // (len(classes), 1, 1)
+        row = agreement_tables.describe("class", name, of_class, everything, classes=2)
+        yield AgreementRow(**vars(row) | {"items": len(np.unique(of_class[of_class[:, 2] == 1, 0]))})
+    for part in parts:
+        yield _on_all_classes(part)
 
 
-def _drawn(
-    said: Answers, contents: Mapping[int, Mapping[str, Content]], slices: Mapping[str, Ints]
-) -> Iterator[DrawnRow]:
-    image_of = dict(zip(said.task_ids, said.image_ids, strict=True))
-    diagonal_of = {
-        task_id: float(np.hypot(size.width, size.height))
-        for task_id, size in zip(said.task_ids, said.sizes, strict=True)
-    }
-    pairs = [
-        _Pair(
-            image_of[task_id],
-            f"{one} and {other}",
-            (of_item[one].regions, of_item[other].regions),
-            shapes.likeness(
-                *([region.shape for region in of_item[name].regions] for name in (one, other)),
-                diagonal=diagonal_of[task_id],
-            ),
-        )
-        for task_id, of_item in contents.items()
-        for one, other in combinations(sorted(of_item), 2)
+def _on_all_classes(part: _Part) -> AgreementRow:
+    """Each class of each image is a question of its own; `items` are images."""
+    questions = np.ones(len(part.task_ids) * len(part.revision.said.classes), dtype=np.bool_)
+    row = agreement_tables.describe(part.of, part.name, _holdings(part), questions, classes=2)
+    return AgreementRow(**vars(row) | {"items": sum(len(of_item) > 1 for of_item in part.contents)})
+
+
+def _holdings(part: _Part) -> Ints:
+    """`(M, 3)`: item times classes plus class, annotator, and whether they said that the item holds it."""
+    names = sorted({name for of_item in part.contents for name in of_item})
+    classes = part.revision.said.classes
+    rows = [
+        (item * len(classes) + number, names.index(name), found.choice is not None and wanted in found.choice.classes)
+        for item, of_item in enumerate(part.contents)
+        for name, found in of_item.items()
+        for number, wanted in enumerate(classes)
     ]
-    yield _row("campaign", "all", pairs)
-    for name in said.classes:
+    return np.array(rows, dtype=np.int64).reshape(-1, 3)
+
+
+def _drawn(whole: _Part, parts: Sequence[_Part]) -> Iterator[DrawnRow]:
+    pairs = whole.pairs
+    yield _row(whole.of, whole.name, pairs)
+    for name in whole.revision.said.classes:
         yield _row("class", name, [_of_class(pair, name) for pair in pairs])
-    for name, ids in slices.items():
-        yield _row("slice", name, [pair for pair in pairs if pair.image in ids])
+    for part in parts:
+        yield _row(part.of, part.name, part.pairs)
     for people in sorted({pair.people for pair in pairs}):
         yield _row("people", people, [pair for pair in pairs if pair.people == people])
 
@@ -136,7 +187,7 @@ def _of_class(pair: _Pair, name: str) -> _Pair:
     """What both call that."""
     rows, columns = ([i for i, each in enumerate(drawn) if name in each.classes] for drawn in pair.regions)
     regions = ([pair.regions[0][i] for i in rows], [pair.regions[1][i] for i in columns])
-    return _Pair(pair.image, pair.people, regions, pair.likeness[np.ix_(rows, columns)])
+    return _Pair(pair.task_id, pair.image, pair.people, regions, pair.likeness[np.ix_(rows, columns)])
 
 
 def _row(of: str, name: str, pairs: Sequence[_Pair]) -> DrawnRow:

@@ -1,5 +1,6 @@
 """Reports of campaigns that ask for several classes, or for regions, by hand."""
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -8,6 +9,7 @@ import pytest
 from labeling.content import Content, ImageChoice, Region
 from labeling.geometry import Box, Keypoint, Mask, Polygon, Shape
 from qa import content_report, shapes, verdicts
+from store.schema import Campaign, Taxonomy, Vendor
 from store.workspace import Workspace
 
 NAME = "campaign-1"
@@ -33,7 +35,7 @@ def test_how_far_two_people_draw_the_same(workspace: Workspace, build: Any) -> N
     found = content_report.read(workspace, NAME)
     assert (found.kind, found.items, found.answers, found.waiting) == ("boxes", 4, 6, 1)
     assert found.agreement == []
-    everything, cat, dog, both = found.drawn
+    everything, cat, dog, vendor, guideline, both = found.drawn
     iou = 20 / 40  # of the shifted box
     assert (everything.of, everything.images, everything.regions, everything.matched) == ("campaign", 3, 7, 3)
     assert everything.mean_iou == pytest.approx((1 + 1 + iou) / 3)
@@ -41,6 +43,38 @@ def test_how_far_two_people_draw_the_same(workspace: Workspace, build: Any) -> N
     assert (cat.name, cat.regions, cat.matched) == ("cat", 5, 2)
     assert (dog.name, dog.images, dog.f1) == ("dog", 1, (1, 1, 1))
     assert (both.of, both.name, both.matched) == ("people", "ann and bob", 3)
+    for row, of, name in ((vendor, "vendor", "nobody"), (guideline, "guideline", "animals 1")):
+        assert row == replace(everything, of=of, name=name)
+
+
+def test_vendors_and_guidelines_are_told_apart(workspace: Workspace, build: Any) -> None:
+    """One vendor's two people draw alike, another's apart; under the second revision everybody's do."""
+    at, off = drawn((Box(10, 10, 30, 30), "cat")), drawn((Box(60, 60, 30, 30), "cat"))
+    first = build.taxonomy(["cat"], kind="boxes")
+    with workspace.database.write() as session:
+        more = {"task_kind": "boxes", "classes": [{"name": "cat", "description": ""}], "guideline": ""}
+        session.add(Taxonomy(name="animals", revision=2, **more))
+    images = build.images(4, side=100)
+    for number, (taxonomy_id, seconds) in enumerate([(first, at), (first, off), (first + 1, off)]):
+        campaign_id = build.campaign(build.batch(images), taxonomy_id)
+        build.answers(campaign_id, {f"ann {number}": [at] * 4, f"bob {number}": [seconds] * 4})
+        if number == 1:
+            with workspace.database.write() as session:
+                other = Vendor(name="other", ls_url="http://127.0.0.1:1", ls_token_reference="env:NOTHING")
+                session.add(other)
+                session.flush()
+                session.get_one(Campaign, campaign_id).vendor_id = other.id
+    found = content_report.read(workspace, NAME)
+    told = {row.name: (row.of, row.images, row.matched) for row in found.drawn}
+    assert told == {
+        NAME: ("campaign", 4, 4),
+        "cat": ("class", 4, 4),
+        "nobody": ("vendor", 4, 4),
+        "other": ("vendor", 4, 0),
+        "animals 1": ("guideline", 4, 4),
+        "animals 2": ("guideline", 4, 0),
+        "ann 0 and bob 0": ("people", 4, 4),
+    }
 
 
 def test_agreement_on_each_of_several_classes(workspace: Workspace, build: Any) -> None:
@@ -50,7 +84,10 @@ def test_agreement_on_each_of_several_classes(workspace: Workspace, build: Any) 
     bob = [Content(choice=ImageChoice(("cat",)))] * 5 + [Content(choice=ImageChoice(()))] * 5
     build.answers(campaign, {"ann": ann, "bob": bob})
     found = content_report.read(workspace, NAME)
-    cat, dog = found.agreement
+    everything, cat, dog, vendor, guideline = found.agreement
+    assert (everything.items, everything.raw_agreement) == (10, 0.75)
+    for row, of, name in ((vendor, "vendor", "nobody"), (guideline, "guideline", "animals 1")):
+        assert row == replace(everything, of=of, name=name)
     assert (cat.name, cat.items, cat.alpha, cat.raw_agreement, cat.kappa) == ("cat", 5, 1, 1, 1)
     assert (dog.items, dog.raw_agreement) == (5, 0.5)
     assert dog.alpha is not None
