@@ -41,6 +41,7 @@ from store.schema import (
     Sighting,
     Standing,
     Task,
+    Taxonomy,
     Vendor,
     Verdict,
     Version,
@@ -57,6 +58,8 @@ _LOTS = 8
 _MEDOIDS = 6
 _QUARANTINED = 8
 _MOST_JUDGED = 50_000  # answers: more take longer than a page may
+_OUTLINED = ("polygons", "masks")  # which take a hundred times as long to compare:
+_MOST_OUTLINED = 500  # answers, likewise
 
 _QUALITIES: dict[tuple[object, ...], dict[int, AnnotatorQuality]] = {}  # of the newest state asked for
 
@@ -426,12 +429,20 @@ def _judged(session: Session) -> dict[int, AnnotatorQuality]:
     if state not in _QUALITIES:
         found: dict[int, AnnotatorQuality] = {}
         for taxonomy in crowd.taxonomies(session):
+            if taxonomy.task_kind in _OUTLINED and _answers(session, taxonomy) > _MOST_OUTLINED:
+                continue
             for annotator_id, quality in annotators.qualities(crowd.load(session, taxonomy)).items():
                 if annotator_id not in found or found[annotator_id].answers <= quality.answers:
                     found[annotator_id] = quality
         _QUALITIES.clear()
         _QUALITIES[state] = found
     return _QUALITIES[state]
+
+
+def _answers(session: Session, taxonomy: Taxonomy) -> int:
+    """How many were given under one revision of a taxonomy, every revision of theirs counted."""
+    of_taxonomy = select(func.count(Annotation.id)).join(Task, Task.id == Annotation.task_id).join(Campaign)
+    return session.scalar(of_taxonomy.where(Campaign.taxonomy_id == taxonomy.id)) or 0
 
 
 def _median_lead_times(session: Session, answers: Subquery) -> dict[int, float]:
