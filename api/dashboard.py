@@ -7,9 +7,10 @@ from datetime import datetime
 from pathlib import PurePath
 from typing import Any
 
-from sqlalchemy import ColumnElement, Subquery, func, select
+from sqlalchemy import ColumnElement, Subquery, func, or_, select
 from sqlalchemy.orm import InstrumentedAttribute, Session
 
+from curation import labels
 from curation.embed import find_encoder
 from labeling.campaigns import standing_annotations, standing_verdicts, status
 from qa import annotators, crowd, lots
@@ -338,8 +339,10 @@ def _embedded(session: Session, images: int) -> Stage:
 
 
 def is_answer() -> tuple[ColumnElement[bool], ...]:
-    """What holds of a standing annotation that answers."""
-    return (~Annotation.skipped, Annotation.answer.is_not(None))
+    """What holds of a standing annotation that answers: with a class, where one is asked for."""
+    asked = select(Task.id).join(Campaign, Campaign.id == Task.campaign_id).join(Taxonomy)
+    of_more = asked.where(Taxonomy.task_kind != labels.CLASSIFICATION)
+    return (~Annotation.skipped, or_(Annotation.answer.is_not(None), Annotation.task_id.in_(of_more)))
 
 
 def tiles_of(session: Session, image_ids: Iterable[int]) -> dict[int, Tile]:
@@ -492,7 +495,7 @@ def _disputed(session: Session) -> list[Disputed]:
     given = session.execute(
         select(Annotation.task_id, Annotator.name, Annotation.answer)
         .join(Annotator, Annotator.id == Annotation.annotator_id)
-        .where(Annotation.id.in_(of_shown), *is_answer())
+        .where(Annotation.id.in_(of_shown), ~Annotation.skipped, Annotation.answer.is_not(None))
         .order_by(Annotator.name)
     )
     for task_id, name, value in given:

@@ -162,3 +162,40 @@ def test_weights_widen_an_interval_as_fewer_answers_do() -> None:
     counts = np.array([[80.0, 20.0], [0.0, 0.0]])
     assert accuracy.by_class(counts, weight=0.25).interval == pytest.approx(accuracy.by_class(counts / 4).interval)
     assert accuracy.by_class(counts, weight=0.25).answers.tolist() == [100, 0]
+
+
+def test_of_several_classes_what_nobody_named_counts_too() -> None:
+    """One of four names classes at random: what two happen to name together is not held against the others."""
+    recall, ghosts = np.array([0.93, 0.88, 0.9, 0.4]), np.array([0.1, 0.15, 0.2, 0.6])  # of each class
+    holding = 0
+    errors = []
+    for seed in SEEDS:
+        random = np.random.default_rng(seed)
+        there = random.random((60, 2)) < 0.5
+        chance = np.where(there[:, None], recall[:, None], ghosts[:, None])
+        named = random.random((60, 4, 2)) < chance  # (items, people, classes)
+        things = [(item, c) for item, c in np.ndindex(60, 2) if named[item, :, c].any()]
+        rows = [
+            (k, one, c if named[item, one, c] else NOTHING, 4 * item + one)
+            for k, (item, c) in enumerate(things)
+            for one in range(4)
+        ]
+        table, known = np.array(rows), np.full(len(things), -1)
+        answers, everything = table[:, :3], np.ones(len(table), dtype=np.bool_)
+        found = detection.believe_classes(
+            answers,
+            table[:, 3],
+            np.array([item for item, _ in things]),
+            np.array(list(np.ndindex(60, 4))),
+            known,
+            settled=np.zeros(0, dtype=np.int64),
+            items=60,
+            annotators=4,
+            classes=3,
+        )
+        judged = accuracy.judge(answers, everything, known, found)
+        seen = detection.recall(answers, judged, np.ones(len(judged.rows)), annotators=4)
+        holding += int(held(seen.interval, recall).sum())
+        errors.append(seen.accuracy - recall)
+    assert holding >= 35  # of 40 intervals of 95 %
+    assert np.abs(np.mean(errors, axis=0)).max() < 0.04
