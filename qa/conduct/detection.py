@@ -105,7 +105,7 @@ def believe_classes(
     found = multilabel.fit(seen, named, truth, annotators=annotators)
     things = np.flatnonzero(of >= 0)
     posteriors, usual = np.full((2, len(item), classes), _SMALLEST)
-    share = found.posteriors[np.unique(seen[:, 0])].mean(axis=0)
+    share = found.posteriors.mean(axis=0)
     for table, chance in ((posteriors, found.posteriors[item[things], of[things]]), (usual, share[of[things]])):
         table[things, of[things]] = np.maximum(chance, _SMALLEST)
         table[things, nothing] = np.maximum(1 - chance, _SMALLEST)

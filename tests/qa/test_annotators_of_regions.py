@@ -215,3 +215,21 @@ def test_what_a_paused_person_draws_is_judged_and_judges_nobody(workspace: Works
     assert wild.detection.recall.interval[0] < 0.5 < wild.detection.recall.interval[1]
     assert wild.accuracy is not None
     assert wild.accuracy < 0.5
+
+
+@pytest.mark.parametrize("kind", ["multilabel", "boxes", "masks"])
+def test_where_nothing_was_drawn_nobody_is_judged(workspace: Workspace, build: Any, kind: TaskKind) -> None:
+    images = build.images(6, side=SIDE)
+    campaign = build.campaign(build.batch(images), build.taxonomy(["cat"], kind=kind))
+    assert annotators.list_all(workspace) == []
+    nothing = Content(choice=ImageChoice(()) if kind == "multilabel" else None)
+    build.answers(campaign, {name: [nothing] * 6 for name in ("ann", "bob", "cay")})
+    for one in annotators.list_all(workspace):
+        assert (one.answers, one.skips, one.judged, one.accuracy, one.suggestion) == (6, 0, 0, None, None)
+        assert one.detection is not None
+        assert one.detection.recall.answers == 0
+    assert len(annotators.show(workspace, "ann")[0].by_class) == 1
+    with workspace.database.write() as session:
+        for annotation in session.scalars(select(Annotation)):
+            annotation.skipped = True
+    assert [(one.answers, one.skips) for one in annotators.list_all(workspace)] == [(0, 6)] * 3
