@@ -7,9 +7,10 @@ from datetime import datetime
 from pathlib import PurePath
 from typing import Any
 
-from sqlalchemy import ColumnElement, Subquery, func, select
+from sqlalchemy import ColumnElement, Subquery, func, or_, select
 from sqlalchemy.orm import InstrumentedAttribute, Session
 
+from curation import labels
 from curation.embed import find_encoder
 from labeling.campaigns import standing_annotations, standing_verdicts, status
 from qa import annotators, crowd, lots
@@ -41,6 +42,7 @@ from store.schema import (
     Sighting,
     Standing,
     Task,
+    Taxonomy,
     Vendor,
     Verdict,
     Version,
@@ -57,6 +59,8 @@ _LOTS = 8
 _MEDOIDS = 6
 _QUARANTINED = 8
 _MOST_JUDGED = 50_000  # answers: more take longer than a page may
+_OUTLINED = ("polygons", "masks")  # which take a hundred times as long to compare:
+_MOST_OUTLINED = 500  # answers, likewise
 
 _QUALITIES: dict[tuple[object, ...], dict[int, AnnotatorQuality]] = {}  # of the newest state asked for
 
@@ -335,8 +339,10 @@ def _embedded(session: Session, images: int) -> Stage:
 
 
 def is_answer() -> tuple[ColumnElement[bool], ...]:
-    """What holds of a standing annotation that answers."""
-    return (~Annotation.skipped, Annotation.answer.is_not(None))
+    """What holds of a standing annotation that answers: with a class, where one is asked for."""
+    asked = select(Task.id).join(Campaign, Campaign.id == Task.campaign_id).join(Taxonomy)
+    of_more = asked.where(Taxonomy.task_kind != labels.CLASSIFICATION)
+    return (~Annotation.skipped, or_(Annotation.answer.is_not(None), Annotation.task_id.in_(of_more)))
 
 
 def tiles_of(session: Session, image_ids: Iterable[int]) -> dict[int, Tile]:
@@ -426,12 +432,20 @@ def _judged(session: Session) -> dict[int, AnnotatorQuality]:
     if state not in _QUALITIES:
         found: dict[int, AnnotatorQuality] = {}
         for taxonomy in crowd.taxonomies(session):
+            if taxonomy.task_kind in _OUTLINED and _answers(session, taxonomy) > _MOST_OUTLINED:
+                continue
             for annotator_id, quality in annotators.qualities(crowd.load(session, taxonomy)).items():
                 if annotator_id not in found or found[annotator_id].answers <= quality.answers:
                     found[annotator_id] = quality
         _QUALITIES.clear()
         _QUALITIES[state] = found
     return _QUALITIES[state]
+
+
+def _answers(session: Session, taxonomy: Taxonomy) -> int:
+    """How many were given under one revision of a taxonomy, every revision of theirs counted."""
+    of_taxonomy = select(func.count(Annotation.id)).join(Task, Task.id == Annotation.task_id).join(Campaign)
+    return session.scalar(of_taxonomy.where(Campaign.taxonomy_id == taxonomy.id)) or 0
 
 
 def _median_lead_times(session: Session, answers: Subquery) -> dict[int, float]:
@@ -481,7 +495,7 @@ def _disputed(session: Session) -> list[Disputed]:
     given = session.execute(
         select(Annotation.task_id, Annotator.name, Annotation.answer)
         .join(Annotator, Annotator.id == Annotation.annotator_id)
-        .where(Annotation.id.in_(of_shown), *is_answer())
+        .where(Annotation.id.in_(of_shown), ~Annotation.skipped, Annotation.answer.is_not(None))
         .order_by(Annotator.name)
     )
     for task_id, name, value in given:

@@ -8,8 +8,11 @@ from typing import Any
 from sqlalchemy import and_, func, or_, select
 from sqlalchemy.orm import Session
 
-from api import dashboard
+from api import dashboard, operating_curve
 from curation import where as expressions
+from qa import lots as audited
+from qa.acceptance import Curve
+from qa.lots import LotStatus
 from store.errors import InvalidInputError, NotFoundError
 from store.schema import (
     Batch,
@@ -25,6 +28,7 @@ from store.schema import (
 )
 
 _MOST = 1000  # rows in one document
+_POINTS = 12  # of an operating curve, about
 
 
 def status(session: Session) -> dict[str, Any]:
@@ -159,6 +163,24 @@ def batch(session: Session, batch_id: int) -> dict[str, Any]:
             for pick in picks
         ],
     }
+
+
+def lots(session: Session) -> dict[str, Any]:
+    """Every lot, the newest first."""
+    return {"lots": [asdict(each) for each in audited.list_lots(session)]}
+
+
+def lot(found: LotStatus) -> dict[str, Any]:
+    """One lot with some points of its plan's operating curve."""
+    curve = operating_curve.over_range(found.plan, lot_size=found.size, points=_POINTS)
+    return asdict(found) | {"curve": points(curve)}
+
+
+def points(curve: Curve) -> list[dict[str, float]]:
+    """The points of an operating curve."""
+    names = ("fractions", "accepted", "sampled", "outgoing", "inspected")
+    rows: list[list[Any]] = [getattr(curve, name).tolist() for name in names]
+    return [dict(zip(("fraction", *names[1:]), row, strict=True)) for row in zip(*rows, strict=True)]
 
 
 def _image(image: Image, sightings: list[Sighting]) -> dict[str, Any]:

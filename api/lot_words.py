@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 
 from qa.acceptance import Plan
+from qa.defects import Tolerance
 
 
 def short(plan: Plan) -> str:
@@ -25,6 +26,16 @@ def sentences(plan: Plan) -> Iterator[str]:
         other = "else reject" if stage == last else f"reject with {reject} or more"
         yield f"{drawn}: accept with {_at_most(accept)}{sofar}, {other}."
         before = size
+
+
+def defect(tolerance: Tolerance | None) -> str:
+    """When an item is wrong."""
+    if tolerance is None:
+        return "Wrong is a label that the auditor does not give."
+    return (
+        f"Wrong is a label whose F1 against what the auditor draws is under {tolerance.least_f1:g}, at an IoU of "
+        f"{tolerance.least_iou:g}."
+    )
 
 
 def _sequential(plan: Plan) -> Iterator[str]:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from api import adjudication_page, dashboard, documents, jobs, schedules
 from curation import versions
 from labeling import webhooks
-from qa import adjudication, decisions
+from qa import adjudication, decisions, lots
 from store.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -66,6 +66,17 @@ def routes(workspace: Workspace, *, hint: Callable[[int], None]) -> "APIRouter":
     def list_campaigns() -> dict[str, Any]:
         with workspace.database.read() as session:
             return {"campaigns": [asdict(campaign) for campaign in dashboard.campaigns(session)]}
+
+    @router.get("/lots")
+    def list_lots() -> dict[str, Any]:
+        with workspace.database.read() as session:
+            return documents.lots(session)
+
+    @router.get("/lots/{lot_id}")
+    def show_lot(lot_id: int) -> dict[str, Any]:
+        with workspace.database.read() as session:
+            found = lots.show(session, lot_id)
+        return documents.lot(found)
 
     @router.get("/queue")
     def show_queue(campaign: str | None = None) -> dict[str, Any]:

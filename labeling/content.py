@@ -5,10 +5,14 @@ Places are pixels of the upright image. Nothing that was said is lost: what has 
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any, TypeAlias
+from functools import cache
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from labeling.geometry import Shape
 from store import parsing
+
+if TYPE_CHECKING:
+    from pydantic import TypeAdapter
 
 
 @dataclass(frozen=True)
@@ -97,9 +101,7 @@ def with_ids(content: Content, prefix: str) -> Content:
 
 def to_json(content: Content) -> str:
     """One line that `from_json` reads back, and of which `curation.labels` reads the classes."""
-    from pydantic import TypeAdapter
-
-    return TypeAdapter(Content).dump_json(content).decode()
+    return _adapter().dump_json(content).decode()
 
 
 def from_json(text: str) -> Content:
@@ -108,9 +110,16 @@ def from_json(text: str) -> Content:
     Raises:
         InvalidInputError: it is something else.
     """
-    from pydantic import TypeAdapter, ValidationError
+    from pydantic import ValidationError
 
     try:
-        return TypeAdapter(Content).validate_json(text)
+        return _adapter().validate_json(text)
     except ValidationError as error:
         raise parsing.misfit(error, kind="content") from error
+
+
+@cache  # to build one takes much longer than to use it
+def _adapter() -> "TypeAdapter[Content]":
+    from pydantic import TypeAdapter
+
+    return TypeAdapter(Content)

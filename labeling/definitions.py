@@ -6,11 +6,15 @@ It is the same whatever shows it to annotators; `label_config` renders it for La
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
-from typing import Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from store import parsing
 from store.errors import InvalidInputError
+
+if TYPE_CHECKING:
+    from pydantic import TypeAdapter
 
 ShapeKind: TypeAlias = Literal["boxes", "rotated-boxes", "polygons", "masks", "keypoints"]
 TaskKind: TypeAlias = Literal[
@@ -111,13 +115,13 @@ def parse(document: Mapping[str, Any]) -> Definition:
     Raises:
         InvalidInputError: a value is missing, unknown or of the wrong type; whether all fit together, `check` says.
     """
-    from pydantic import TypeAdapter, ValidationError
+    from pydantic import ValidationError
 
     classes = document.get("classes", [])
     if isinstance(classes, list):
         document = {**document, "classes": [{"name": each} if isinstance(each, str) else each for each in classes]}
     try:
-        return TypeAdapter(Definition).validate_python(document)
+        return _adapter().validate_python(document)
     except ValidationError as error:
         raise parsing.misfit(error, kind="taxonomy") from error
 
@@ -134,9 +138,14 @@ def read(path: Path) -> Definition:
 
 def document(definition: Definition) -> dict[str, Any]:
     """The plain values that `parse` reads back."""
+    return dict(_adapter().dump_python(definition, mode="json"))
+
+
+@cache  # to build one takes much longer than to use it
+def _adapter() -> "TypeAdapter[Definition]":
     from pydantic import TypeAdapter
 
-    return dict(TypeAdapter(Definition).dump_python(definition, mode="json"))
+    return TypeAdapter(Definition)
 
 
 def check(definition: Definition) -> None:

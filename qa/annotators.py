@@ -50,19 +50,36 @@ class Part:
 
 
 @dataclass(frozen=True)
+class Detection:
+    """How somebody finds things, classes of an image or regions in it, as far as others, experts or gold tell."""
+
+    recall: Part  # the share of what is there that they find
+    naming: Part | None  # how often they call rightly what they find; none where nothing can be called otherwise
+    images: int  # that others saw too, or that are settled
+    ghosts_per_image: float | None  # things that are not there; none where the person is not judged
+    ghosts_interval: tuple[float, float] | None  # 95 % credible; none without images
+    iou: Part | None  # mean, of what they draw with what experts, else others do; of keypoints nearness
+
+
+@dataclass(frozen=True)
 class AnnotatorQuality:
-    """One person, judged by everything they answered under one revision of a taxonomy."""
+    """One person, judged by everything they answered under one revision of a taxonomy.
+
+    Where several classes or regions are asked for, what is judged are things, see `qa.things`: that somebody finds one
+    and calls it what it is, or leaves out what others took for one, is right.
+    """
 
     annotator: str
     vendor: str
     taxonomy: str
     revision: int
-    answers: int  # that name a class
+    answers: int  # that say something, be it that nothing is there
     skips: int
-    judged: int  # answers to items of which others, an adjudicator or gold tell the truth
+    judged: int  # answers to items, or about things, of which others, an adjudicator or gold tell the truth
     accuracy: float | None  # chance that an answer of theirs is right; none where the interval is too wide
     interval: tuple[float, float]  # its 95 % credible interval
     gold: Part | None  # on gold items alone
+    detection: Detection | None  # where several classes or regions are asked for
     median_lead_time_s: float | None
     pace: Pace | None  # against others on the same items
     standing: str  # good, probation, paused
@@ -130,7 +147,7 @@ def show(
         if annotator.id in each.people
     ]
     if not found:
-        raise NotFoundError(f"{name!r} has answered nothing that can be judged: no item that asks for one class.")
+        raise NotFoundError(f"{name!r} has answered nothing that can be judged: they were asked questions alone.")
     return found
 
 
@@ -165,12 +182,13 @@ def _quality(found: Crowd, annotator_id: int, number: int, told: list[Sign], lea
     name, vendor = found.people[annotator_id]
     total, gold = _part("all", found.total, number), _part("gold", found.on_gold, number)
     state = found.standings[annotator_id].state if annotator_id in found.standings else "good"
-    own = found.table[:, 1] == number
+    own = found.looks[:, 1] == number
     timed = found.seconds[own & speed.is_plausible(found.seconds)]
     suggestion = None
     if total.accuracy is not None and total.interval[1] < least_accuracy and state != "paused":
+        about = "about at most {:.0%} of things" if found.of_things else "in at most {:.0%} of answers"
         suggestion = (
-            f"is right in at most {total.interval[1]:.0%} of answers, where {least_accuracy:.0%} are wanted: "
+            f"is right {about.format(total.interval[1])}, where {least_accuracy:.0%} are wanted: "
             f'winnow qa annotators pause {shlex.quote(name)} --reason "..."'
         )
     return AnnotatorQuality(
@@ -184,6 +202,7 @@ def _quality(found: Crowd, annotator_id: int, number: int, told: list[Sign], lea
         accuracy=total.accuracy,
         interval=total.interval,
         gold=gold if gold.answers else None,
+        detection=_detection(found, number, is_judged=total.accuracy is not None) if found.of_things else None,
         median_lead_time_s=float(np.median(timed)) if len(timed) else None,
         pace=found.paces.get(number),
         standing=state,
@@ -192,18 +211,32 @@ def _quality(found: Crowd, annotator_id: int, number: int, told: list[Sign], lea
     )
 
 
+def _detection(found: Crowd, number: int, *, is_judged: bool) -> Detection:
+    images = int(found.ghosts.images[number])
+    low, high = found.ghosts.interval[number].tolist()
+    return Detection(
+        recall=_part("recall", found.recall, number),
+        naming=None if found.naming is None else _part("naming", found.naming, number),
+        images=images,
+        ghosts_per_image=float(found.ghosts.rate[number]) if is_judged and images else None,
+        ghosts_interval=(low, high) if images else None,
+        iou=None if found.near is None else _part("iou", found.near, number),
+    )
+
+
 def _in_full(
     found: Crowd, annotator_id: int, slices: Mapping[str, Ints], decisions: Iterable[Standing], least_accuracy: float
 ) -> InFull:
     number = list(found.people).index(annotator_id)
     confusion = found.confusions[number]
-    image = found.image[found.judged.rows]
-    per_class = accuracy.by_class(confusion)
+    image = found.image[found.look[found.judged.rows]]
+    own = found.table[found.judged.rows, 1] == number
+    per_class = accuracy.by_class(confusion, weight=float(found.weight[own].mean()) if own.any() else 1.0)
     return InFull(
         quality=qualities(found, least_accuracy)[annotator_id],
         classes=found.classes,
         confusion=confusion.tolist(),
-        by_class=[_part(name, per_class, i) for i, name in enumerate(found.classes)],
+        by_class=[_part(name, per_class, i) for i, name in enumerate(found.classes[: -1 if found.of_things else None])],
         by_slice=_parts(found, number, {name: np.isin(image, ids) for name, ids in slices.items()}),
         over_time=_parts(found, number, _periods(found, number)),
         per_hour=found.per_hour[number],
@@ -231,7 +264,7 @@ def _parts(found: Crowd, number: int, masks: Mapping[str, Bools]) -> list[Part]:
 
 def _periods(found: Crowd, number: int) -> dict[str, Bools]:
     """Up to eight equal parts of somebody's judged answers by time."""
-    moments = found.moment_s[found.judged.rows]
+    moments = found.moment_s[found.look[found.judged.rows]]
     own = np.flatnonzero((found.table[found.judged.rows, 1] == number) & ~np.isnan(moments))
     own = own[np.argsort(moments[own], kind="stable")]
     masks: dict[str, Bools] = {}
@@ -246,7 +279,7 @@ def _periods(found: Crowd, number: int) -> dict[str, Bools]:
 
 def _hasty(found: Crowd) -> Iterator[tuple[int, Sign]]:
     timed = speed.is_plausible(found.seconds)
-    seconds, who = found.seconds[timed], found.table[timed, 1]
+    seconds, who = found.seconds[timed], found.looks[timed, 1]
     least_s = speed.least_plausible_s(seconds, who)
     if least_s is None:
         return
@@ -264,12 +297,20 @@ def _of_one_class(found: Crowd) -> Iterator[tuple[int, Sign]]:
     for number in _discovered(p_values):
         share = float(np.mean(said[said[:, 1] == number, 2] == most[number]))
         name = found.classes[most[number]]
-        sentence = f"answers {name!r} to {share:.0%} of items, where {usual[number]:.0%} would be expected"
+        if not found.of_things:
+            says = f"answers {name!r} to {share:.0%} of items"
+        elif most[number] == len(found.classes) - 1:
+            says = f"leaves out {share:.0%} of things"
+        else:
+            says = f"says {name!r} of {share:.0%} of things"
+        sentence = f"{says}, where {usual[number]:.0%} would be expected"
         yield number, Sign("one-class", sentence, float(p_values[number]))
 
 
 def _together(found: Crowd) -> Iterator[tuple[int, Sign]]:
-    pairs = signs.same_answers(found.table[found.counted], found.said.known, found.found)
+    if found.of_things:
+        return  # what is hard to see is missed by many alike, and looks as if they had copied
+    pairs = signs.same_answers(found.table[found.counted[found.look]], found.known, found.found)
     names = [name for name, _ in found.people.values()]
     for i in _discovered(pairs.p_value):
         for one, other in (pairs.people[i].tolist(), pairs.people[i][::-1].tolist()):

@@ -1,14 +1,14 @@
 """What annotators answered, as it stands now: the newest revision of everything, deletions gone."""
 
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property
 from typing import Any
 
 import numpy as np
-from sqlalchemy import select
+from sqlalchemy import Select, select
 from sqlalchemy.orm import Session, aliased
 
 from curation import labels
@@ -200,7 +200,8 @@ def read(session: Session, asked: Taxonomy) -> Answers:
     standings = standing.in_force(session)
     given: list[Answer] = []
     aside: list[Answer] = []
-    for answer in _current(session, asked, definition, ("labelling",)):
+    campaigns_of = select(Campaign.id).where(Campaign.taxonomy_id == asked.id)
+    for answer in _current(session, campaigns_of.where(Campaign.purpose == "labelling"), definition):
         counts = standing.counts(standings.get(answer.annotator_id), answer.given_at)
         (given if counts else aside).append(answer)
     return Answers(
@@ -211,7 +212,7 @@ def read(session: Session, asked: Taxonomy) -> Answers:
         annotator_ids=sorted({answer.annotator_id for answer in given}),
         given=given,
         aside=aside,
-        at_expert=set(_settled_tasks(session, asked).values()),
+        at_expert=set(_settled_tasks(session, campaigns_of.where(Campaign.purpose.in_(SETTLING))).values()),
         adjudicated=last_words(session, asked),
         unsupported=_unsupported(given, standings),
         gold=gold(session, asked),
@@ -259,15 +260,22 @@ def content_of(value: str, definition: Definition) -> Content:
     return content.from_json(value)
 
 
-def last_words(session: Session, asked: Taxonomy) -> dict[int, LastWord]:
+def last_words(session: Session, asked: Taxonomy, *, campaign_id: int | None = None) -> dict[int, LastWord]:
     """The newest word of an adjudicator or auditor under one revision of a taxonomy, by the item it settles.
 
-    A skip settles nothing unless it says why it cannot be decided; nor does what a paused person says.
+    With `campaign_id` on the items of that campaign alone. A skip settles nothing unless it says why it cannot be
+    decided; nor does what a paused person says.
     """
-    settles = _settled_tasks(session, asked)
+    definition = taxonomy.get(session, asked.id).definition
+    labelling = select(Campaign.id).where(Campaign.taxonomy_id == asked.id)
+    settling = labelling.where(Campaign.purpose.in_(SETTLING))
+    if campaign_id is not None:
+        labelling = labelling.where(Campaign.id == campaign_id)
+        settling = settling.where(Campaign.parent_id == campaign_id)
+    settles = _settled_tasks(session, settling)
     standings = standing.in_force(session)
-    words = _decisions(session, asked)
-    for answer in _current(session, asked, taxonomy.get(session, asked.id).definition, SETTLING):
+    words = _decisions(session, labelling)
+    for answer in _current(session, settling, definition):
         says = answer.value is not None or answer.reason in reasons.UNDECIDABLE
         if says and answer.task_id in settles and standing.counts(standings.get(answer.annotator_id), answer.given_at):
             words.append((settles[answer.task_id], _last_word(answer)))
@@ -291,15 +299,10 @@ def _last_word(answer: Answer) -> LastWord:
     )
 
 
-def _decisions(session: Session, asked: Taxonomy) -> list[tuple[int, LastWord]]:
-    """What was decided on the command line and in the dashboard, by item, the oldest first."""
-    rows = session.scalars(
-        select(Decision)
-        .join(Task, Task.id == Decision.task_id)
-        .join(Campaign, Campaign.id == Task.campaign_id)
-        .where(Campaign.taxonomy_id == asked.id)
-        .order_by(Decision.id)
-    )
+def _decisions(session: Session, among: Select[int]) -> list[tuple[int, LastWord]]:
+    """What was decided on the command line and in the dashboard, by item of these campaigns, the oldest first."""
+    of_campaigns = select(Decision).join(Task, Task.id == Decision.task_id).where(Task.campaign_id.in_(among))
+    rows = session.scalars(of_campaigns.order_by(Decision.id))
     return [
         (
             row.task_id,
@@ -335,28 +338,27 @@ def gold(session: Session, asked: Taxonomy) -> dict[int, str]:
     return dict(rows.all())
 
 
-def _settled_tasks(session: Session, asked: Taxonomy) -> dict[int, int]:
-    """The item that each item of an adjudication or audit settles."""
+def _settled_tasks(session: Session, among: Select[int]) -> dict[int, int]:
+    """The item that each item of these adjudications and audits settles."""
     disputed = aliased(Task)
     rows = session.execute(
         select(Task.id, disputed.id)
         .join(Campaign, Campaign.id == Task.campaign_id)
         .join(disputed, (disputed.campaign_id == Campaign.parent_id) & (disputed.image_id == Task.image_id))
-        .where(Campaign.taxonomy_id == asked.id, Campaign.purpose.in_(SETTLING), Task.state != "withdrawn")
+        .where(Campaign.id.in_(among), Task.state != "withdrawn")
     )
     return dict(rows.all())
 
 
-def _current(session: Session, asked: Taxonomy, definition: Definition, purposes: Collection[str]) -> list[Answer]:
-    """One answer per item and annotator in campaigns of these purposes: of all not deleted, the one touched last."""
+def _current(session: Session, among: Select[int], definition: Definition) -> list[Answer]:
+    """One answer per item and annotator in these campaigns: of all not deleted, the one touched last."""
     classes = set(definition.class_names)
-    of_taxonomy = select(Campaign.id).where(Campaign.taxonomy_id == asked.id, Campaign.purpose.in_(purposes))
     rows = session.execute(
         select(Annotation, Annotator.name, Image.width, Image.height)
         .join(Annotator, Annotator.id == Annotation.annotator_id)
         .join(Task, Task.id == Annotation.task_id)
         .join(Image, Image.id == Task.image_id)
-        .where(Annotation.id.in_(campaigns.standing_annotations(Task.campaign_id.in_(of_taxonomy))))
+        .where(Annotation.id.in_(campaigns.standing_annotations(Task.campaign_id.in_(among))))
         .order_by(Annotation.task_id, Annotation.ls_annotation_id)
     )
     current: dict[tuple[int, int], Answer] = {}

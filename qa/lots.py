@@ -3,8 +3,8 @@
 A lot is the items of a campaign that people agreed on since its last lot. Its items are put in a random order, which
 nobody outside can know, and the first of them go to an auditor, another vendor, in a campaign that shows neither the
 labels nor whose they are. An item is defective if the last word on it, an auditor's or an adjudicator's, differs from
-its label, or if they cannot tell what it is. The plan and its risks are those of `qa.acceptance`; how severely a vendor
-is inspected follows from its lots before.
+its label (`qa.defects`), or if they cannot tell what it is. The plan and its risks are those of `qa.acceptance`; how
+severely a vendor is inspected follows from its lots before.
 
 A rejected lot goes back: its vendor labels the items again in a new campaign, whose items are the next lot; or the
 auditor goes through all of it. Decisions are appended; a lot that was accepted or rejected stays so.
@@ -12,8 +12,9 @@ auditor goes through all of it. Decisions are appended; a lot that was accepted 
 
 import hashlib
 import hmac
+import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from itertools import takewhile
 from typing import Any
@@ -23,13 +24,18 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from curation import labels
-from labeling import campaigns, evolution, vendors
-from qa import acceptance, answers, ledger, migrations, rejections
+from labeling import campaigns, content, evolution, vendors
+from labeling import taxonomy as taxonomies
+from labeling.definitions import Definition, shape_kinds
+from qa import acceptance, answers, defects, ledger, migrations, rejections
 from qa.acceptance import Decision, Kind, Levels, Plan, Severity, Standing
 from qa.answers import LastWord
+from qa.defects import Tolerance
+from store import fail_points
 from store.errors import ConflictError, InvalidInputError, NotFoundError
 from store.schema import (
     Campaign,
+    Image,
     ImageId,
     Label,
     Lot,
@@ -48,12 +54,18 @@ _SEVERITIES: tuple[Severity, ...] = ("reduced", "normal", "tightened")  # the la
 
 @dataclass(frozen=True)
 class Terms:
-    """What is asked of a plan: quality levels and their risks, the numbers of the plan, or both."""
+    """What is asked of a plan, quality levels with their risks, its numbers, or both; and what is a defect."""
 
     kind: Kind = "single"
     levels: Levels | None = None
     sizes: tuple[int, ...] = ()  # of the samples one after another, where given: one, or two for a double plan
     accept: tuple[int, ...] = ()  # with so many defectives after each
+    tolerance: Tolerance | None = None  # of regions; of a lot without regions none
+
+    @property
+    def says_a_plan(self) -> bool:
+        """Whether there are levels or numbers."""
+        return self.levels is not None or bool(self.sizes or self.accept)
 
 
 @dataclass(frozen=True)
@@ -96,6 +108,7 @@ class _Asked:
 class _Item:
     task_id: int
     image_id: ImageId
+    diagonal: float  # of the image, in pixels
     value: str  # the label that is judged
     revision: int  # of the taxonomy it is of
 
@@ -156,13 +169,14 @@ def open_lot(
         workspace: Holds the catalog.
         campaign_name: Whose items.
         auditor: The vendor who audits, not the one who labelled.
-        terms: Of the plan; a lot that is submitted again has by default those it had.
+        terms: A lot that is submitted again has by default those it had: the plan's, the tolerance, or both.
         severity: By default what the switching rules say of the vendor's lots; a lot that is submitted again is
             inspected no less severely than before.
 
     Raises:
         NotFoundError: there is no such campaign or vendor.
-        InvalidInputError: there is nothing to judge, the auditor labelled it, or there is no such plan.
+        InvalidInputError: there is nothing to judge, the auditor labelled it, there is no such plan, or a tolerance is
+            given where nothing is drawn.
         ConflictError: the vendor's lots are not inspected any more, and no severity is given.
     """
     with workspace.database.read() as session:
@@ -192,6 +206,8 @@ def open_lot(
         session.flush()
         _draw(session, workspace.key, lot, _audit(session, lot), acceptance.next_size(plan, Decision("continue", 0, 0)))
         lot_id = lot.id
+        fail_points.reach("lots.before_commit")
+    fail_points.reach("lots.after_commit")
     return _shown(workspace, lot_id)
 
 
@@ -234,6 +250,8 @@ def decide(workspace: Workspace, lot_id: int, *, sort: bool = False) -> LotStatu
         if newest is not None and newest.outcome == "rejected" and len(audit.said) == len(audit.items):
             _append(session, lot, "sorted", len(audit.items), audit)
         migrations.carry_over(session, session.get_one(Taxonomy, campaign.taxonomy_id).name)
+        fail_points.reach("lots.before_commit")
+    fail_points.reach("lots.after_commit")
     return _shown(workspace, lot_id)
 
 
@@ -267,6 +285,8 @@ def rework(workspace: Workspace, lot_id: int) -> LotStatus:
                 image_ids=[item.image_id for item in sorted(again, key=lambda item: item.task_id)],
             )
             session.add(LotCampaign(campaign_id=made.id, lot_id=lot.id))
+        fail_points.reach("lots.before_commit")
+    fail_points.reach("lots.after_commit")
     return _shown(workspace, lot_id)
 
 
@@ -276,12 +296,19 @@ def show(session: Session, lot_id: int) -> LotStatus:
     Raises:
         NotFoundError: there is none of this number.
     """
-    return _status(session, _get(session, lot_id))
+    lot = _get(session, lot_id)
+    return _status(session, lot, _audit(session, lot))
 
 
 def list_lots(session: Session, *, limit: int | None = None) -> list[LotStatus]:
     """The lots, the newest first."""
-    return [_status(session, lot) for lot in session.scalars(select(Lot).order_by(Lot.id.desc()).limit(limit))]
+    words: dict[int, dict[int, LastWord]] = {}  # by campaign, which may have many lots
+    found = []
+    for lot in session.scalars(select(Lot).order_by(Lot.id.desc()).limit(limit)).all():
+        if lot.campaign_id not in words:
+            words[lot.campaign_id] = _words(session, lot)
+        found.append(_status(session, lot, _audit(session, lot, words[lot.campaign_id])))
+    return found
 
 
 def standing(session: Session, vendor_id: int) -> Standing:
@@ -300,7 +327,7 @@ def standing(session: Session, vendor_id: int) -> Standing:
 def _ask(
     session: Session, campaign_name: str, *, auditor: str, terms: Terms | None, severity: Severity | None
 ) -> _Asked:
-    campaign = answers.campaign_of_classes(session, campaign_name)
+    campaign = answers.labelling_campaign(session, campaign_name)
     if vendors.get(session, auditor).id == campaign.vendor_id:
         raise InvalidInputError(f"{auditor!r} labelled {campaign_name!r}: let somebody else audit it.")
     label_of = _new_labels(session, campaign)
@@ -309,11 +336,21 @@ def _ask(
             f"Nothing in {campaign_name!r} was agreed on since its last lot. Run: winnow qa review {campaign_name}."
         )
     before = _reworked(session, campaign)
-    if terms is None:
-        terms = Terms() if before is None else _terms(before)
+    definition = taxonomies.get(session, campaign.taxonomy_id).definition
+    terms = _completed(terms or Terms(), None if before is None else _terms(before), definition)
     if severity is None:
         severity = _next_severity(session, campaign, before)
     return _Asked(label_of, terms, severity, None if before is None else before.id)
+
+
+def _completed(terms: Terms, before: Terms | None, definition: Definition) -> Terms:
+    """With what is not said as it was for the lot that is submitted again, or as it is by default."""
+    if terms.tolerance is not None and not shape_kinds(definition):
+        raise InvalidInputError(
+            f"Labels of {definition.kind} are the same or not: leave --least-iou and --least-f1 out."
+        )
+    tolerance = terms.tolerance or (before and before.tolerance) or (Tolerance() if shape_kinds(definition) else None)
+    return replace(before if before is not None and not terms.says_a_plan else terms, tolerance=tolerance)
 
 
 def _shown(workspace: Workspace, lot_id: int) -> LotStatus:
@@ -456,34 +493,54 @@ def _called(decision: LotDecision | None) -> str:
 def _items(session: Session, lot: Lot) -> list[_Item]:
     """In the order drawn."""
     rows = session.execute(
-        select(LotItem.task_id, Task.image_id, Label.value, Taxonomy.revision)
+        select(LotItem.task_id, Task.image_id, Image.width, Image.height, Label.value, Taxonomy.revision)
         .join(Task, Task.id == LotItem.task_id)
+        .join(Image, Image.id == Task.image_id)
         .join(Label, Label.id == LotItem.label_id)
         .join(Taxonomy, Taxonomy.id == Label.taxonomy_id)
         .where(LotItem.lot_id == lot.id)
         .order_by(LotItem.place)
     )
-    return [_Item(task_id, ImageId(image_id), value, revision) for task_id, image_id, value, revision in rows]
+    return [
+        _Item(task_id, ImageId(image_id), math.hypot(width, height), value, revision)
+        for task_id, image_id, width, height, value, revision in rows
+    ]
 
 
-def _audit(session: Session, lot: Lot) -> _Audit:
-    """What was said of its items; one is defective if label and word differ in today's classes."""
-    taxonomy = session.get_one(Taxonomy, session.get_one(Campaign, lot.campaign_id).taxonomy_id)
-    words = answers.last_words(session, taxonomy)
+def _words(session: Session, lot: Lot) -> dict[int, LastWord]:
+    """The last words on the items of its campaign."""
+    campaign = session.get_one(Campaign, lot.campaign_id)
+    return answers.last_words(session, session.get_one(Taxonomy, campaign.taxonomy_id), campaign_id=campaign.id)
+
+
+def _audit(session: Session, lot: Lot, words: Mapping[int, LastWord] | None = None) -> _Audit:
+    """What was said of its items, and which are defective in today's classes.
+
+    `words` are the last ones on the items of its campaign, where they are read already.
+    """
+    asked = session.get_one(Taxonomy, session.get_one(Campaign, lot.campaign_id).taxonomy_id)
+    definition = taxonomies.get(session, asked.id).definition
+    words = _words(session, lot) if words is None else words
     items = _items(session, lot)
     said = {place: words[item.task_id] for place, item in enumerate(items) if item.task_id in words}
-    rows = session.scalars(select(Taxonomy).where(Taxonomy.name == taxonomy.name))
+    rows = session.scalars(select(Taxonomy).where(Taxonomy.name == asked.name))
     moves = {row.revision: evolution.parse(row.migration) for row in rows if row.migration}
+    tolerance = _terms(lot).tolerance or Tolerance()
+
+    def is_defective(item: _Item, value: str | None) -> bool:
+        if value is None:
+            return True
+        label, word = (
+            content.to_json(migrations.names_now(answers.content_of(each, definition), revision, moves))
+            for each, revision in ((item.value, item.revision), (value, asked.revision))
+        )
+        return defects.is_defective(label, word, tolerance, diagonal=item.diagonal)
+
     return _Audit(
         items,
         drawn=_drawn(session, lot),
         said=said,
-        is_defective={
-            place: word.value is None
-            or migrations.value_now(items[place].value, items[place].revision, moves)
-            != migrations.value_now(word.value, taxonomy.revision, moves)
-            for place, word in said.items()
-        },
+        is_defective={place: is_defective(items[place], word.value) for place, word in said.items()},
     )
 
 
@@ -529,12 +586,13 @@ def _plan(lot: Lot) -> Plan:
 def _terms(lot: Lot) -> Terms:
     stored: dict[str, Any] = lot.terms
     levels = None if stored["levels"] is None else Levels(**stored["levels"])
-    return Terms(stored["kind"], levels, tuple(stored["sizes"]), tuple(stored["accept"]))
+    told = stored.get("tolerance")  # not there in lots of before lots of regions
+    tolerance = None if told is None else Tolerance(**told)
+    return Terms(stored["kind"], levels, tuple(stored["sizes"]), tuple(stored["accept"]), tolerance)
 
 
-def _status(session: Session, lot: Lot) -> LotStatus:
+def _status(session: Session, lot: Lot, audit: _Audit) -> LotStatus:
     campaign = session.get_one(Campaign, lot.campaign_id)
-    audit = _audit(session, lot)
     size = len(audit.items)
     audited = [place for place in range(audit.drawn) if place in audit.said]
     plan, terms, decision = _plan(lot), _terms(lot), _decision(session, lot)

@@ -15,6 +15,7 @@ from sqlalchemy.orm import Session
 
 from curation import labels
 from labeling import content, definitions, evolution, taxonomy
+from labeling.content import Content
 from labeling.evolution import Migration, NeedsRelabelling
 from labeling.taxonomy import TaxonomyRevision
 from qa import ledger
@@ -88,6 +89,17 @@ def value_now(
                 return replace(after, why=f"{after.why[:-1]} in revision {number}.")
             value = after
     return value
+
+
+def names_now(said: Content, revision: int, migrations: Mapping[int, Migration]) -> Content:
+    """What was said under one revision, in today's names of classes; one that was split or retired keeps its own."""
+
+    def now(names: Sequence[str]) -> tuple[str, ...]:
+        found = ((name, value_now(name, revision, migrations)) for name in names)
+        return tuple(dict.fromkeys(new if isinstance(new, str) else name for name, new in found))
+
+    choice = said.choice and replace(said.choice, classes=now(said.choice.classes))
+    return replace(said, choice=choice, regions=tuple(replace(one, classes=now(one.classes)) for one in said.regions))
 
 
 def _after(migration: Migration, value: str, kind: str) -> str | NeedsRelabelling:

@@ -188,13 +188,14 @@ def _cost(session: Session, campaign: Campaign) -> float | None:
 
 def _check(people: Crowd) -> PosteriorCheck | None:
     """Posteriors as they were had nobody told the truth."""
-    known = people.said.known
-    answered = np.unique(people.table[people.counted, 0])
+    known = people.known
+    heard = people.table[people.counted[people.look]]
+    answered = np.unique(heard[:, 0])
     told = answered[known[answered] >= 0]
     if len(told) < LEAST_KNOWN:
         return None
     found = posterior.fit(
-        people.table[people.counted],
+        heard,
         np.full(len(known), -1),
         annotators=len(people.people),
         classes=len(people.classes),
@@ -208,7 +209,7 @@ def _check(people: Crowd) -> PosteriorCheck | None:
 def _confusion(people: Crowd, task_ids: Iterable[int]) -> Ints:
     """`(C, C)` of the answers to these items, see `accuracy.confusion`."""
     judged = people.judged
-    own = np.isin(people.task[judged.rows], list(task_ids))
+    own = np.isin(people.task[people.look[judged.rows]], list(task_ids))
     part = accuracy.Judged(judged.rows[own], judged.truth[own])
     together: Ints = accuracy.confusion(people.table, part, people.found).sum(axis=0)
     return together

@@ -123,6 +123,7 @@ def lines(found: "Iterable[AnnotatorQuality]") -> Iterable[str]:
     ]
     headings = ("annotator", "vendor", "taxonomy", "answers", "judged", "accuracy", "95 % interval")
     yield from console.table((*headings, "gold", "median s", "× others", "standing"), rows)
+    yield from _detections(people)
     for each in people:
         for sign in each.signs:
             yield console.printable(f"{each.annotator} {sign.sentence} ({_p(sign.p_value)})")
@@ -131,6 +132,25 @@ def lines(found: "Iterable[AnnotatorQuality]") -> Iterable[str]:
     few = sum(each.accuracy is None for each in people)
     if few:
         yield f"{few} of {len(people)} are not judged: their answers leave an interval wider than 0.3"
+
+
+def _detections(people: "Iterable[AnnotatorQuality]") -> Iterable[str]:
+    """How they find things, of those who were asked for any."""
+    rows = [
+        (
+            *(each.annotator, f"{each.taxonomy} {each.revision}", found.images),
+            *(found.recall.accuracy, _range(found.recall.interval)),
+            None if found.ghosts_per_image is None else f"{found.ghosts_per_image:.2f}",
+            None if found.ghosts_interval is None else _range(found.ghosts_interval),
+            *(_judged(found.naming), _judged(found.iou)),
+        )
+        for each in people
+        if (found := each.detection) is not None
+    ]
+    if rows:
+        headings = ("annotator", "taxonomy", "images", "recall", "95 % interval", "ghosts an image", "95 % interval")
+        yield ""
+        yield from console.table((*headings, "called rightly", "mean IoU"), rows)
 
 
 def _in_full(found: "InFull") -> Iterable[str]:
@@ -148,7 +168,8 @@ def _in_full(found: "InFull") -> Iterable[str]:
     yield ""
     yield f"within a session: {_change(found.per_hour, 'an hour')}"
     yield f"over the weeks: {_change(found.per_week, 'a week')}"
-    yield f"where a prediction is shown: {_anchoring(found.anchoring)}"
+    if found.quality.detection is None:
+        yield f"where a prediction is shown: {_anchoring(found.anchoring)}"
     for one in found.decisions:
         yield console.printable(f"{one['at'][:16]} {one['state']} by {one['by']}: {one['reason']}")
 
@@ -174,6 +195,11 @@ def _anchoring(found: "Difference | None") -> str:
 
 def _range(interval: tuple[float, float]) -> str:
     return "{:.2f}–{:.2f}".format(*interval)
+
+
+def _judged(part: "Part | None") -> str | None:
+    """A share with its interval; nothing where that is too wide to judge by."""
+    return None if part is None or part.accuracy is None else f"{part.accuracy:.2f} ({_range(part.interval)})"
 
 
 def _p(value: float) -> str:

@@ -1,9 +1,9 @@
 """`winnow qa lots`: acceptance sampling of what vendors deliver."""
 
-from collections.abc import Iterator
-from dataclasses import asdict
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -11,7 +11,6 @@ from api.cli import console
 from api.cli.console import AsJson
 
 if TYPE_CHECKING:
-    from qa.acceptance import Curve
     from qa.lots import LotStatus, Terms
 
 app = typer.Typer(no_args_is_help=True, help="Acceptance sampling: audit a part of what a vendor delivered.")
@@ -51,7 +50,7 @@ def plan(
     as_json: AsJson = False,
 ) -> None:
     """What a sampling plan does to lots of every quality."""
-    from api import lot_words, operating_curve
+    from api import documents, lot_words, operating_curve
     from qa import acceptance, lots
 
     terms = _terms(
@@ -62,12 +61,13 @@ def plan(
         consumers_risk=consumers_risk,
         sample=sample,
         accept=accept,
-    ) or lots.Terms(kind)
+    )
     found = lots.make_plan(terms, severity, lot_size=lot_size, process=process)
     marks = operating_curve.marks(found, terms.levels, lot_size=lot_size, process=process)
     worst, at = acceptance.outgoing_limit(found, lot_size=lot_size, process=process)
     shown = [fraction for _, fraction, _ in marks]
     curve = operating_curve.over_range(found, lot_size=lot_size, process=process, points=_ROWS, also=shown)
+    points = documents.points(curve)
     if plot is not None:
         title = f"{terms.kind} sampling of lots of {lot_size:,}: {lot_words.short(found)}"
         operating_curve.save(plot, found, terms.levels, lot_size=lot_size, process=process, title=title)
@@ -80,7 +80,7 @@ def plan(
         "plan": asdict(found),
         "risks": None if not marks else {"producer": 1 - marks[0][2], "consumer": marks[1][2]},
         "aoql": {"outgoing": worst, "incoming": at},
-        "curve": _points(curve),
+        "curve": points,
         "plot": None if plot is None else str(plot),
     }
     distribution = "binomial" if process else "hypergeometric"
@@ -94,7 +94,7 @@ def plan(
     lines.append(
         f"AOQL {worst:.4f}: with rejected lots sorted, the most that is left on average, where {at:.4g} came in"
     )
-    lines += ["", f"Operating curve, {distribution}:", *_curve(curve)]
+    lines += ["", f"Operating curve, {distribution}:", *_curve(points)]
     console.emit(document, lines, as_json=as_json)
 
 
@@ -111,11 +111,18 @@ def open_lot(
     kind: Kind = "single",
     sample: Sample = None,
     accept: Accept = None,
+    least_iou: Annotated[
+        float | None, typer.Option(help="Of regions: the IoU from which two are one thing; by default 0.5.")
+    ] = None,
+    least_f1: Annotated[
+        float | None, typer.Option(help="Of regions: a label is wrong under this F1 at that IoU; by default 0.9.")
+    ] = None,
     severity: SeverityOption = None,
     as_json: AsJson = False,
 ) -> None:
     """Make a lot of what people agreed on since the last one, and plan the blind audit of a random sample."""
     from qa import lots
+    from qa.defects import Tolerance
 
     terms = _terms(
         kind=kind,
@@ -126,6 +133,9 @@ def open_lot(
         sample=sample,
         accept=accept,
     )
+    given = {"least_iou": least_iou, "least_f1": least_f1}
+    if told := {name: value for name, value in given.items() if value is not None}:
+        terms = replace(terms, tolerance=Tolerance(**told))
     found = lots.open_lot(console.workspace(context), campaign, auditor=auditor, terms=terms, severity=severity)
     _emit(found, as_json=as_json)
 
@@ -198,8 +208,8 @@ def _terms(
     consumers_risk: float,
     sample: list[int] | None,
     accept: list[int] | None,
-) -> "Terms | None":
-    """What the options ask for; nothing, where none says what a plan is to do."""
+) -> "Terms":
+    """What the options ask of a plan."""
     from qa.acceptance import Levels
     from qa.lots import Terms
     from store.errors import InvalidInputError
@@ -210,14 +220,13 @@ def _terms(
     if sample or accept:
         sizes, numbers = tuple(sample or ()), tuple(accept or ())
         return Terms("double" if max(len(sizes), len(numbers)) == 2 else "single", levels, sizes, numbers)
-    return None if levels is None else Terms(kind, levels)
+    return Terms(kind, levels)
 
 
 def _emit(lot: "LotStatus", *, as_json: bool) -> None:
-    from api import operating_curve
+    from api import documents
 
-    curve = operating_curve.over_range(lot.plan, lot_size=lot.size, points=_ROWS)
-    console.emit(asdict(lot) | {"curve": _points(curve)}, _told(lot), as_json=as_json)
+    console.emit(documents.lot(lot), _told(lot), as_json=as_json)
 
 
 def _told(lot: "LotStatus") -> Iterator[str]:
@@ -232,6 +241,7 @@ def _told(lot: "LotStatus") -> Iterator[str]:
             f"  Risks: {lot.producers_risk:.1%} that a lot with {levels.aql:.3g} wrong is rejected, "
             f"{lot.consumers_risk:.1%} that one with {levels.ltpd:.3g} is accepted."
         )
+    yield f"  {lot_words.defect(lot.terms.tolerance)}"
     yield f"  Audit by {lot.auditor}: {lot.audited} of {lot.drawn} answered, {lot.found} wrong."
     yield f"  {lot.outcome.capitalize()}. {_next(lot)}".rstrip()
 
@@ -253,13 +263,7 @@ def _next(lot: "LotStatus") -> str:
     )
 
 
-def _points(curve: "Curve") -> list[dict[str, float]]:
-    names = ("fractions", "accepted", "sampled", "outgoing", "inspected")
-    rows: list[list[Any]] = [getattr(curve, name).tolist() for name in names]
-    return [dict(zip(("fraction", *names[1:]), row, strict=True)) for row in zip(*rows, strict=True)]
-
-
-def _curve(curve: "Curve") -> list[str]:
+def _curve(points: Iterable[dict[str, float]]) -> list[str]:
     rows = [
         (
             f"{point['fraction']:.4f}",
@@ -268,6 +272,6 @@ def _curve(curve: "Curve") -> list[str]:
             f"{point['outgoing']:.4f}",
             f"{point['inspected']:.1f}",
         )
-        for point in _points(curve)
+        for point in points
     ]
     return console.table(("defective", "accepted", "ASN", "AOQ", "ATI"), rows)

@@ -50,7 +50,8 @@ def judge(answers: Ints, counted: Bools, known: Ints, found: Posterior) -> Judge
         answers: `(M, 3)`.
         counted: `(M,)` whether an answer counts in the consensus; others are judged by it all the same.
         known: `(N,)` int64, the class of an item that is settled, -1 of all others.
-        found: of `qa.consensus.posterior.fit`, without a model.
+        found: of `qa.consensus.posterior.fit`; what it was told of items beforehand is believed, else a class is as
+            likely as others answer it.
     """
     classes = found.posteriors.shape[1]
     word = np.log(found.confusion[answers[:, 1], :, answers[:, 2]])
@@ -61,13 +62,16 @@ def judge(answers: Ints, counted: Bools, known: Ints, found: Posterior) -> Judge
     rows = np.flatnonzero((heard > 0) | (known[answers[:, 0]] >= 0))
     items = answers[rows, 0]
     left = (evidence[items] - word[rows]) * found.trust.per_answer(heard[rows])[:, None]
-    named = np.bincount(answers[counted, 2], minlength=classes) + posterior.NAMED
-    others = named - np.eye(classes)[answers[rows, 2]] * counted[rows, None]
-    left += found.trust.model * np.log(others / others.sum(axis=1, keepdims=True))
+    if found.probabilities is None:
+        named = np.bincount(answers[counted, 2], minlength=classes) + posterior.NAMED
+        others = named - np.eye(classes)[answers[rows, 2]] * counted[rows, None]
+        left += found.trust.model * np.log(others / others.sum(axis=1, keepdims=True))
+    else:
+        left += found.trust.model * np.log(found.probabilities[items])
     return Judged(rows, belief.normalised(left, known[items]))
 
 
-def estimate(chance: Floats, group: Ints, *, groups: int, classes: int) -> Estimates:
+def estimate(chance: Floats, group: Ints, *, groups: int, classes: int, weight: Floats | None = None) -> Estimates:
     """How often the answers of each group are right, when others are not certain what is right.
 
     Someone who is right with probability p gives an answer that is right with probability q, as far as others tell,
@@ -78,14 +82,15 @@ def estimate(chance: Floats, group: Ints, *, groups: int, classes: int) -> Estim
         group: `(J,)` int64, which group each answer belongs to.
         groups: G.
         classes: C, at least 2.
+        weight: `(J,)` what each answer counts beside one that repeats no other; by default 1.
     """
-    bins = np.rint(chance * _BINS).astype(np.int64)
-    counts = np.bincount(group * (_BINS + 1) + bins, minlength=groups * (_BINS + 1)).reshape(groups, _BINS + 1)
+    bins = group * (_BINS + 1) + np.rint(chance * _BINS).astype(np.int64)
+    counts = np.bincount(bins, weights=weight, minlength=groups * (_BINS + 1)).reshape(groups, _BINS + 1)
     q = np.arange(_BINS + 1)[:, None] / _BINS
     likelihood = counts @ np.log(_GRID * q + (1 - _GRID) * (1 - q) / (classes - 1))
     density = np.exp(likelihood - likelihood.max(axis=1, keepdims=True))
     density /= density.sum(axis=1, keepdims=True)
-    return Estimates(density @ _GRID, _quantiles(density), counts.sum(axis=1))
+    return Estimates(density @ _GRID, _quantiles(density), np.bincount(group, minlength=groups))
 
 
 def confusion(answers: Ints, judged: Judged, found: Posterior) -> Floats:
@@ -102,18 +107,19 @@ def confusion(answers: Ints, judged: Judged, found: Posterior) -> Floats:
     return counts
 
 
-def by_class(confusions: Floats) -> Estimates:
+def by_class(confusions: Floats, *, weight: float = 1.0) -> Estimates:
     """How often people are right on items of each class, from confusions `(…, C, C)`; groups run through all of them.
 
-    Expected counts are taken for counted ones, so the interval is a little too narrow where others are unsure.
+    Expected counts are taken for counted ones, so the interval is a little too narrow where others are unsure. Each
+    answer counts `weight`, see `estimate`.
     """
     from scipy.special import betaincinv
 
-    right = np.diagonal(confusions, axis1=-2, axis2=-1).ravel()
-    given = confusions.sum(axis=-1).ravel()
+    right = weight * np.diagonal(confusions, axis1=-2, axis2=-1).ravel()
+    given = weight * confusions.sum(axis=-1).ravel()
     wrong = np.maximum(given - right, 0)
     interval = np.stack([betaincinv(right + 1, wrong + 1, tail) for tail in _TAILS], axis=1)
-    return Estimates((right + 1) / (given + 2), interval, np.rint(given).astype(np.int64))
+    return Estimates((right + 1) / (given + 2), interval, np.rint(given / weight).astype(np.int64))
 
 
 def credit(answers: Ints, judged: Judged, accuracy: Floats) -> tuple[Floats, Floats]:
@@ -130,6 +136,27 @@ def credit(answers: Ints, judged: Judged, accuracy: Floats) -> tuple[Floats, Flo
     information = np.maximum((steep**2 / likely).sum(axis=1), np.finfo(np.float64).tiny)
     given = (np.arange(len(usual)), answers[judged.rows, 2])
     return usual + steep[given] / likely[given] / information, information
+
+
+def independent_share(right: Floats, group: Ints, look: Ints) -> Floats:
+    """`(J,)`: what each answer counts beside one that repeats no other, as those given in one look are alike.
+
+    Somebody who is inattentive misses many things of an image at once. With m answers in a look and the correlation ρ
+    of two of them each counts 1 / (1 + (m - 1) ρ): L. Kish, Survey Sampling (1965). One ρ is measured on everybody, by
+    moments.
+
+    Args:
+        right: `(J,)` how right each answer is, 0 to 1, as far as others tell.
+        group: `(J,)` int64, whose it is.
+        look: `(J,)` int64, in which look it was given.
+    """
+    apart = right - (np.bincount(group, weights=right) / np.maximum(np.bincount(group), 1))[group]
+    size, total = np.bincount(look), np.bincount(look, weights=apart)
+    squares = np.bincount(look, weights=apart**2)
+    pairs = float(((size - 1) * squares)[size > 1].sum())
+    alike = float((total**2 - squares).sum())
+    correlation = min(max(alike / pairs, 0.0), 1.0) if pairs > 0 else 0.0
+    return np.asarray(1 / (1 + (size[look] - 1) * correlation))
 
 
 def _quantiles(density: Floats) -> Floats:

@@ -98,7 +98,7 @@ def same_answers(answers: Ints, known: Ints, found: Posterior) -> Pairs:
     Args:
         answers: `(M, 3)`, those that count.
         known: `(N,)` int64, see `accuracy.judge`.
-        found: of `qa.consensus.posterior.fit`, without a model.
+        found: see `accuracy.judge`.
     """
     first, second = _meetings(answers)
     word = np.log(found.confusion[answers[:, 1], :, answers[:, 2]])
@@ -107,14 +107,17 @@ def same_answers(answers: Ints, known: Ints, found: Posterior) -> Pairs:
     others = np.bincount(answers[:, 0], minlength=len(known)) - 2
     told = (others[answers[first, 0]] > 0) | (known[answers[first, 0]] >= 0)
     first, second = first[told], second[told]
-    beforehand = found.trust.model * np.log(posterior.frequencies(answers, classes=word.shape[1]))
+    usual = found.probabilities
+    if usual is None:
+        usual = np.tile(posterior.frequencies(answers, classes=word.shape[1]), (len(known), 1))
+    beforehand = found.trust.model * np.log(usual)
     shared, chance = np.zeros(len(first), dtype=np.bool_), np.zeros(len(first))
     step = max(1, _BLOCK // word.shape[1] ** 2)
     for start in range(0, len(first), step):
         one, two = first[start : start + step], second[start : start + step]
         item, places = answers[one, 0], np.arange(len(one))
         left = (evidence[item] - word[one] - word[two]) * found.trust.per_answer(np.maximum(others[item], 0))[:, None]
-        truth = belief.normalised(left + beforehand, known[item])
+        truth = belief.normalised(left + beforehand[item], known[item])
         likeliest = truth.argmax(axis=1)
         shared[start : start + step] = (answers[one, 2] == answers[two, 2]) & (answers[one, 2] != likeliest)
         together = found.confusion[answers[one, 1]] * found.confusion[answers[two, 1]]

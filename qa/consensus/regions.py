@@ -4,6 +4,7 @@ Regions are matched (`matching`), whatever their classes; who drew a thing, who 
 called it tells whether it is there and what it is (`candidates`); its place is fused from theirs (`places`, `areas`).
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
@@ -108,14 +109,19 @@ def fit(
     )
 
 
+def matched(drawn: Drawn, places: Places, least: float) -> Iterator[tuple[Ints, Ints, Floats]]:
+    """Of each image with regions, in order, these as rows `(R,)`, the thing each is of, from 0, and their likeness."""
+    order = np.lexsort((drawn.classes, *places.keys().T[::-1], drawn.image))
+    for rows in np.split(order, np.flatnonzero(np.diff(drawn.image[order])) + 1) if len(order) else ():
+        likeness = places.likeness(rows, rows)
+        yield rows, matching.match(likeness, drawn.annotator[rows], least=least), likeness
+
+
 def _things(drawn: Drawn, places: Places, least: float) -> Ints:
     """The number of the thing each region is of, images in their order."""
-    keys = places.keys()
-    order = np.lexsort((drawn.classes, *keys.T[::-1], drawn.image))
-    thing: Ints = np.zeros(len(order), dtype=np.int64)
+    thing: Ints = np.zeros(len(drawn.image), dtype=np.int64)
     count = 0
-    for rows in np.split(order, np.flatnonzero(np.diff(drawn.image[order])) + 1) if len(order) else ():
-        inside = matching.match(places.likeness(rows, rows), drawn.annotator[rows], least=least)
+    for rows, inside, _ in matched(drawn, places, least):
         thing[rows] = count + inside
         count += int(inside.max()) + 1
     return thing

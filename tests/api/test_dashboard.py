@@ -256,7 +256,16 @@ def _rows(count: int) -> Iterator[tuple[type[schema.Base], list[dict[str, Any]]]
     )
     yield (
         schema.Taxonomy,
-        [{"id": 1, "name": "animals", "revision": 1, "task_kind": "classification", "classes": [], "guideline": ""}],
+        [
+            {
+                "id": 1,
+                "name": "animals",
+                "revision": 1,
+                "task_kind": "classification",
+                "classes": [{"name": "cat"}, {"name": "dog"}],
+                "guideline": "",
+            }
+        ],
     )
     yield schema.Vendor, [{"id": 1, "name": "nobody", "ls_url": "http://127.0.0.1:1", "ls_token_reference": "env:NO"}]
     yield schema.Annotator, [{"id": k, "vendor_id": 1, "ls_user_id": k, "name": f"person {k}"} for k in (1, 2)]

@@ -1,14 +1,19 @@
 """The lots on the dashboard."""
 
+import json
 from typing import Any
 
 import pytest
 from sqlalchemy import select
+from typer.testing import CliRunner
 
 from api import operating_curve
-from labeling import vendors
+from api.cli.main import app
+from labeling import content, vendors
+from labeling.content import Content
 from qa import lots
 from qa.acceptance import Levels, single
+from qa.defects import Tolerance
 from qa.lots import Terms
 from store import schema
 from store.workspace import Workspace
@@ -41,6 +46,34 @@ def test_lots_are_shown_with_what_became_of_them(client: Any, workspace: Workspa
     assert [attributes for tag, attributes in shown.tags if tag == "script"] == [
         {"src": "/static/refresh.js", "defer": None}
     ]
+
+
+def test_a_lot_of_regions_says_how_far_labels_may_differ(client: Any, workspace: Workspace, build: Any) -> None:
+    images = build.images(6)
+    build.taxonomy(kind="boxes")
+    build.labels(dict.fromkeys(images, content.to_json(Content())))
+    vendors.add(workspace, "experts", url="http://127.0.0.1:2", token="env:NOTHING")
+    terms = Terms("single", sizes=(2,), accept=(0,), tolerance=Tolerance(0.6, 0.8))
+    lots.open_lot(workspace, "campaign-1", auditor="experts", terms=terms)
+    assert "normal · F1 ≥ 0.8 at IoU 0.6" in " ".join(Page(client.get("/").text).text.split())
+
+
+def test_lots_are_read_through_the_api_as_on_the_command_line(client: Any, workspace: Workspace, build: Any) -> None:
+    assert client.get("/v1/lots").json() == {"lots": []}
+    build.taxonomy()
+    build.labels(dict.fromkeys(build.images(6), "dog"))
+    vendors.add(workspace, "experts", url="http://127.0.0.1:2", token="env:NOTHING")
+    lots.open_lot(workspace, "campaign-1", auditor="experts", terms=Terms("single", sizes=(2,), accept=(0,)))
+    [listed] = client.get("/v1/lots").json()["lots"]
+    shown = client.get("/v1/lots/1").json()
+    assert (listed["id"], listed["campaign"], listed["outcome"]) == (1, "campaign-1", "open")
+    assert listed["terms"] == {"kind": "single", "levels": None, "sizes": [2], "accept": [0], "tolerance": None}
+    assert shown.items() > listed.items()
+    assert shown["curve"][0] == {"fraction": 0.0, "accepted": 1.0, "sampled": 2.0, "outgoing": 0.0, "inspected": 2.0}
+    told = CliRunner().invoke(app, ["--home", str(workspace.home), "qa", "lots", "show", "1", "--json"])
+    assert {**json.loads(told.stdout), "created_at": None} == {**shown, "created_at": None}
+    assert client.get("/v1/lots/7").status_code == 404
+    assert client.get("/v1/lots/7").json() == {"error": "There is no lot 7. See: winnow qa lots list."}
 
 
 def test_the_curve_falls_from_everything_to_hardly_anything() -> None:

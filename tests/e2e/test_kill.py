@@ -1,4 +1,4 @@
-"""`kill -9` at named points of ingest, embed and a duplicate scan: the next run completes, nothing is lost or doubled.
+"""`kill -9` at named points of ingest, embed, scans and lots: the next run completes, nothing is lost or doubled.
 
 Push and pull are killed against the real Label Studio in tests/labeling.
 """
@@ -15,6 +15,13 @@ from typing import Any
 
 import pytest
 from sklearn.datasets import load_sample_images
+from typer.testing import CliRunner
+
+from api.cli.main import app
+from labeling import campaigns, content, vendors
+from labeling.content import Content, Region
+from labeling.geometry import Box
+from store.workspace import Workspace
 
 WINNOW = Path(sys.executable).with_name("winnow")
 _CHUNK_AND_A_BIT = 260  # embed commits every 256 images
@@ -110,3 +117,43 @@ def test_duplicates_scan(tmp_path: Path) -> None:
     resumed = json.loads(winnow(home, "duplicates", "scan", "--json").stdout)
     whole = json.loads(winnow(home, "duplicates", "scan", "--anew", "--json").stdout)
     assert (resumed["groups"], resumed["digest"]) == (10, whole["digest"])
+
+
+def rows(home: Path) -> dict[str, int]:
+    """How many rows each table of a lot's making holds."""
+    tables = ("lots", "lot_items", "lot_campaigns", "lot_decisions", "campaigns", "tasks", "verdicts", "labels")
+    with sqlite3.connect(home / "winnow.db") as database:
+        return {name: database.execute(f"SELECT COUNT(*) FROM {name}").fetchone()[0] for name in tables}
+
+
+def test_lots(workspace: Workspace, build: Any) -> None:
+    """Opened, decided and given back, each of them killed before and after it commits: all of it is there, or nothing.
+
+    A lot that is opened twice says that nothing is left to open; to decide it or give it back again changes nothing.
+    """
+    home = workspace.home
+    build.taxonomy(kind="boxes")
+    build.labels(dict.fromkeys(build.images(8), content.to_json(Content())))
+    vendors.add(workspace, "experts", url="http://127.0.0.1:2", token="env:NOTHING")
+    opening = ("open", "campaign-1", "--auditor", "experts", "--sample", "4", "--accept", "0")
+    drawn = Content(regions=(Region("r", Box(1, 1, 5, 5), ("cat",)),))
+    made = []
+    for command in (opening, ("decide", "1"), ("rework", "1")):
+        before = rows(home)
+        for fail_point in ("lots.before_commit", "lots.after_commit"):
+            assert rows(home) == before
+            assert winnow(home, "qa", "lots", *command, fail_point=fail_point).returncode == -signal.SIGKILL
+        after = rows(home)
+        made.append({name: after[name] - before[name] for name in after if after[name] > before[name]})
+        again = CliRunner().invoke(app, ["--home", str(home), "qa", "lots", *command])
+        assert "since its last lot" in str(again.exception) if command is opening else again.exit_code == 0
+        assert rows(home) == after
+        if command is opening:
+            with workspace.database.read() as session:
+                audit = campaigns.get(session, "audit-1").id
+            build.answers(audit, {"eve": [drawn] * 4})
+    assert made == [
+        {"lots": 1, "lot_items": 8, "lot_campaigns": 1, "campaigns": 1, "tasks": 4},
+        {"lot_decisions": 1, "verdicts": 8, "labels": 4},
+        {"lot_campaigns": 1, "campaigns": 1, "tasks": 4},
+    ]

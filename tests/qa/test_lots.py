@@ -1,6 +1,6 @@
 """Lots over rows: what is audited, what becomes of labels, who is inspected how."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from typing import Any
@@ -10,33 +10,47 @@ import pytest
 from sqlalchemy import func, select
 
 from curation import labels, versions
-from labeling import campaigns, evolution, vendors
+from labeling import campaigns, content, evolution, vendors
+from labeling.content import Content
+from labeling.definitions import TaskKind
 from qa import decisions, lots, migrations, standing, verdicts
 from qa.acceptance import Levels
 from qa.lots import LotStatus, Terms
 from store.errors import ConflictError, InvalidInputError, NotFoundError
-from store.schema import Annotation, Campaign, Label, Lot, LotDecision, LotItem, Task, Verdict
+from store.schema import Annotation, Campaign, ImageId, Label, Lot, LotDecision, LotItem, Task, Verdict
 
 FIVE = Terms("single", sizes=(5,), accept=(0,))  # five items, none of which may be wrong
 TWICE = Terms("double", sizes=(4, 4), accept=(0, 1))
 
 
 class Bench:
-    """A vendor whose people agree, an auditor who knows better, and who is right about which image."""
+    """A vendor whose people agree, an auditor who knows better, and who is right about which image.
 
-    def __init__(self, build: Any) -> None:
+    In truth every image is `right`; where the vendor errs they say `wrong`.
+    """
+
+    def __init__(
+        self,
+        build: Any,
+        kind: TaskKind = "classification",
+        right: str | Content = "cat",
+        wrong: str | Content = "dog",
+        *,
+        classes: Sequence[str] = ("cat", "dog"),
+        side: int = 8,
+    ) -> None:
         self.build, self.workspace = build, build.workspace
-        self.taxonomy = build.taxonomy()
+        self.right, self.wrong, self.side = right, wrong, side
+        self.taxonomy = build.taxonomy(classes, kind=kind)
         for number, name in enumerate(("nobody", "auditors"), start=1):
             vendors.add(self.workspace, name, url=f"http://127.0.0.1:{number}", token="env:NOTHING")
-        self.truth: dict[int, str] = {}
+        self.truth: dict[int, str | Content] = {}
 
     def deliver(self, items: int, *, wrong: int = 0) -> str:
-        """A campaign in which both people call the last `wrong` of `items` images dogs though they are cats."""
-        images = self.build.images(len(self.truth) + items, order=range(len(self.truth), len(self.truth) + items))
-        self.truth |= dict.fromkeys(images, "cat")
+        """A campaign in which both people err about the last `wrong` of `items` images."""
+        images = self._images(items)
         campaign_id = self.build.campaign(self.build.batch(images), self.taxonomy)
-        answers = ["cat"] * (items - wrong) + ["dog"] * wrong
+        answers = [self.right] * (items - wrong) + [self.wrong] * wrong
         people = (f"ann of {campaign_id}", f"bob of {campaign_id}")  # nobody is judged by an earlier audit
         self.build.answers(campaign_id, dict.fromkeys(people, answers))
         with self.workspace.database.read() as session:
@@ -46,11 +60,17 @@ class Bench:
 
     def deliver_labels(self, items: int, *, wrong: int = 0) -> str:
         """The same with nobody's answers behind the labels, which is faster."""
-        images = self.build.images(len(self.truth) + items, order=range(len(self.truth), len(self.truth) + items))
-        self.truth |= dict.fromkeys(images, "cat")
-        self.build.labels(dict(zip(images, ["cat"] * (items - wrong) + ["dog"] * wrong, strict=True)))
+        images = self._images(items)
+        values = [self.right] * (items - wrong) + [self.wrong] * wrong
+        self.build.labels({image: written(value) for image, value in zip(images, values, strict=True)})
         with self.workspace.database.read() as session:
             return session.scalars(select(Campaign.name).order_by(Campaign.id.desc())).first() or ""
+
+    def _images(self, items: int) -> list[ImageId]:
+        known = len(self.truth)
+        images: list[ImageId] = self.build.images(items, order=range(known, known + items), side=self.side)
+        self.truth |= dict.fromkeys(images, self.right)
+        return images
 
     def open(self, campaign: str, terms: Terms | None = FIVE, **options: Any) -> LotStatus:
         return lots.open_lot(self.workspace, campaign, auditor="auditors", terms=terms, **options)
@@ -60,7 +80,7 @@ class Bench:
             of_campaign = select(Task).join(Campaign).where(Campaign.name == campaign).order_by(Task.rank)
             return list(session.scalars(of_campaign))
 
-    def answer(self, campaign: str, *people: str, said: Callable[[int], str | None] | None = None) -> None:
+    def answer(self, campaign: str, *people: str, said: Callable[[int], str | Content | None] | None = None) -> None:
         """What these people say in a campaign: the truth, unless `said` tells something else of an image."""
         with self.workspace.database.read() as session:
             campaign_id = session.scalars(select(Campaign.id).where(Campaign.name == campaign)).one()
@@ -86,6 +106,10 @@ class Bench:
         of_lot = select(Task.image_id).join(LotItem, LotItem.task_id == Task.id).where(LotItem.lot_id == lot.id)
         with self.workspace.database.read() as session:
             return list(session.scalars(of_lot.order_by(LotItem.place)))
+
+
+def written(value: str | Content) -> str:
+    return value if isinstance(value, str) else content.to_json(content.essence(value))
 
 
 @pytest.fixture
@@ -140,13 +164,13 @@ def test_the_sample_is_drawn_by_the_seed_that_is_kept_and_differs_from_lot_to_lo
 
 
 def test_a_bad_lot_is_rejected_reworked_and_accepted_when_it_comes_back(bench: Bench) -> None:
-    campaign = bench.deliver(20, wrong=12)
+    campaign = bench.deliver(20, wrong=16)  # of any five items one is wrong
     first = bench.open(campaign)
     version = versions.cut(bench.workspace, "animals")
     done = bench.audit(first)
     assert (done.outcome, done.audited) == ("rejected", 5)
     audited = set(bench.drawn(first)[:5])
-    assert done.found == sum(image > 8 for image in audited) > 0
+    assert done.found == sum(image > 4 for image in audited) > 0
     assert bench.labels() == dict.fromkeys(audited, "cat")  # what the auditor said, and no more
     with bench.workspace.database.read() as session:
         assert len(versions.items(session, version.id)) == 20
@@ -220,13 +244,13 @@ def test_a_sequential_plan_draws_as_many_as_could_decide(bench: Bench) -> None:
 
 
 def test_a_rejected_lot_is_sorted_by_the_auditor(bench: Bench) -> None:
-    lot = bench.audit(bench.open(bench.deliver(20, wrong=12)), sort=True)
+    lot = bench.audit(bench.open(bench.deliver(20, wrong=16)), sort=True)
     assert (lot.outcome, lot.drawn, lot.audits) == ("rejected", 20, ["audit-1", "audit-1-2"])
     assert len(bench.labels()) == 5
     with pytest.raises(ConflictError, match="goes to the auditor as a whole"):
         lots.rework(bench.workspace, lot.id)
     done = bench.audit(lot)
-    assert (done.outcome, done.audited, done.found) == ("sorted", 20, 12)
+    assert (done.outcome, done.audited, done.found) == ("sorted", 20, 16)
     assert bench.labels() == bench.truth
     before = bench.rows()
     assert lots.decide(bench.workspace, lot.id, sort=True) == done

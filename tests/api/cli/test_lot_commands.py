@@ -9,9 +9,10 @@ from sqlalchemy import select
 from typer.testing import CliRunner
 
 from api.cli.main import app
-from labeling import vendors
+from labeling import content, vendors
+from labeling.content import Content
 from store import schema
-from store.errors import RequestError
+from store.errors import InvalidInputError, RequestError
 from store.workspace import Workspace
 from tests.api.cli.conftest import said, winnow
 
@@ -94,3 +95,15 @@ def test_a_lot_from_its_opening_to_its_rework(workspace: Workspace, build: Any) 
     [listed] = run("list")["lots"]
     assert (listed["id"], listed["outcome"], listed["rework"]) == (1, "rejected", "campaign-1-rework")
     assert len(winnow(workspace, "labels", "list")["labels"]) == shown["drawn"]
+
+
+def test_of_regions_it_is_said_how_far_labels_may_differ(workspace: Workspace, build: Any) -> None:
+    build.taxonomy(kind="boxes")
+    build.labels(dict.fromkeys(build.images(6), content.to_json(Content())))
+    vendors.add(workspace, "experts", url="http://127.0.0.1:2", token="env:NOTHING")
+    options = ["--auditor", "experts", "--sample", "3", "--accept", "0", "--least-iou", "0.7"]
+    opened = said(workspace, "qa", "lots", "open", "campaign-1", *options)
+    assert "Wrong is a label whose F1 against what the auditor draws is under 0.9, at an IoU of 0.7." in opened
+    assert winnow(workspace, "qa", "lots", "show", "1")["terms"]["tolerance"] == {"least_iou": 0.7, "least_f1": 0.9}
+    with pytest.raises(InvalidInputError, match=r"these are 0\.7 and 2"):
+        said(workspace, "qa", "lots", "open", "campaign-1", *options, "--least-f1", "2")
