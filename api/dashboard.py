@@ -484,8 +484,10 @@ def _disputed(session: Session) -> list[Disputed]:
     standing = _disputes()
     is_open = standing.c.outcome == "adjudication"
     rows = session.execute(
-        select(Task.id, Task.image_id, is_open, standing.c.answer)
+        select(Task.id, Task.image_id, is_open, standing.c.answer, standing.c.evidence, Taxonomy.task_kind)
         .join(standing, standing.c.task_id == Task.id)
+        .join(Campaign, Campaign.id == Task.campaign_id)
+        .join(Taxonomy, Taxonomy.id == Campaign.taxonomy_id)
         .order_by(is_open.desc(), standing.c.id.desc())
         .limit(_DISPUTED)
     ).all()
@@ -500,10 +502,14 @@ def _disputed(session: Session) -> list[Disputed]:
     )
     for task_id, name, value in given:
         answers[task_id].append((name, value or ""))
-    return [
-        Disputed(tiles[image_id], answers[task_id], None if still_open else answer or "no label")
-        for task_id, image_id, still_open, answer in rows
-    ]
+    disputed = []
+    for task_id, image_id, still_open, answer, evidence, task_kind in rows:
+        if task_kind != labels.CLASSIFICATION:
+            heard = (each for each in evidence.get("answers", ()) if not each["skipped"])
+            answers[task_id] = [(each["annotator"], each["answer"]) for each in heard]
+        settled = labels.in_words(answer, task_kind) if answer else "no label"
+        disputed.append(Disputed(tiles[image_id], answers[task_id], None if still_open else settled))
+    return disputed
 
 
 def campaigns(session: Session, *, limit: int | None = None) -> list[CampaignRow]:

@@ -7,7 +7,9 @@ from sqlalchemy import insert, select
 
 from api import dashboard
 from api.dashboard import Dashboard, Tile
-from qa import standing
+from labeling.content import Content, Region
+from labeling.geometry import Box
+from qa import standing, verdicts
 from store import schema
 from store.schema import ImageId
 from store.workspace import Workspace
@@ -145,6 +147,20 @@ def test_disputes_show_who_said_what_open_ones_first(workspace: Workspace, loop:
     opened, settled = model.disputed
     assert (opened.tile.image_id, opened.answers, opened.settled) == (loop[2], [("ann", "cat"), ("bob", "dog")], None)
     assert (settled.tile.image_id, settled.settled) == (loop[1], "dog")
+
+
+def test_disputes_about_regions_are_told_in_words(workspace: Workspace, build: Any) -> None:
+    boxes = [Region(str(i), Box(10 * i, 0, 8, 8), (name,)) for i, name in enumerate(("cat", "cat", "dog"))]
+    drawn = [Content(regions=tuple(boxes[:count])) for count in range(4)]
+    campaign = build.campaign(build.batch(build.images(2, side=100)), build.taxonomy(kind="boxes"), overlap=2)
+    build.answers(campaign, {"ann": [drawn[3], drawn[1]], "bob": [drawn[0], drawn[0]]})
+    verdicts.review(workspace, "campaign-1", accept_at=0.99)
+    build.adjudication(campaign, {0: drawn[3]})
+    verdicts.review(workspace, "campaign-1", accept_at=0.99)
+    with workspace.database.read() as session:
+        opened, settled = dashboard.read(session).disputed
+    assert (opened.answers, opened.settled) == ([("ann", "1 cat"), ("bob", "nothing")], None)
+    assert (settled.answers, settled.settled) == ([("ann", "2 cat, 1 dog"), ("bob", "nothing")], "2 cat, 1 dog")
 
 
 @pytest.mark.usefixtures("loop")
