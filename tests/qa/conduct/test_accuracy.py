@@ -115,6 +115,18 @@ def test_confusions_and_classes_by_hand() -> None:
     assert found.interval[0] == pytest.approx(beta(2, 3).ppf([0.025, 0.975]))
 
 
+@pytest.mark.parametrize("seed", range(10))
+def test_confusions_of_known_items_are_scikit_learns(seed: int) -> None:
+    from sklearn.metrics import confusion_matrix
+
+    answers, truth = crowd(seed, coins([0.9, 0.7, 0.5], 4), items=40, overlap=2)
+    found_truth = fit(answers, truth, annotators=3, classes=4)
+    judged = accuracy.judge(answers, np.ones(len(answers), np.bool_), truth, found_truth)
+    for person, found in enumerate(accuracy.confusion(answers, judged, found_truth)):
+        own = answers[answers[:, 1] == person]
+        assert found == pytest.approx(confusion_matrix(truth[own[:, 0]], own[:, 2], labels=range(4)))
+
+
 def test_the_accuracy_on_a_class_is_not_drawn_down_by_the_doubts_of_others() -> None:
     """Four answers an item by ten people who know one class better: the means are within .05 of the truth."""
     confusions = np.tile([[0.95, 0.05], [0.25, 0.75]], (10, 1, 1))
