@@ -160,3 +160,14 @@ def test_witnesses_together_by_hand() -> None:
 
     assert suspicion.combined(doubt(0.9), doubt(0.6), doubt(0)) == pytest.approx((2 * 0.9 + 0.6) / 3)
     assert suspicion.combined(None, doubt(0.6), doubt(1)) == pytest.approx(1 - 0.4 * 0.5)
+
+
+@pytest.mark.parametrize("items", [0, 1])
+def test_of_nothing_and_of_one_label_nothing_is_said(items: int) -> None:
+    labels, alone = np.zeros(items, dtype=np.int64), np.arange(items)
+    model = suspicion.confident_learning(labels, np.tile([0.3, 0.7], (items, 1)))
+    near = suspicion.of_neighbours(np.ones((items, 3), dtype=np.float32), labels, alone, classes=2)
+    copies = suspicion.of_copies(labels, alone, classes=2)
+    assert not model.flagged.any()
+    assert (near.score.tolist(), copies.score.tolist()) == ([0] * items, [0] * items)
+    assert suspicion.combined(model, near, copies).shape == (items,)
