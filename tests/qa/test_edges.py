@@ -161,8 +161,12 @@ def test_an_empty_batch_is_a_campaign_of_nothing(workspace: Workspace, build: An
     assert (told.items, told.alpha, told.raw_agreement, told.cost_per_label, told.check) == (0, None, None, None, None)
     assert (told.annotators, told.disputed, told.confusions) == ([], [], [])
     assert annotators.list_all(workspace) == []
+    assert next_answers.rank(workspace, NAME, 10).items == []
     with pytest.raises(NotFoundError, match=NO_LABELS):
         label_errors.scan(workspace)
+    vendors.add(workspace, "auditors", url="http://127.0.0.1:2", token="env:NOTHING")
+    with pytest.raises(InvalidInputError, match="Nothing in 'campaign-1' was agreed on"):
+        lots.open_lot(workspace, NAME, auditor="auditors")
 
 
 def test_who_was_deleted_is_believed_and_not_asked(workspace: Workspace, build: Any) -> None:

@@ -90,7 +90,10 @@ def test_one_class_by_hand() -> None:
 
 
 def test_same_answers_by_hand() -> None:
-    """Two who are right in .8 share four mistakes on ten known items, where .2 · .2 · 10 of them would be expected."""
+    """Two who are right in .8 share four mistakes on ten known items, where .2 · .2 · 10 of them would be expected.
+
+    Where nobody else knows what is right, nothing is compared.
+    """
     answers = np.array([(item, who, int(item < 4)) for item in range(10) for who in range(2)])
     found = certain(coins([0.8, 0.8], 2), answers)
     pairs = signs.same_answers(answers, np.zeros(10, np.int64), found)
@@ -98,6 +101,7 @@ def test_same_answers_by_hand() -> None:
     assert (pairs.items.tolist(), pairs.shared.tolist()) == ([10], [4])
     assert pairs.expected == pytest.approx([0.4])
     assert pairs.p_value == pytest.approx([binomtest(4, 10, 0.04, alternative="greater").pvalue])
+    assert len(signs.same_answers(answers, np.full(10, -1), found).people) == 0
 
 
 @pytest.mark.parametrize("classes", [2, 4])

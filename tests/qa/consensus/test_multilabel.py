@@ -51,7 +51,7 @@ def test_with_many_answers_it_is_crowd_kits_dawid_skene_class_by_class() -> None
     looked, named, _ = crowd(0, items=1500)
     table = pd.DataFrame({"task": looked[:, 0], "worker": looked[:, 1]})
     table["label"] = [np.flatnonzero(row).tolist() for row in named]
-    theirs = BinaryRelevance(DawidSkene(n_iter=30)).fit_predict(table)
+    theirs = BinaryRelevance(DawidSkene(n_iter=10)).fit_predict(table)
     held = np.array([[number in theirs[item] for number in range(3)] for item in range(1500)])
     found = multilabel.fit(looked, named, unknown(1500), annotators=3)
     assert np.mean((found.posteriors > 0.5) == held, axis=0).min() > 0.97
