@@ -1,4 +1,4 @@
-"""Label errors as cleanlab finds them, for benchmarks.label_errors and tests: run by benchmarks.peers.
+"""Label errors as cleanlab finds them, for benchmarks.label_errors: run by benchmarks.peers.
 
 Each is a generator as benchmarks.peers asks for. A problem is an .npz file with `labels` `(N,)` and `probabilities`
 `(N, C)` of a model that did not see them.

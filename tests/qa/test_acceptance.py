@@ -58,8 +58,27 @@ def test_published_plans() -> None:
     assert acceptance.find("single", wider, lot_size=10**6, process=True) == single(80, 7)
 
 
+def test_published_values_of_planesmuestra() -> None:
+    """The examples of another R package: f_CO.plan gives n = 65, c = 2 at 1.2 %, and f_DR.CO n = 125, c = 2 at 10 %.
+
+    https://rdrr.io/cran/Planesmuestra/man/f_CO.plan.html and f_DR.CO.html.
+    """
+    good = acceptance.of_process(single(65, 2), np.array([0.012]), lot_size=2500).accepted[0]
+    bad = acceptance.of_process(single(125, 2), np.array([0.1]), lot_size=2500).accepted[0]
+    assert good == pytest.approx(0.9564398, abs=5e-8)
+    assert bad == pytest.approx(0.000210835, abs=5e-10)
+
+
 def test_published_outgoing_limit() -> None:
-    """Minitab's example of attributes acceptance sampling: lots of 5,000, n = 52, c = 2; AOQL 2.603 % at 4.3 %."""
+    """Minitab's example of attributes acceptance sampling: lots of 5,000, n = 52, c = 2; AOQL 2.603 % at 4.3 %.
+
+    support.minitab.com, "Example of creating an attributes acceptance sampling plan": accepted are .957 of lots at
+    1.5 % and .097 at 10 %.
+    """
+    plan = acceptance.find("single", Levels(0.015, 0.1), lot_size=5000, process=True)
+    assert plan == single(52, 2)
+    ends = acceptance.of_process(plan, np.array([0.015, 0.1]), lot_size=5000).accepted
+    assert ends.round(3).tolist() == [0.957, 0.097]
     worst, at = acceptance.outgoing_limit(single(52, 2), lot_size=5000, process=True)
     assert (round(worst, 5), round(at, 3)) == (0.02603, 0.043)
 
@@ -94,8 +113,29 @@ def test_lots_of_seven_by_going_through_every_order(plan: Plan) -> None:
 def test_one_sample_is_the_distribution_of_scipy(size: int, accept: int, bad: int) -> None:
     plan = single(size + accept, accept)
     assert lot_accepted(plan, bad, 400) == pytest.approx(hypergeom.cdf(accept, 400, bad, size + accept), abs=1e-10)
-    by_rate = acceptance.of_process(plan, np.array([bad / 400]), lot_size=400).accepted[0]
-    assert by_rate == pytest.approx(binom.cdf(accept, size + accept, bad / 400), abs=1e-10)
+    by_rate = acceptance.of_process(plan, np.array([bad / 400]), lot_size=400)
+    passing = binom.cdf(accept, size + accept, bad / 400)
+    assert by_rate.accepted[0] == pytest.approx(passing, abs=1e-10)
+    left = 400 - size - accept  # by the formulas of textbooks: what is not inspected, and what is where lots are sorted
+    assert by_rate.outgoing[0] == pytest.approx(bad / 400 * passing * left / 400, abs=1e-10)
+    assert by_rate.inspected[0] == pytest.approx(size + accept + (1 - passing) * left, abs=1e-7)
+
+
+@given(st.integers(2, 30), st.integers(2, 30), st.integers(0, 2), st.integers(1, 3), st.integers(0, 120))
+def test_two_samples_are_the_sums_of_scipys_distributions(n1: int, n2: int, c1: int, more: int, bad: int) -> None:
+    """The second sample comes from what the first has left of a lot; of a process it is as the first."""
+    first, second, both, rate = n1 + c1 + more, n2, c1 + more, bad / 120
+    plan = double(first, second, (c1, both))
+    undecided = np.arange(c1 + 1, both + 1)
+    later = hypergeom.pmf(undecided, 120, bad, first) * hypergeom.cdf(
+        both - undecided, 120 - first, np.clip(bad - undecided, 0, 120 - first), second
+    )
+    assert lot_accepted(plan, bad, 120) == pytest.approx(hypergeom.cdf(c1, 120, bad, first) + later.sum(), abs=1e-9)
+    by_rate = acceptance.of_process(plan, np.array([rate]), lot_size=120)
+    goes_on = binom.pmf(undecided, first, rate)
+    passing = binom.cdf(c1, first, rate) + (goes_on * binom.cdf(both - undecided, second, rate)).sum()
+    assert by_rate.accepted[0] == pytest.approx(passing, abs=1e-9)
+    assert by_rate.sampled[0] == pytest.approx(first + second * goes_on.sum(), abs=1e-9)
 
 
 @pytest.mark.parametrize("kind", KINDS)

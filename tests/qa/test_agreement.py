@@ -1,3 +1,5 @@
+from itertools import combinations, permutations
+
 import krippendorff
 import numpy as np
 import pytest
@@ -18,6 +20,13 @@ def test_alpha_by_hand() -> None:
     assert agreement.krippendorff_alpha(counts) == pytest.approx(1 - (2 / 8) / (30 / 56))
 
 
+def test_ordinal_distance_by_hand() -> None:
+    """Two items, answers 0 1 and 2 2: between 0 and 1 lie 1/2 + 1/2, between 0 and 2 another 1 + 1, of 1 and 2 1.5."""
+    counts = np.array([[1, 1, 0], [0, 0, 2]])
+    expected = (2 * 1 + 4 * 2.5**2 + 4 * 1.5**2) / 12
+    assert agreement.krippendorff_alpha(counts, level="ordinal") == pytest.approx(1 - (2 * 1 / 4) / expected)
+
+
 def test_raw_agreement_by_hand() -> None:
     assert agreement.raw_agreement(np.array([[2, 0], [1, 1], [2, 1], [1, 0]])) == pytest.approx((1 + 0 + 1 / 3) / 3)
 
@@ -35,10 +44,10 @@ def test_krippendorffs_own_example() -> None:
 
 
 @given(COUNTS)
-def test_alpha_is_the_peers(counts: np.ndarray) -> None:
-    assume((counts[counts.sum(axis=1) >= 2].sum(axis=0) > 0).sum() >= 2)
-    theirs = krippendorff.alpha(value_counts=counts, level_of_measurement="nominal")
-    assert agreement.krippendorff_alpha(counts) == pytest.approx(theirs)
+def test_raw_agreement_is_that_of_every_two_answers(counts: np.ndarray) -> None:
+    answers = [np.repeat(np.arange(len(row)), row) for row in counts]
+    shares = [np.mean([a == b for a, b in combinations(each, 2)]) for each in answers if len(each) > 1]
+    assert agreement.raw_agreement(counts) == (pytest.approx(np.mean(shares)) if shares else None)
 
 
 @given(COUNTS, st.randoms(use_true_random=False))
@@ -72,16 +81,16 @@ KAPPA_COUNTS = st.integers(2, 5).flatmap(
 PAIRS = st.lists(st.tuples(st.integers(0, 3), st.integers(0, 3)), min_size=1, max_size=20)
 
 
-@pytest.mark.parametrize("level", ["ordinal", "interval"])
+@pytest.mark.parametrize("level", ["nominal", "ordinal", "interval"])
 @given(counts=COUNTS)
-def test_alpha_with_distances_is_the_peers(level: agreement.Level, counts: np.ndarray) -> None:
+def test_alpha_is_the_peers(level: agreement.Level, counts: np.ndarray) -> None:
     assume((counts[counts.sum(axis=1) >= 2].sum(axis=0) > 0).sum() >= 2)
     values = np.arange(counts.shape[1])
     theirs = krippendorff.alpha(value_counts=counts, value_domain=values, level_of_measurement=level)
     assert agreement.krippendorff_alpha(counts, level=level) == pytest.approx(theirs)
 
 
-def test_distance_by_hand() -> None:
+def test_interval_distance_by_hand() -> None:
     """Two items, answers 0 1 and 2 2: unequal neighbours count 1, ends 4."""
     counts = np.array([[1, 1, 0], [0, 0, 2]])
     # observed: 2 ordered pairs that differ by 1, of 4; by chance of 12: 0-1 twice (1), 0-2 and 1-2 four times each
@@ -108,6 +117,17 @@ def test_the_interval_holds_alpha_and_narrows_with_more_items() -> None:
         widths.append(interval[1] - interval[0])
     assert widths[1] < widths[0] / 4
     assert agreement.alpha_interval(few, seed=1) == agreement.alpha_interval(few, seed=1)
+
+
+def test_the_interval_is_that_of_a_plain_bootstrap_of_the_peers_alpha() -> None:
+    generator = np.random.default_rng(0)
+    said = np.where(
+        generator.random((60, 3)) < 0.7, generator.integers(0, 3, (60, 1)), generator.integers(0, 3, (60, 3))
+    )
+    counts = np.array([np.bincount(row, minlength=3) for row in said])
+    drawn = generator.integers(0, 60, (1000, 60))
+    theirs = [krippendorff.alpha(value_counts=counts[rows], level_of_measurement="nominal") for rows in drawn]
+    assert agreement.alpha_interval(counts) == pytest.approx(np.quantile(theirs, [0.025, 0.975]), abs=0.02)
 
 
 def test_the_interval_covers_what_it_says() -> None:
@@ -157,6 +177,14 @@ def test_fleiss_own_example() -> None:
 
 
 @given(KAPPA_COUNTS)
+def test_fleiss_is_statsmodels(counts: np.ndarray) -> None:
+    from statsmodels.stats.inter_rater import fleiss_kappa
+
+    assume((counts.sum(axis=0) > 0).sum() >= 2)
+    assert agreement.fleiss_kappa(counts) == pytest.approx(fleiss_kappa(counts))
+
+
+@given(KAPPA_COUNTS)
 def test_fleiss_and_alpha_differ_by_the_sample_alone(counts: np.ndarray) -> None:
     """With n answers in all, 1 - α = (1 - κ)(n - 1) / n: Krippendorff corrects for drawing without replacement."""
     assume((counts.sum(axis=0) > 0).sum() >= 2)
@@ -166,15 +194,32 @@ def test_fleiss_and_alpha_differ_by_the_sample_alone(counts: np.ndarray) -> None
     assert 1 - alpha == pytest.approx((1 - kappa) * (answers - 1) / answers)
 
 
+@pytest.mark.parametrize(("level", "seen", "by_chance"), [("nominal", 2, 7), ("ordinal", 3, 10), ("interval", 5, 16)])
+def test_cohen_by_hand(level: agreement.Level, seen: int, by_chance: int) -> None:
+    """Of 0 0 0 2 and 0 1 0 0 one pair is apart by 1 and one by 2.
+
+    By chance, of sixteen pairs, 0 meets 1 three times, 2 meets 0 three times and 1 once: apart by 1 four, by 2 three.
+    """
+    first, second = np.array([0, 0, 0, 2]), np.array([0, 1, 0, 0])
+    by_hand = 1 - (seen / 4) / (by_chance / 16)
+    assert agreement.cohen_kappa(first, second, level=level) == pytest.approx(by_hand)
+
+
 @pytest.mark.parametrize(("level", "weights"), [("nominal", None), ("ordinal", "linear"), ("interval", "quadratic")])
 @given(pairs=PAIRS)
-def test_cohen_is_scikit_learns(level: agreement.Level, weights: str | None, pairs: list[tuple[int, int]]) -> None:
+def test_cohen_is_scikit_learns_and_statsmodels(
+    level: agreement.Level, weights: str | None, pairs: list[tuple[int, int]]
+) -> None:
     from sklearn.metrics import cohen_kappa_score
+    from statsmodels.stats.inter_rater import cohens_kappa
 
     first, second = np.array(pairs).T
     assume(len({*first.tolist(), *second.tolist()}) > 1)
-    theirs = cohen_kappa_score(first, second, weights=weights, labels=[0, 1, 2, 3])
-    assert agreement.cohen_kappa(first, second, level=level) == pytest.approx(theirs)
+    found = agreement.cohen_kappa(first, second, level=level)
+    assert found == pytest.approx(cohen_kappa_score(first, second, weights=weights, labels=[0, 1, 2, 3]))
+    table = np.zeros((4, 4))
+    np.add.at(table, (first, second), 1)
+    assert found == pytest.approx(cohens_kappa(table, wt=weights, return_results=False))
 
 
 def test_where_kappa_is_undefined() -> None:
@@ -213,3 +258,24 @@ def test_regions_are_matched_by_assignment() -> None:
     """The likest pair of all is not in the best matching: taken first, it would leave the other two unmatched."""
     overlaps = np.array([[0.6, 0.0], [0.7, 0.6]])
     assert agreement.of_regions([overlaps]).matched == 2
+
+
+@given(
+    arrays(
+        np.float64, st.tuples(st.integers(0, 4), st.integers(0, 4)), elements=st.floats(0, 1).map(lambda x: round(x, 2))
+    )
+)
+def test_agreement_of_regions_is_that_of_the_best_of_all_matchings(overlaps: np.ndarray) -> None:
+    """At each threshold the pairs that reach it and have the largest sum of IoU."""
+    found = agreement.of_regions([overlaps])
+    wide = overlaps if overlaps.shape[0] <= overlaps.shape[1] else overlaps.T
+    for number, threshold in enumerate(agreement.REGION_THRESHOLDS):
+        chosen = [wide[np.arange(len(wide)), list(order)] for order in permutations(range(wide.shape[1]), len(wide))]
+        best = max(each[each >= threshold].sum() for each in chosen)
+        counts = {int((each >= threshold).sum()) for each in chosen if each[each >= threshold].sum() > best - 1e-9}
+        if sum(overlaps.shape):
+            assert found.f1 is not None
+            assert round(found.f1[number] * sum(overlaps.shape) / 2) in counts
+        if number == 0:
+            assert found.matched in counts
+            assert (found.mean_iou or 0) * found.matched == pytest.approx(best)

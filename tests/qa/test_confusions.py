@@ -73,14 +73,6 @@ def test_one_person_alone_makes_no_confusion() -> None:
     assert found[0, 1].p_value > 0.01
 
 
-@pytest.mark.parametrize("p_values", [[0.001, 0.02, 0.03, 0.04, 0.9], [0.2], [], [0.05, 0.05]])
-@pytest.mark.parametrize("others", [0, 5])
-def test_discoveries_are_scipys(p_values: list[float], others: int) -> None:
-    found = signs.discoveries(np.array(p_values), tests=max(1, len(p_values) + others))
-    adjusted = stats.false_discovery_control([*p_values, *[1.0] * others]) if p_values or others else np.array([])
-    assert found.tolist() == (adjusted[: len(p_values)] <= 0.05).tolist()
-
-
 def test_items_of_unknown_class_and_no_answers_say_nothing() -> None:
     nothing: Ints = np.zeros((0, 3), dtype=np.int64)
     assert confusions.tabulate(nothing, np.array([0]), np.array([0.9]), classes=2) == []

@@ -1,15 +1,12 @@
-"""Confident learning, neighbours and copies: by hand, against the plain definition, and against cleanlab."""
-
-from pathlib import Path
+"""Confident learning, neighbours and copies: by hand, by the plain definition, cleanlab's and scikit-learn's."""
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from benchmarks import peers
 from qa import suspicion
 from store.arrays import Floats, Ints
-
-_PEER = Path(peers.__file__).with_name("peer_label_errors.py")
 
 
 def problem(seed: int, *, items: int = 400, classes: int = 5) -> tuple[Ints, Floats]:
@@ -53,17 +50,28 @@ def test_it_is_the_papers_definition(seed: int, monkeypatch: pytest.MonkeyPatch)
     assert 0 < found.flagged.sum() < len(labels) / 2
 
 
-@pytest.mark.slow
-def test_it_finds_what_cleanlab_finds(tmp_path: Path) -> None:
-    problems = {str(tmp_path / f"{seed}.npz"): problem(seed) for seed in range(10)}
-    for path, (labels, probabilities) in problems.items():
-        np.savez(path, labels=labels, probabilities=probabilities)
-    theirs = peers.run(_PEER, "cleanlab", in_python=peers.python("crowds"), problem=list(problems)).result
-    for (labels, probabilities), their in zip(problems.values(), theirs, strict=True):
-        ours = suspicion.confident_learning(labels, probabilities)
-        assert ours.thresholds == pytest.approx(their["thresholds"])
-        assert ours.score == pytest.approx(their["self_confidence"])
-        assert np.flatnonzero(ours.flagged).tolist() == their["flagged"]
+@pytest.mark.parametrize("seed", range(10))
+def test_it_finds_what_cleanlab_finds(seed: int) -> None:
+    from cleanlab.count import compute_confident_joint, estimate_joint, get_confident_thresholds
+    from cleanlab.filter import find_label_issues
+    from cleanlab.rank import get_label_quality_scores
+
+    labels, probabilities = problem(seed)
+    ours = suspicion.confident_learning(labels, probabilities)
+    assert ours.thresholds == pytest.approx(get_confident_thresholds(labels, probabilities))
+    assert ours.score == pytest.approx(1 - get_label_quality_scores(labels, probabilities, method="self_confidence"))
+    flagged = find_label_issues(labels, probabilities, filter_by="confident_learning", n_jobs=1)
+    assert (ours.flagged == flagged).all()
+    joint = compute_confident_joint(labels, probabilities, calibrate=False)
+    assert (ours.joint == joint).all()
+    wrong = 1 - np.trace(estimate_joint(labels, probabilities, confident_joint=joint))  # they round it to whole labels
+    assert suspicion.expected_wrong(ours.joint, np.bincount(labels)) == pytest.approx(wrong, abs=5 / 400)
+
+
+def test_expected_wrong_by_hand() -> None:
+    """A third of ten labels that count as anything count as another class, and of twenty a quarter; of five nothing."""
+    joint = np.array([[2, 1, 0], [2, 6, 0], [0, 0, 0]])
+    assert suspicion.expected_wrong(joint, np.array([10, 20, 5])) == pytest.approx((10 / 3 + 20 / 4) / 35)
 
 
 def test_a_class_without_labels_is_never_what_an_item_is_counted_as() -> None:
@@ -93,6 +101,22 @@ def test_neighbours_speak_by_their_cosine_and_none_for_its_own_scene(monkeypatch
 
 
 @pytest.mark.parametrize("seed", range(10))
+def test_neighbours_vote_as_scikit_learns(seed: int) -> None:
+    """Where nothing is tied, which leaves an image itself out of its own neighbours."""
+    from sklearn.neighbors import NearestNeighbors
+
+    generator = np.random.default_rng(seed)
+    vectors = generator.normal(size=(80, 6)).astype(np.float32)
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    labels = generator.integers(0, 3, 80)
+    distances, near = NearestNeighbors(n_neighbors=25, metric="cosine").fit(vectors).kneighbors()
+    weights = np.maximum(1 - distances, 0)
+    against = (weights * (labels[near] != labels[:, None])).sum(axis=1) / weights.sum(axis=1)
+    found = suspicion.of_neighbours(vectors, labels, np.arange(80), classes=3)
+    assert found.score == pytest.approx(against, abs=1e-5)
+
+
+@pytest.mark.parametrize("seed", range(10))
 def test_many_neighbours_are_nearly_those_of_all(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
     generator = np.random.default_rng(seed)
     labels = generator.integers(0, 4, 4000)
@@ -116,3 +140,34 @@ def test_copies_of_one_picture_contradict_each_other() -> None:
     assert found.suggestion.tolist() == [1, 0, 2, 2, 0, 1, 1]
     nothing = suspicion.of_copies(np.array([0, 1]), np.array([0, 1]), classes=2)
     assert (nothing.score.tolist(), nothing.suggestion.tolist()) == ([0, 0], [0, 1])
+
+
+@given(st.lists(st.tuples(st.integers(0, 3), st.integers(0, 2)), min_size=1, max_size=12))
+def test_copies_are_asked_one_by_one(rows: list[tuple[int, int]]) -> None:
+    groups, labels = np.array(rows).T
+    found = suspicion.of_copies(labels, groups, classes=3)
+    for i, (group, label) in enumerate(rows):
+        others = [said for j, (other, said) in enumerate(rows) if other == group and j != i]
+        against = [said for said in others if said != label]
+        assert found.score[i] == pytest.approx(len(against) / len(others) if others else 0)
+        most = max(map(against.count, against), default=0)
+        assert found.suggestion[i] == min((said for said in against if against.count(said) == most), default=label)
+
+
+def test_witnesses_together_by_hand() -> None:
+    def doubt(score: float) -> suspicion.Doubt:
+        return suspicion.Doubt(np.array([score]), np.array([0]))
+
+    assert suspicion.combined(doubt(0.9), doubt(0.6), doubt(0)) == pytest.approx((2 * 0.9 + 0.6) / 3)
+    assert suspicion.combined(None, doubt(0.6), doubt(1)) == pytest.approx(1 - 0.4 * 0.5)
+
+
+@pytest.mark.parametrize("items", [0, 1])
+def test_of_nothing_and_of_one_label_nothing_is_said(items: int) -> None:
+    labels, alone = np.zeros(items, dtype=np.int64), np.arange(items)
+    model = suspicion.confident_learning(labels, np.tile([0.3, 0.7], (items, 1)))
+    near = suspicion.of_neighbours(np.ones((items, 3), dtype=np.float32), labels, alone, classes=2)
+    copies = suspicion.of_copies(labels, alone, classes=2)
+    assert not model.flagged.any()
+    assert (near.score.tolist(), copies.score.tolist()) == ([0] * items, [0] * items)
+    assert suspicion.combined(model, near, copies).shape == (items,)

@@ -52,6 +52,19 @@ def test_where_the_truth_is_known_the_posterior_is_a_beta(right: int, wrong: int
     assert found.answers[0] == right + wrong
 
 
+def test_of_nobody_and_of_no_answers_nothing_is_known() -> None:
+    nothing, nobody = np.zeros((0, 3), dtype=np.int64), np.zeros(0, dtype=np.int64)
+    found = fit(nothing, nobody, annotators=0)
+    judged = accuracy.judge(nothing, np.zeros(0, np.bool_), nobody, found)
+    assert (judged.rows.shape, judged.truth.shape) == ((0,), (0, 2))
+    assert accuracy.confusion(nothing, judged, found).shape == (0, 2, 2)
+    assert [each.shape for each in accuracy.credit(nothing, judged, np.zeros(0))] == [(0,), (0,)]
+    assert accuracy.estimate(np.zeros(0), nobody, groups=0, classes=2).accuracy.shape == (0,)
+    silent = accuracy.estimate(np.zeros(0), nobody, groups=1, classes=2)
+    assert (silent.accuracy.tolist(), silent.enough.tolist()) == ([0.5], [False])
+    assert silent.interval[0] == pytest.approx([0.025, 0.975], abs=1e-3)
+
+
 def test_where_others_are_unsure_it_is_the_likelihood_by_quadrature() -> None:
     chance, classes = np.array([0.9, 0.6, 0.25, 0.05, 0.8]), 4
 
@@ -113,6 +126,18 @@ def test_confusions_and_classes_by_hand() -> None:
     assert found.answers.tolist() == [3, 1]
     assert found.accuracy == pytest.approx([2 / 5, 2 / 3])
     assert found.interval[0] == pytest.approx(beta(2, 3).ppf([0.025, 0.975]))
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_confusions_of_known_items_are_scikit_learns(seed: int) -> None:
+    from sklearn.metrics import confusion_matrix
+
+    answers, truth = crowd(seed, coins([0.9, 0.7, 0.5], 4), items=40, overlap=2)
+    found_truth = fit(answers, truth, annotators=3, classes=4)
+    judged = accuracy.judge(answers, np.ones(len(answers), np.bool_), truth, found_truth)
+    for person, found in enumerate(accuracy.confusion(answers, judged, found_truth)):
+        own = answers[answers[:, 1] == person]
+        assert found == pytest.approx(confusion_matrix(truth[own[:, 0]], own[:, 2], labels=range(4)))
 
 
 def test_the_accuracy_on_a_class_is_not_drawn_down_by_the_doubts_of_others() -> None:

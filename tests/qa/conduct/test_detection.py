@@ -1,14 +1,16 @@
 """What is known of how people find things, where the truth is known because it was made up."""
 
 from dataclasses import dataclass
+from itertools import combinations
 from typing import Any
 
 import numpy as np
 import pytest
+from scipy.stats import beta
 
 from qa.conduct import accuracy, detection
 from qa.conduct.accuracy import Judged
-from qa.consensus.posterior import Posterior
+from qa.consensus.posterior import Posterior, Trust
 from store.arrays import Bools, Floats, Ints
 
 SEEDS = range(10)
@@ -121,6 +123,70 @@ def test_nobody_is_blamed_for_seeing_more_than_others(settled: int, least: float
 def test_where_everything_is_one_class_there_is_nothing_to_call_it() -> None:
     judged = Judged(np.array([0]), np.array([[0.9, 0.1]]))
     assert detection.naming(np.array([(0, 0, 0)]), judged, np.ones(1), annotators=1) is None
+
+
+def known(rows: list[tuple[int, int, int]], truth: list[int]) -> tuple[Ints, Judged, Posterior]:
+    """Answers to things of which the truth is known."""
+    table, there = np.array(rows), np.eye(3)[truth]
+    people = np.tile(np.full((3, 3), 1 / 3), (int(table[:, 1].max()) + 1, 1, 1))
+    nothing = np.zeros((len(people), 2))
+    found = Posterior(there, nothing[:, 0], nothing, np.bincount(table[:, 1]), people, Trust())
+    return table, Judged(np.arange(len(table)), there[table[:, 0]]), found
+
+
+def test_recall_naming_and_ghosts_by_hand() -> None:
+    """Of five things one is left out, one miscalled, and two more are made up, in eight images."""
+    said = [0, 1, 0, 1, NOTHING, 0, 1]
+    answers, judged, found = known(
+        [(thing, 0, one) for thing, one in enumerate(said)], [0, 1, 0, 0, 1, NOTHING, NOTHING]
+    )
+    ones = np.ones(len(said))
+    recall = detection.recall(answers, judged, ones, annotators=1)
+    naming = detection.naming(answers, judged, ones, annotators=1)
+    assert naming is not None
+    assert (recall.accuracy[0], naming.accuracy[0]) == pytest.approx((5 / 7, 4 / 6), abs=1e-3)  # one of each beforehand
+    assert recall.interval[0] == pytest.approx(beta(5, 2).ppf([0.025, 0.975]), abs=2e-3)
+    assert naming.interval[0] == pytest.approx(beta(4, 2).ppf([0.025, 0.975]), abs=2e-3)
+    assert detection.ghosts(answers, judged, found, np.array([8])).rate.tolist() == [2 / 8]
+
+
+@pytest.mark.parametrize("ghosts", [0, 1, 7, 40])
+def test_the_interval_of_ghosts_is_statsmodels_of_a_rate(ghosts: int) -> None:
+    from statsmodels.stats.rates import confint_poisson
+
+    answers, judged, found = known([(thing, 0, 0) for thing in range(ghosts + 1)], [0] + [NOTHING] * ghosts)
+    rates = detection.ghosts(answers, judged, found, np.array([25]))
+    assert rates.interval[0] == pytest.approx(confint_poisson(ghosts, 25, method="jeff"))
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_how_near_people_come_is_statsmodels_mean_with_errors_clustered_by_look(seed: int) -> None:
+    import statsmodels.api
+
+    random = np.random.default_rng(seed)
+    look = np.repeat(np.arange(12), random.integers(1, 6, 12))
+    values = 0.7 + random.normal(0, 0.05, 12)[look] + random.normal(0, 0.05, len(look))
+    found = detection.nearness(values, look, np.zeros(len(look), dtype=np.int64), annotators=1)
+    mean = statsmodels.api.OLS(values, np.ones(len(look)))
+    theirs = mean.fit(cov_type="cluster", cov_kwds={"groups": look}, use_t=True)
+    assert found.accuracy[0] == pytest.approx(theirs.params[0])
+    assert found.interval[0] == pytest.approx(theirs.conf_int()[0])
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_what_answers_of_one_look_count_by_every_two_of_them(seed: int) -> None:
+    """The correlation is the mean product of two in a look over the mean square, both over all pairs."""
+    random = np.random.default_rng(seed)
+    look = np.repeat(np.arange(30), random.integers(1, 5, 30))
+    who = look % 4
+    right = np.clip(0.7 + random.normal(0, 0.3, 30)[look] + random.normal(0, 0.1, len(look)), 0, 1)
+    apart = right - np.array([right[who == one].mean() for one in who])
+    pairs = [(i, j) for i, j in combinations(range(len(look)), 2) if look[i] == look[j]]
+    product = np.mean([apart[i] * apart[j] for i, j in pairs])
+    square = np.mean([(apart[i] ** 2 + apart[j] ** 2) / 2 for i, j in pairs])
+    together = np.bincount(look)[look]
+    expected = 1 / (1 + (together - 1) * np.clip(product / square, 0, 1))
+    assert accuracy.independent_share(right, who, look) == pytest.approx(expected)
 
 
 def test_how_near_people_come_has_the_interval_of_a_mean_of_looks() -> None:

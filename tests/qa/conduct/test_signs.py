@@ -2,11 +2,12 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from scipy.stats import binom
+from scipy.stats import binomtest
 
 from qa.conduct import accuracy, signs
 from qa.consensus import posterior
-from store.arrays import Ints
+from qa.consensus.posterior import Posterior, Trust
+from store.arrays import Floats, Ints
 from tests.qa.consensus.crowds import coins, crowd
 
 HONEST = [0.95, 0.9, 0.9, 0.85, 0.85, 0.8, 0.8, 0.75, 0.75, 0.7]
@@ -35,18 +36,72 @@ def copied(answers: Ints, *, of: int, by: int) -> Ints:
     )
 
 
-@given(st.lists(st.floats(0, 1) | st.just(float("nan")), max_size=12))
-def test_discoveries_are_benjamini_and_hochbergs(values: list[float]) -> None:
-    tested = sorted(p for p in values if not np.isnan(p))
-    steps = [p for i, p in enumerate(tested) if p <= 0.05 * (i + 1) / len(tested)]
-    assert signs.discoveries(np.array(values)).tolist() == [bool(steps) and p <= max(steps) for p in values]
+def test_discoveries_by_hand() -> None:
+    """.03 is no more than .05 · 3 / 5, though .02 alone and .9 are; a sixth test takes that away."""
+    p_values = np.array([0.03, 0.9, 0.001, 0.02, 0.06, np.nan])
+    assert signs.discoveries(p_values).tolist() == [True, False, True, True, False, False]
+    assert signs.discoveries(p_values, tests=6).tolist() == [False, False, True, False, False, False]
 
 
-def test_haste_is_an_exact_test() -> None:
-    p_values = signs.haste(np.array([6, 1, 0]), np.array([40, 40, 0]))
-    assert p_values[0] == pytest.approx(sum(binom.pmf(k, 40, 0.05) for k in range(6, 41)))
-    assert p_values[1] == pytest.approx(1 - 0.95**40)
-    assert np.isnan(p_values[2])
+@given(st.lists(st.floats(0, 1) | st.just(float("nan")), max_size=12), st.integers(0, 5))
+def test_discoveries_are_statsmodels(values: list[float], others: int) -> None:
+    from statsmodels.stats.multitest import multipletests
+
+    p_values = np.array(values)
+    tested = ~np.isnan(p_values)
+    found = signs.discoveries(p_values, tests=int(tested.sum()) + others)
+    assert not found[~tested].any()
+    if tested.any():
+        theirs = multipletests([*p_values[tested], *[1.0] * others], alpha=0.05, method="fdr_bh")[0]
+        assert found[tested].tolist() == theirs[: tested.sum()].tolist()
+
+
+def test_haste_is_scipys_exact_test() -> None:
+    p_values = signs.haste(np.array([6, 1, 0, 0]), np.array([40, 40, 40, 0]))
+    theirs = [binomtest(fast, 40, 0.05, alternative="greater").pvalue for fast in (6, 1, 0)]
+    assert p_values[:3] == pytest.approx(theirs)
+    assert p_values[1:3] == pytest.approx([1 - 0.95**40, 1])  # by hand
+    assert np.isnan(p_values[3])
+
+
+def certain(confusion: Floats, answers: Ints) -> Posterior:
+    """People of whom everything is known."""
+    given_ = np.bincount(answers[:, 1], minlength=len(confusion))
+    nothing = np.zeros((len(confusion), 2))
+    simple = Trust(model=1, answer=1, repeat=0)
+    return Posterior(np.zeros((1, 2)), nothing[:, 0], nothing, given_, confusion, simple)
+
+
+def test_one_class_by_hand() -> None:
+    """Ann says 0 to all of twenty known items, of which ten are; anyone says it to .9 of these and .1 of the others.
+
+    Half of their answers blind, .75 would be 0 on average: so all twenty with the chance .75^20, for two classes.
+    """
+    answers = np.array([(item, 0, 0) for item in range(20)] + [(item, 1, item % 2) for item in range(20)])
+    known = np.arange(20) % 2
+    found = certain(coins([0.9, 0.9], 2), answers)
+    judged = accuracy.judge(answers, np.ones(40, np.bool_), known, found)
+    most, usual, p_values = signs.one_class(answers, judged, found)
+    assert most[0] == 0
+    assert usual == pytest.approx([0.5, 0.5])
+    theirs = binomtest(20, 20, 0.75, alternative="greater").pvalue
+    assert p_values == pytest.approx([2 * theirs, 1])
+    assert theirs == pytest.approx(0.75**20)
+
+
+def test_same_answers_by_hand() -> None:
+    """Two who are right in .8 share four mistakes on ten known items, where .2 · .2 · 10 of them would be expected.
+
+    Where nobody else knows what is right, nothing is compared.
+    """
+    answers = np.array([(item, who, int(item < 4)) for item in range(10) for who in range(2)])
+    found = certain(coins([0.8, 0.8], 2), answers)
+    pairs = signs.same_answers(answers, np.zeros(10, np.int64), found)
+    assert pairs.people.tolist() == [[0, 1]]
+    assert (pairs.items.tolist(), pairs.shared.tolist()) == ([10], [4])
+    assert pairs.expected == pytest.approx([0.4])
+    assert pairs.p_value == pytest.approx([binomtest(4, 10, 0.04, alternative="greater").pvalue])
+    assert len(signs.same_answers(answers, np.full(10, -1), found).people) == 0
 
 
 @pytest.mark.parametrize("classes", [2, 4])

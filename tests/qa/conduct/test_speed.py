@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+from scipy.stats import median_abs_deviation, quantile_test
 
 from qa.conduct import signs, speed
 
@@ -19,6 +20,21 @@ def test_who_takes_twice_as_long_by_hand() -> None:
     assert paces[0].interval == pytest.approx((2, 2))
     assert speed.paces(seconds[:21], item[:21], annotator[:21]) == {}  # seven items are too few
     assert speed.paces(seconds[::3], item[::3], annotator[::3]) == {}  # and there is nobody to compare with
+
+
+@pytest.mark.parametrize("answers", [8, 9, 20, 61])
+def test_the_interval_of_a_pace_is_scipys_of_a_median(answers: int) -> None:
+    logs = np.random.default_rng(answers).normal(size=(answers, 2))
+    pace = speed.paces(np.exp(logs.ravel()), np.repeat(np.arange(answers), 2), np.tile([0, 1], answers))[0]
+    theirs = quantile_test(logs[:, 0] - logs[:, 1], q=0, p=0.5).confidence_interval(0.95)
+    assert np.log(pace.interval) == pytest.approx((theirs.low, theirs.high))
+
+
+def test_what_is_too_fast_is_three_deviations_of_scipys_below_what_is_usual() -> None:
+    logs = np.random.default_rng(0).normal(np.array([[1.5], [1.6], [2.1]]), 0.6, (3, 31))
+    usual = np.median(np.median(logs, axis=1)) - 3 * np.median(median_abs_deviation(logs, axis=1, scale="normal"))
+    least_s = speed.least_plausible_s(np.exp(logs.ravel()), np.repeat(np.arange(3), 31))
+    assert least_s == pytest.approx(np.exp(usual), rel=1e-4)
 
 
 def test_the_interval_of_a_pace_holds_it() -> None:

@@ -1,6 +1,7 @@
-"""Simulated crowds, for tests."""
+"""Simulated crowds, for tests; and tables as crowd-kit has them."""
 
 import numpy as np
+import pandas as pd
 
 from store.arrays import Floats, Ints
 
@@ -33,3 +34,30 @@ def coins(accuracies: list[float], classes: int) -> Floats:
 
 def right(posteriors: Floats, truth: Ints) -> float:
     return float(np.mean(posteriors.argmax(axis=1) == truth))
+
+
+def ten_crowds(accuracies: list[float], classes: int, *, items: int, overlap: int) -> Ints:
+    """Answers `(M, 3)` of ten crowds of such people in one table; they share no item and nobody."""
+    tables = [crowd(seed, coins(accuracies, classes), items=items, overlap=overlap)[0] for seed in range(10)]
+    return np.concatenate(
+        [table + np.array([seed * items, seed * len(accuracies), 0]) for seed, table in enumerate(tables)]
+    )
+
+
+def balanced(answers: Ints, classes: int) -> Ints:
+    """The answers again with the classes in every rotation, to other items: so all classes are equally common."""
+    items = answers[:, 0].max() + 1
+    item, who, said = answers.T
+    turned = [np.column_stack([item + turn * items, who, (said + turn) % classes]) for turn in range(classes)]
+    return np.concatenate(turned)
+
+
+def as_crowd_kit(answers: Ints) -> pd.DataFrame:
+    """A table of crowd-kit's."""
+    return pd.DataFrame(answers, columns=["task", "worker", "label"])
+
+
+def sorted_values(table: pd.DataFrame) -> Floats:
+    """`(N, C)`, what crowd-kit says of items and classes in their order."""
+    values: Floats = table.sort_index(axis=0).sort_index(axis=1).to_numpy()
+    return values

@@ -3,8 +3,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from qa.consensus import belief, dawid_skene
+from qa.consensus import belief, confusion, dawid_skene, posterior
+from tests.qa.consensus.crowds import as_crowd_kit, balanced, sorted_values, ten_crowds
 
+CROWDS = balanced(ten_crowds([0.85, 0.8, 0.75, 0.7, 0.65], 3, items=40, overlap=5), 3)
+OF_CROWDS = {"annotators": 50, "classes": 3}
 NOBODY = np.empty((0, 3), dtype=np.int64)
 
 
@@ -103,6 +106,60 @@ def test_invariants(answers: np.ndarray, random: np.random.Generator) -> None:
     random.shuffle(order)
     shuffled = dawid_skene.fit_one_coin(answers[order], _unknown(8), annotators=4, classes=3)
     assert shuffled.posteriors == pytest.approx(found.posteriors, abs=1e-6)
+
+
+@pytest.mark.filterwarnings("ignore::pandas.errors.Pandas4Warning")
+def test_one_coin_is_crowd_kits_without_a_prior_where_classes_are_equally_common(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Theirs learns how common each class is, and has no prior of an accuracy."""
+    from crowdkit.aggregation import OneCoinDawidSkene
+
+    theirs = OneCoinDawidSkene(n_iter=30, tol=-1).fit(as_crowd_kit(CROWDS))
+    monkeypatch.setattr(belief, "PRIOR_RIGHT", 0.0)
+    monkeypatch.setattr(belief, "PRIOR_WRONG", 0.0)
+    found = dawid_skene.fit_one_coin(CROWDS, _unknown(1200), **OF_CROWDS)
+    assert found.posteriors == pytest.approx(sorted_values(theirs.probas_), abs=1e-3)
+    assert found.accuracy == pytest.approx(theirs.skills_.sort_index().to_numpy(), abs=1e-3)
+
+
+@pytest.mark.filterwarnings("ignore::pandas.errors.Pandas4Warning")
+def test_confusions_are_crowd_kits_without_a_prior_where_classes_are_equally_common(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    from crowdkit.aggregation import DawidSkene
+
+    theirs = DawidSkene(n_iter=60, tol=-1).fit(as_crowd_kit(CROWDS))
+    start = 1e-10 * (np.eye(3) + 0.1)  # nothing else tells which class is which
+    monkeypatch.setattr(confusion, "shrunk", lambda counts: confusion._rows(counts + start))
+    monkeypatch.setattr(posterior, "_TOLERANCE", 1e-9)
+    found = dawid_skene.fit(CROWDS, _unknown(1200), **OF_CROWDS)
+    assert found.posteriors == pytest.approx(sorted_values(theirs.probas_), abs=1e-3)
+    said = sorted_values(theirs.errors_).reshape(50, 3, 3)  # of each annotator, by answer and class
+    assert found.confusion.swapaxes(1, 2) == pytest.approx(said, abs=1e-3)
+
+
+def test_the_prior_is_ten_items_that_everybody_answered_and_whose_class_is_known(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    answers, _ = _crowd(0, np.array([0.9, 0.8, 0.6]), items=50, overlap=2)
+    found = dawid_skene.fit_one_coin(answers, _unknown(50), annotators=3, classes=2)
+    monkeypatch.setattr(belief, "PRIOR_RIGHT", 0.0)
+    monkeypatch.setattr(belief, "PRIOR_WRONG", 0.0)
+    gold = np.array([(50 + item, person, int(item >= 8)) for item in range(10) for person in range(3)])
+    known = np.concatenate([_unknown(50), np.zeros(10, dtype=np.int64)])
+    without = dawid_skene.fit_one_coin(np.concatenate([answers, gold]), known, annotators=3, classes=2)
+    assert without.posteriors[:50] == pytest.approx(found.posteriors, abs=1e-4)
+    assert without.accuracy == pytest.approx(found.accuracy, abs=1e-4)
+
+
+def test_the_interval_is_that_of_a_beta_distribution() -> None:
+    """Jeffreys' interval has a prior of half an answer each; ours has eight and two."""
+    from statsmodels.stats.proportion import proportion_confint
+
+    answers = np.array([(item, 0, int(item < 3)) for item in range(20)])
+    found = dawid_skene.fit_one_coin(answers, np.zeros(20, dtype=np.int64), annotators=1, classes=2)
+    assert found.interval[0] == pytest.approx(proportion_confint(17 + 7.5, 20 + 9, method="jeffreys"))
 
 
 def test_counts_by_hand() -> None:

@@ -1,6 +1,7 @@
-"""Several classes at once: by hand, and beside counting votes."""
+"""Several classes at once: by hand, by Bayes' rule, crowd-kit's, and beside counting votes."""
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from qa.consensus import multilabel
@@ -27,6 +28,33 @@ def test_each_class_is_a_question_of_its_own() -> None:
     named = np.array([[1, 0], [1, 0], [1, 1], [0, 1], [0, 1], [0, 1]], dtype=np.bool_)
     found = multilabel.fit(looked, named, unknown(2, 2), annotators=3)
     assert (found.posteriors > 0.5).tolist() == [[True, False], [False, True]]
+
+
+def test_the_posterior_is_bayes_rule() -> None:
+    """With the sensitivities, specificities and shares that it found; it learns shares in three rounds, so nearly."""
+    looked, named, _ = crowd(0)
+    found = multilabel.fit(looked, named, unknown(300), annotators=3)
+    common = (found.posteriors.sum(axis=0) + 1) / 302
+    for item in range(300):
+        there, absent = common.copy(), 1 - common
+        for row in np.flatnonzero(looked[:, 0] == item):
+            sees, rules_out = found.sensitivity[looked[row, 1]], found.specificity[looked[row, 1]]
+            there *= np.where(named[row], sees, 1 - sees)
+            absent *= np.where(named[row], 1 - rules_out, rules_out)
+        assert found.posteriors[item] == pytest.approx(there / (there + absent), abs=0.03)
+
+
+@pytest.mark.filterwarnings("ignore::pandas.errors.Pandas4Warning")
+def test_with_many_answers_it_is_crowd_kits_dawid_skene_class_by_class() -> None:
+    from crowdkit.aggregation import BinaryRelevance, DawidSkene
+
+    looked, named, _ = crowd(0, items=1500)
+    table = pd.DataFrame({"task": looked[:, 0], "worker": looked[:, 1]})
+    table["label"] = [np.flatnonzero(row).tolist() for row in named]
+    theirs = BinaryRelevance(DawidSkene(n_iter=10)).fit_predict(table)
+    held = np.array([[number in theirs[item] for number in range(3)] for item in range(1500)])
+    found = multilabel.fit(looked, named, unknown(1500), annotators=3)
+    assert np.mean((found.posteriors > 0.5) == held, axis=0).min() > 0.97
 
 
 def test_it_is_no_worse_than_the_majority_and_knows_who_sees_what() -> None:

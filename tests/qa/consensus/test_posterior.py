@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from scipy.optimize import approx_fprime
 
 from qa.consensus import dawid_skene, glad, majority, posterior
 from qa.consensus.posterior import USUAL, Trust
@@ -159,28 +158,6 @@ def test_who_is_mostly_right_is_heard_above_who_guesses(fit: object) -> None:
         gains.append(right(fit(answers, unknown(300), **people).posteriors, truth) - votes)  # type: ignore[operator]
     assert np.mean(gains) > 3 * np.std(gains, ddof=1) / 10**0.5
     assert np.mean(gains) > 0.01
-
-
-def test_the_slope_of_glad_is_that_of_its_loss() -> None:
-    answers, _ = crowd(0, coins([0.9, 0.7, 0.6], 3), items=20, overlap=2)
-    generator = np.random.default_rng(0)
-    parameters, chance = generator.normal(size=23), generator.random(len(answers))
-
-    def loss(at: Floats) -> float:
-        return glad._surprise(at, answers, chance, 3)[0]
-
-    _, slope = glad._surprise(parameters, answers, chance, 3)
-    assert slope == pytest.approx(approx_fprime(parameters, loss, 1e-7), abs=1e-5)
-
-
-def test_glad_is_less_sure_of_an_item_that_divides_the_able_than_of_one_that_divides_the_unable() -> None:
-    """Two able people and two who guess; one item divides the able, another the guessers, who stand by one each."""
-    rows = [(item, person, item % 2) for item in range(60) for person in (0, 1)]
-    rows += [(item, person, (item * (person + 3)) // 3 % 2) for item in range(60) for person in (2, 3)]
-    rows += [(60, 0, 0), (60, 1, 1), (61, 0, 0), (61, 1, 0), (61, 2, 1), (61, 3, 1)]
-    found = glad.fit(np.array(rows, dtype=np.int64), unknown(62), annotators=4, classes=2)
-    assert found.posteriors[60].max() < 0.6
-    assert found.posteriors[61, 0] > 0.8
 
 
 @pytest.mark.parametrize("fit", ALL)
