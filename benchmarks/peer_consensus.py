@@ -17,7 +17,7 @@ _AUDITED = 0.02  # images that everybody answers at first, as with our policy: c
 
 def winnow(problem: str, method: str) -> Iterator[Any]:
     """The classes by one of our algorithms."""
-    held = np.load(problem)
+    held = dict(np.load(problem))
     fit = _ours(method)
     yield
     yield fit(held)

@@ -78,30 +78,34 @@ def fit(
     Returns:
         An annotator without answers confuses what everybody confuses.
     """
+    from scipy.sparse import diags_array
+
     said = belief.incidence(answers, items=len(known), annotators=annotators, classes=classes)
     given = np.bincount(answers[:, 0], minlength=len(known))
     if probabilities is None:
-        prior = np.tile(np.log(frequencies(answers, classes=classes)), (len(known), 1))
+        prior = np.broadcast_to(np.log(frequencies(answers, classes=classes)), (len(known), classes))
         judged = np.flatnonzero((given > 1) | (known >= 0))
     else:
         prior, judged = np.log(np.maximum(probabilities, _SMALLEST)), np.arange(len(known))
-    said_of = said[judged].T
+    is_all = len(judged) == len(known)
+    said_of = (said if is_all else said[judged]).T
     checks = None if trust is not None else _Checks.of(answers, known, first_answers=probabilities is not None)
     weights = trust or USUAL
     matrices = confusion.shrunk(np.zeros((annotators, classes, classes)))  # everybody is a newcomer
     if checks is not None:
         weights = checks.trust(matrices, prior, start=USUAL)  # before a model that knows nothing has misled anyone
     posteriors: Floats = np.full((len(known), classes), 1 / classes)
+    weighed, offset = diags_array(weights.per_answer(given)) @ said, weights.model * prior
     for step in range(1, _MOST_STEPS + 1):
         before = posteriors
-        evidence = said @ np.log(matrices).swapaxes(1, 2).reshape(-1, classes)
-        evidence *= weights.per_answer(given)[:, None]
-        evidence += weights.model * prior
+        evidence = weighed @ np.log(matrices).swapaxes(1, 2).reshape(-1, classes)
+        evidence += offset
         posteriors = belief.normalised(evidence, known)
-        counts = said_of @ posteriors[judged]
+        counts = said_of @ (posteriors if is_all else posteriors[judged])
         matrices = confusion.shrunk(counts.reshape(annotators, classes, classes).swapaxes(1, 2))
         if checks is not None and step % _EVERY == 0 and step <= _MEASURED * _EVERY:
             weights = checks.trust(matrices, prior, start=weights)
+            weighed, offset = diags_array(weights.per_answer(given)) @ said, weights.model * prior
         elif step > _EVERY and np.abs(posteriors - before).sum() <= _TOLERANCE * posteriors.size:
             break
     found = belief.of(posteriors, answers, annotators=annotators)
