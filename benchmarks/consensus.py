@@ -70,7 +70,7 @@ def main() -> None:
         for name, crowd in real().items():
             rows += whole(Path(scratch), name, crowd)
         rows += sparse(Path(scratch))
-    report.tell("consensus", ["numpy", "scipy"], _HEADINGS, rows)
+    report.tell("consensus", ["numpy", "scipy"], _HEADINGS, rows, of_peers=("crowd-kit",), environment="crowds")
 
 
 def speed(scratch: Path, items: int) -> list[tuple[Any, ...]]:

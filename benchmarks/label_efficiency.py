@@ -59,7 +59,12 @@ def main() -> None:
         "below",
     )
     report.tell(
-        "label-efficiency", ["scikit-learn", "numpy"], headings, rows, of_peers=("scikit-activeml", "modAL-python")
+        "label-efficiency",
+        ["scikit-learn", "numpy"],
+        headings,
+        rows,
+        of_peers=("scikit-activeml", "modAL-python"),
+        environment="choosers",
     )
 
 

@@ -42,12 +42,12 @@ def python(environment: str = "peers") -> Path:
     return Path(made.stdout.strip()) / "bin" / "python"
 
 
-def versions(*packages: str) -> dict[str, str]:
-    """The versions of packages of the peers' environment."""
+def versions(*packages: str, environment: str = "peers") -> dict[str, str]:
+    """The versions of packages of an environment of peers."""
     code = (
         "import json, sys; from importlib.metadata import version; print(json.dumps(list(map(version, sys.argv[1:]))))"
     )
-    said = subprocess.run([python(), "-c", code, *packages], check=True, stdout=subprocess.PIPE, text=True)
+    said = subprocess.run([python(environment), "-c", code, *packages], check=True, stdout=subprocess.PIPE, text=True)
     return dict(zip(packages, json.loads(said.stdout), strict=True))
 
 

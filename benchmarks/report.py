@@ -26,12 +26,13 @@ def tell(
     rows: Sequence[Sequence[Any]],
     *,
     of_peers: Sequence[str] = (),
+    environment: str = "peers",
 ) -> None:
-    """Print machine, versions (here and in the peers' environment) and rows, for people and then for programs."""
+    """Print machine, versions (here, and of peers in their environment) and rows, for people and then for programs."""
     machine = {"machine": platform.processor() or platform.machine(), "cores": os.cpu_count()}
     versions = {package: version(package) for package in packages}
     if of_peers:
-        versions |= peers.versions(*of_peers)
+        versions |= peers.versions(*of_peers, environment=environment)
     print(f"{name} on {machine['cores']} cores ({machine['machine']}), Python {platform.python_version()}, {versions}")
     print("\n".join(table(headings, rows)))
     document = {"benchmark": name, **machine, "versions": versions}
