@@ -578,13 +578,15 @@ def exclusive(workspace: Workspace, campaign_id: int) -> Iterator[None]:
 
 
 def check_name(name: str) -> None:
-    """Refuse an empty name.
+    """Refuse a name that cannot be read in a sentence.
 
     Raises:
-        InvalidInputError: it is one.
+        InvalidInputError: it is empty, or holds line breaks or the like.
     """
     if not name.strip():
         raise InvalidInputError("A campaign needs a name.")
+    if not name.isprintable():
+        raise InvalidInputError(f"A campaign's name is one line of characters that can be seen, unlike {name!r}.")
 
 
 def _plan(

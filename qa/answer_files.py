@@ -17,6 +17,7 @@ _ITEM = ("item", "question", "task")
 _ANNOTATOR = ("annotator", "worker")
 _LABEL = ("label", "answer")
 _TRUTH = ("truth", *_LABEL)
+_FEW_CLASSES = 20  # which are never too many
 
 
 @dataclass(frozen=True)
@@ -40,7 +41,8 @@ def read(path: Path, *, truth: Path | None = None) -> AnswerFile:
 
     Raises:
         NotFoundError: there is no such file.
-        InvalidInputError: a file cannot be read, lacks a column or a value, or names fewer than two classes.
+        InvalidInputError: a file cannot be read, lacks a column or a value, or names fewer than two classes, or nearly
+            as many as answers.
     """
     columns, rows = _table(path)
     item_of, annotator_of, label_of = (_column(columns, names, path) for names in (_ITEM, _ANNOTATOR, _LABEL))
@@ -63,6 +65,11 @@ def read(path: Path, *, truth: Path | None = None) -> AnswerFile:
     classes = sorted({*said.values(), *(true[item] for item in items if item in true)})
     if len(classes) < 2:
         raise InvalidInputError(f"{path} names {len(classes)} classes in {labelled} answers; two are needed.")
+    if len(classes) > max(_FEW_CLASSES, labelled // 2):
+        raise InvalidInputError(
+            f"{path} names {len(classes)} classes in {labelled} answers, too many to agree on: does {label_of} hold "
+            "labels?"
+        )
     if truth is not None and not any(item in true for item in items):
         raise InvalidInputError(f"None of the {len(items)} items of {path} is among the {len(true)} of {truth}.")
     numbers = [{name: i for i, name in enumerate(names)} for names in (items, annotators, classes)]
@@ -121,6 +128,8 @@ def _table(path: Path) -> tuple[Sequence[str], list[dict[str, Any]]]:
         with path.open(encoding="utf-8-sig", newline="") as file:
             reader = csv.DictReader(file)
             return reader.fieldnames or [], list(reader)
+    except UnicodeDecodeError as error:
+        raise InvalidInputError(f"The table {path} is not UTF-8 text: save it as UTF-8.") from error
     except (ValueError, csv.Error) as error:
         raise InvalidInputError(f"The table {path} cannot be read: {error}.") from error
 

@@ -8,7 +8,7 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
-from sqlalchemy import Select, select
+from sqlalchemy import ColumnElement, Select, select
 from sqlalchemy.orm import Session, aliased
 
 from curation import labels
@@ -322,20 +322,44 @@ def _decisions(session: Session, among: Select[int]) -> list[tuple[int, LastWord
 
 
 def gold(session: Session, asked: Taxonomy) -> dict[int, str]:
-    """The label in force of each item that a batch holds as gold; without one it is an item like others."""
+    """The label in force of each item that a batch holds as gold, if it had one before its campaign was made.
+
+    Without one it is an item like others, also once it is labelled: nobody is judged by what they said themselves.
+    """
+    older = aliased(Label)
+    had_one = (
+        select(older.id)
+        .join(Taxonomy, Taxonomy.id == older.taxonomy_id)
+        .where(older.image_id == Task.image_id, Taxonomy.name == asked.name, older.created_at < Campaign.created_at)
+    )
     rows = session.execute(
         select(Task.id, Label.value)
         .join(Campaign, Campaign.id == Task.campaign_id)
-        .join(Pick, (Pick.batch_id == Campaign.batch_id) & (Pick.image_id == Task.image_id))
         .join(Label, Label.image_id == Task.image_id)
         .where(
             Campaign.taxonomy_id == asked.id,
-            Campaign.purpose == "labelling",
-            Pick.arm == "gold",
+            _is_gold_pick(),
+            had_one.exists(),
             Label.id.in_(labels.newest_ids(asked.name)),
         )
     )
     return dict(rows.all())
+
+
+def unlabelled_gold(session: Session, campaign_id: int) -> int:
+    """How many picks for gold in a campaign nobody can be judged by: they have no label of its taxonomy."""
+    asked = session.get_one(Taxonomy, session.get_one(Campaign, campaign_id).taxonomy_id)
+    picked = select(Task.id).join(Campaign, Campaign.id == Task.campaign_id)
+    picks = session.scalars(picked.where(Task.campaign_id == campaign_id, _is_gold_pick()))
+    return len(set(picks) - gold(session, asked).keys())
+
+
+def _is_gold_pick() -> ColumnElement[bool]:
+    """Whether the task and campaign of a query are of a batch that holds the image as gold."""
+    picks = select(Pick.image_id).where(
+        Pick.batch_id == Campaign.batch_id, Pick.image_id == Task.image_id, Pick.arm == "gold"
+    )
+    return picks.exists() & (Campaign.purpose == "labelling")
 
 
 def _settled_tasks(session: Session, among: Select[int]) -> dict[int, int]:

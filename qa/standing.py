@@ -44,7 +44,7 @@ def decide(
     Raises:
         NotFoundError: nobody of that name answered.
         InvalidInputError: several people have the name, or no reason is given.
-        ConflictError: they are in good standing already.
+        ConflictError: they are in good standing already, or paused from an earlier moment on.
     """
     if state not in get_args(State):
         raise InvalidInputError(f"{state!r} is no standing: say {', '.join(get_args(State))}.")
@@ -54,9 +54,16 @@ def decide(
         raise InvalidInputError("Say who decides, with --by.")
     with workspace.database.write() as session:
         annotator = find(session, name, vendor_name=vendor_name)
-        if state == "good" and annotator.id not in in_force(session):
+        before = in_force(session).get(annotator.id)
+        if state == "good" and before is None:
             raise ConflictError(f"{name!r} is neither paused nor on probation: there is nothing to end.")
-        row = Standing(annotator_id=annotator.id, state=state, since=since or now(), reason=reason, decided_by=by)
+        begins = since or now()
+        if state == "paused" and before is not None and before.state == "paused" and before.since < begins:
+            raise ConflictError(
+                f"{name!r} is paused since {before.since:%Y-%m-%d %H:%M} already, and a later pause would make answers "
+                "count again: reinstate them first."
+            )
+        row = Standing(annotator_id=annotator.id, state=state, since=begins, reason=reason, decided_by=by)
         session.add(row)
         session.flush()
         session.expunge(row)

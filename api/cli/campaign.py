@@ -71,6 +71,7 @@ def create(
 ) -> None:
     """Plan the tasks of a batch; several vendors get the same mix of arms, and gold goes to each."""
     from labeling import campaigns
+    from qa import answers
     from store.schema import now
 
     workspace = console.workspace(context)
@@ -93,8 +94,11 @@ def create(
         for campaign_name, campaign_id in campaign_ids.items():
             found = campaigns.status(session, campaign_name)
             shared = campaigns.shared_items(session, campaign_id)
-            documents.append(asdict(found) | {"shared_items": shared})
+            bare = answers.unlabelled_gold(session, campaign_id)
+            documents.append(asdict(found) | {"shared_items": shared, "unlabelled_gold": bare})
             lines.append(f"{campaign_name}: {found.items} tasks planned for {found.vendor}{_shared(shared)}")
+            if bare:
+                lines.append(f"{bare} picked as gold have no label under {taxonomy!r}: they are items like others.")
     if deadline is not None and deadline.date() < now().date():
         late = f"The deadline {deadline:%Y-%m-%d} is past: the same command with a later one moves it."
         print(late, file=sys.stderr)

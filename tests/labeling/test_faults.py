@@ -128,7 +128,8 @@ class People:
         name = self._random.choice(("cat", "dog"))
         self._answered.add(task["data"]["uid"])
         self.unsure[task["data"]["uid"]] = [name]
-        self.remembered[self.site.answer(task["id"], name)] = self.unsure.pop(task["data"]["uid"])
+        number = self.site.answer(task["id"], name)  # before the next line, whose right side is taken first
+        self.remembered[number] = self.unsure.pop(task["data"]["uid"])
         return True
 
     def edit(self, number: int) -> None:

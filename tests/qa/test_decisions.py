@@ -7,9 +7,9 @@ from sqlalchemy import select
 
 from labeling import reasons
 from labeling.label_config import result
-from qa import decisions, ledger, verdicts
+from qa import answers, decisions, ledger, verdicts
 from store.errors import InvalidInputError, NotFoundError
-from store.schema import Annotation, Campaign, Decision, Label, Task, Verdict
+from store.schema import Annotation, Campaign, Decision, Label, Task, Taxonomy, Verdict
 from store.workspace import Workspace
 
 NAME = "campaign-1"
@@ -172,6 +172,25 @@ def test_gold_gets_no_decision(workspace: Workspace, build: Any) -> None:
     with pytest.raises(InvalidInputError, match="is gold"):
         decisions.decide(workspace, "campaign-2", str(images[0]), answer="dog", reason="bad-image", author="eve")
     decisions.decide(workspace, "campaign-2", str(images[1]), answer="dog", reason="bad-image", author="eve")
+
+
+def test_gold_is_what_was_labelled_before(workspace: Workspace, build: Any) -> None:
+    """A pick for gold without a label under the taxonomy is an item like others, also once it has one."""
+    images = build.images(2)
+    taxonomy_id = build.taxonomy()
+    build.labels({images[0]: "cat"})
+    campaign_id = build.campaign(build.batch(images, arms=["gold", "gold"]), taxonomy_id)
+    build.answers(campaign_id, {"ann": ["cat", "dog"], "bob": ["cat", "dog"]})
+
+    def gold() -> tuple[set[str], int]:
+        with workspace.database.read() as session:
+            found = answers.gold(session, session.get_one(Taxonomy, taxonomy_id))
+            return set(found.values()), answers.unlabelled_gold(session, campaign_id)
+
+    assert gold() == ({"cat"}, 1)
+    assert verdicts.review(workspace, "campaign-2").new_labels == 1
+    assert gold() == ({"cat"}, 1)
+    assert verdicts.review(workspace, "campaign-2").items == 1
 
 
 def test_every_reason_is_one_word_and_fits_its_column() -> None:

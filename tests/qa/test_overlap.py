@@ -103,6 +103,17 @@ def test_an_expert_is_asked_where_others_only_guess() -> None:
     assert cheap.adjudicated.tolist() == [True]  # it settles .4 for 1; the answer is expected to settle .3
 
 
+def test_what_is_likelier_wrong_than_right_is_never_accepted() -> None:
+    """Even where so much else is sure that the target allows it."""
+    rows = [[1.0, 0.0, 0.0]] * 19 + [[0.4, 0.3, 0.3]]
+    found = decide(
+        belief(rows, coins([0.8, 0.8], 3)), one_each(20), np.array([[19, 1]]), rules=Rules(audited=0, target_error=0.06)
+    )
+    assert found.accepted.tolist() == [True] * 19 + [False]
+    assert found.asked[19] == 1
+    assert found.most_doubt == 0.5
+
+
 def test_what_nobody_has_answered_is_never_accepted() -> None:
     found = decide(belief([[1.0, 0.0]], coins([0.8], 2)), NOBODY, np.array([[0, 0]]), rules=Rules(audited=0))
     assert (found.asked.tolist(), found.accepted.tolist()) == ([0], [False])

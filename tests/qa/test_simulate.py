@@ -163,6 +163,10 @@ def test_the_command_with_the_model_of_somebody_and_with_the_probe(
         ("item,annotator,label\n1,a,x\n2,,y\n", "Row 2 of"),
         ("item,annotator,label\n1,a,x\n2,b,x\n", "names 1 classes in 2 answers"),
         ("item,annotator,label\n1,a,\n", "names 0 classes in 0 answers"),
+        (
+            "item,annotator,label\n" + "".join(f"{i},a,text {i}\n" for i in range(30)),
+            "names 30 classes in 30 answers, too many to agree on: does label hold labels",
+        ),
         ("", "it has: none"),
     ],
 )

@@ -50,6 +50,15 @@ def test_a_pause_begins_at_a_moment(workspace: Workspace, campaign: str) -> None
     assert outcomes(workspace, campaign) == {"accepted": 8, "another-opinion": 4}
 
 
+def test_a_later_pause_does_not_undo_an_earlier_one(workspace: Workspace, campaign: str) -> None:
+    decide(workspace, "bob", "paused")
+    decide(workspace, "bob", "paused", since=AGES_AGO)
+    before = outcomes(workspace, campaign)
+    with pytest.raises(ConflictError, match=r"is paused since .* already.* reinstate them first"):
+        decide(workspace, "bob", "paused")
+    assert outcomes(workspace, campaign) == before
+
+
 def test_reinstated_everything_counts_again(workspace: Workspace, campaign: str) -> None:
     decide(workspace, "bob", "paused", since=AGES_AGO)
     outcomes(workspace, campaign)
