@@ -78,6 +78,7 @@ def thumbnail(workspace: Workspace, image_id: ImageId, *, size: int) -> Path:
     if not path.exists():
         picture = _picture(found)
         picture.thumbnail((size, size))
+        picture.info.pop("comment", None)  # Pillow would write it again
         _write(path, picture, format="JPEG", quality=85)
     return path
 

@@ -12,10 +12,10 @@ from collections.abc import Callable, Iterator, Mapping
 _PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _PNG_KEPT = {
     *(b"IHDR", b"PLTE", b"IDAT", b"IEND"),
-    *(b"tRNS", b"gAMA", b"cHRM", b"sRGB", b"iCCP", b"sBIT", b"bKGD", b"hIST", b"pHYs", b"sPLT", b"cICP"),
+    *(b"tRNS", b"gAMA", b"cHRM", b"sRGB", b"iCCP", b"sBIT", b"bKGD", b"hIST", b"pHYs", b"cICP"),
     *(b"acTL", b"fcTL", b"fdAT"),
 }
-_WEBP_KEPT = {b"VP8 ", b"VP8L", b"VP8X", b"ALPH", b"ANIM", b"ANMF", b"ICCP"}
+_WEBP_KEPT = {b"VP8 ", b"VP8L", b"VP8X", b"ALPH", b"ICCP"}
 _WEBP_TELLS = 0x0C  # bits of VP8X: there is Exif, there is XMP
 
 _START, _END, _SCAN, _COMMENT = 0xD8, 0xD9, 0xDA, 0xFE
@@ -68,6 +68,8 @@ def _jpeg(data: bytes, orientation: int) -> Iterator[bytes]:
         if size < 2 or len(segment) < 2 + size:
             raise NotBareError("A segment of it ends too soon.")
         at += 2 + size
+        if kind == _APPLICATION[0]:
+            segment = _without_thumbnail(segment)
         is_colour = kind in _COLOURS and segment[4:].startswith(_COLOURS[kind])
         if is_colour or (kind not in _APPLICATION and kind != _COMMENT):
             yield segment
@@ -77,6 +79,11 @@ def _jpeg(data: bytes, orientation: int) -> Iterator[bytes]:
                 raise NotBareError("It has no end.")
             yield data[at : ends.start()]
             at = ends.start()
+
+
+def _without_thumbnail(jfif: bytes) -> bytes:
+    """A JFIF segment up to its two numbers of a thumbnail's sides, and these 0."""
+    return b"".join([jfif[:2], struct.pack(">H", 16), jfif[4:16], b"\0\0"])
 
 
 def _only_orientation(orientation: int) -> bytes:
@@ -112,6 +119,10 @@ def _webp(data: bytes, _: int) -> Iterator[bytes]:
     while at < length + 8:
         (size,) = struct.unpack_from("<L", data, at + 4)
         padded = size + size % 2
+        if at + 8 + padded > length + 8 + length % 2:
+            raise NotBareError("A chunk of it is longer than all of it.")
+        if data[at : at + 4] == b"ANMF":
+            raise NotBareError("It moves, and its frames may hold anything.")
         chunk = bytearray(data[at : at + 8 + padded])
         at += 8 + padded
         if chunk[:4] == b"VP8X":

@@ -169,7 +169,9 @@ class LabelStudio:
             if status == "completed":
                 return
             if status == "failed":
-                raise RemoteError(f"Label Studio at {self.url} failed in its import {import_}: its log says why.")
+                raise RemoteError(
+                    f"Label Studio at {self.url} failed in its import {import_}: its log says why. Run the same again."
+                )
             if time.monotonic() + _POLL_S > deadline:
                 message = f"Label Studio at {self.url} has not finished its import {import_} in {IMPORT_TIMEOUT_S} s."
                 raise RemoteError(f"{message} Run the same again.")

@@ -30,7 +30,7 @@ from labeling.label_studio import LabelStudio, RemoteTask
 from labeling.results import ImageSize, Part
 from labeling.webhooks import Webhook
 from store import fail_points
-from store.errors import InvalidInputError
+from store.errors import InvalidInputError, RemoteError
 from store.schema import BoxPrediction, Campaign, Image, ImageId, Pick, Prediction, PredictionRun, Task, now
 from store.workspace import Workspace
 
@@ -147,6 +147,7 @@ def push(
                 on_progress(sent, max(sent, total))
             if not is_named:
                 settle(workspace, server, project, terms)
+                _check_all_made(workspace, terms)
     with workspace.database.read() as session:
         states = campaigns.count(session, terms.id)
         blind = select(func.count(Task.id)).where(Task.campaign_id == terms.id, Task.blind.is_(True))
@@ -159,6 +160,16 @@ def push(
             waiting=states["planned"],
             blind=session.scalar(blind) or 0,
             unknown_classes=[] if run is None else _unknown_classes(terms, run),
+        )
+
+
+def _check_all_made(workspace: Workspace, terms: Terms) -> None:
+    with workspace.database.read() as session:
+        missing = campaigns.count(session, terms.id)["intended"]
+    if missing:
+        raise RemoteError(
+            f"Label Studio at {terms.ls_url} said that its imports are done, and {missing} tasks are not there. "
+            "Its log says why; run the same again."
         )
 
 

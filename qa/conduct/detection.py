@@ -57,7 +57,10 @@ def believe(
     confusion = np.concatenate([chances[:, :, None] * calls, 1 - chances[:, :, None]], axis=2)
     unseen = np.zeros((images, classes))
     np.add.at(unseen, seen[:, 0], np.log1p(-chances[seen[:, 1]]))
-    held = (there / np.maximum(1 - np.exp(unseen[image[asked]]), _SMALLEST)).sum(axis=0) + _SMALLEST
+    was_seen = np.isin(
+        image[asked], seen[:, 0]
+    )  # gold that nobody has answered yet tells nothing of how much is missed
+    held = (there / np.maximum(1 - np.exp(unseen[image[asked]]), _SMALLEST))[was_seen].sum(axis=0) + _SMALLEST
     usual = np.tile(held / held.sum(), (len(image), 1))
     posteriors = usual.copy()
     posteriors[asked] = there
@@ -219,7 +222,7 @@ def ghosts(answers: Ints, judged: Judged, found: Posterior, images: Ints) -> Rat
     )
     with np.errstate(invalid="ignore", divide="ignore"):
         low = gammaincinv(fewest + _BEFOREHAND, _TAILS[0]) / images
-        high = gammaincinv(most + _BEFOREHAND, _TAILS[1]) / images
+        high = gammaincinv(np.maximum(most, count) + _BEFOREHAND, _TAILS[1]) / images
         return Rates(count / images, np.stack([low, high], axis=1), images)
 
 

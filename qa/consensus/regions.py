@@ -81,7 +81,8 @@ def fit(
     image[thing] = drawn.image
     looked = np.concatenate([seen.reshape(-1, 2), np.stack([drawn.image, drawn.annotator], axis=1)])
     by_expert = drawn.annotator == annotators
-    known = np.where(np.isin(image, looked[looked[:, 1] == annotators, 0]), classes, -1)
+    expert_saw = looked[looked[:, 1] == annotators, 0]
+    known = np.where(np.isin(image, expert_saw), classes, -1)
     known[thing[by_expert]] = drawn.classes[by_expert]
     found = candidates.fit(
         np.stack([thing, drawn.annotator, drawn.classes], axis=1)[~by_expert],
@@ -99,7 +100,7 @@ def fit(
         existence=found.existence,
         classes=found.classes,
         thing=thing,
-        undrawn=found.undrawn,
+        undrawn=np.where(np.isin(np.arange(images), expert_saw)[:, None], 0.0, found.undrawn),
         recall=found.recall,
         lure=found.lure,
         ghosts=found.ghosts,

@@ -76,6 +76,24 @@ def test_others_that_were_turned_cannot_say_so(file_format: str) -> None:
         bare.without_metadata(told(file_format, orientation=6), file_format, orientation=6)
 
 
+def test_a_thumbnail_of_what_was_cut_off_goes() -> None:
+    data = told("JPEG")
+    thumbnail = b"JFIF\0\1\2\0\0\1\0\1\1\1" + SECRET[:3].encode()
+    at = data.index(b"JFIF\0") - 4
+    data = data[:at] + b"\xff\xe0" + (len(thumbnail) + 2).to_bytes(2) + thumbnail + data[at + 18 :]
+    without = bare.without_metadata(data, "JPEG")
+    assert (pixels(without) == pixels(data)).all()
+    assert b"JFIF\0\1\2\0\0\1\0\1\0\0\xff" in without
+
+
+def test_pictures_that_move_are_not_told_bare() -> None:
+    file = io.BytesIO()
+    frames = [Image.new("RGB", (8, 8), name) for name in ("red", "blue")]
+    frames[0].save(file, "WEBP", save_all=True, append_images=frames[1:])
+    with pytest.raises(NotBareError, match="moves"):
+        bare.without_metadata(file.getvalue(), "WEBP")
+
+
 @pytest.mark.parametrize("file_format", FORMATS)
 def test_what_follows_the_end_goes(file_format: str) -> None:
     data = told(file_format)

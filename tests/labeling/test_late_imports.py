@@ -61,6 +61,25 @@ def test_an_import_that_fails_says_so_and_the_same_push_goes_on(
     assert_each_once(catalog, enterprise, 7)
 
 
+def test_an_import_that_is_done_and_lacks_tasks_says_so(
+    build: Builder, enterprise: StandIn, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(push, "_LATE_S", 0.0)
+    catalog = Catalog(build, enterprise)
+    catalog.campaign(3)
+    make = enterprise.state._make
+    with monkeypatch.context() as lossy:
+        lossy.setattr(
+            enterprise.state,
+            "_make",
+            lambda project, tasks, *, names_tasks: make(project, tasks[:2], names_tasks=names_tasks),
+        )
+        with pytest.raises(RemoteError, match="1 tasks are not there"):
+            push.push(catalog.workspace, catalog.name, image_url=image_url)
+    push.push(catalog.workspace, catalog.name, image_url=image_url)
+    assert_each_once(catalog, enterprise, 3)
+
+
 def test_an_import_that_takes_too_long_is_left_to_the_next_push(
     build: Builder, enterprise: StandIn, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -87,10 +87,10 @@ class Crew:
             drawn.append(self._region(cell, "cat", 0))
         return Content(regions=tuple(drawn))
 
-    def answer(self, people: Mapping[str, Person]) -> None:
-        self.build.answers(
-            self.campaign, {name: [self._said(truth, one) for truth in self.truth] for name, one in people.items()}
-        )
+    def answer(self, people: Mapping[str, Person], *, but: int = 0) -> None:
+        """Everybody answers all items but the first few."""
+        said = {name: [self._said(truth, one) for truth in self.truth] for name, one in people.items()}
+        self.build.answers(self.campaign, {name: [None] * but + each[but:] for name, each in said.items()})
 
 
 def _corner(shape: Shape) -> tuple[float, float]:
@@ -161,6 +161,18 @@ def test_gold_judges_by_itself_and_two_people_alone_do_not(workspace: Workspace,
     assert ann.detection.images == 20
     assert ann.judged == ann.gold.answers >= sum(len(said.regions) for said in crew.truth[:20])
     assert ann.detection.recall.interval[0] < 0.6 < ann.detection.recall.interval[1]
+
+
+def test_gold_that_nobody_has_seen_yet_judges_nobody(workspace: Workspace, build: Any) -> None:
+    crew = Crew(build, "boxes", gold=4)
+    honest = ("ann", "bob", "cat")
+    crew.answer({**dict.fromkeys(honest, Person()), "wild": Person(ghosts=2)}, but=1)
+    found = by_name(workspace)
+    for name in honest:
+        assert found[name].accuracy is not None
+        assert found[name].accuracy > 0.75
+        assert found[name].suggestion is None
+    assert found["wild"].suggestion is not None
 
 
 def test_two_who_never_agree_are_not_said_to_be_bad(workspace: Workspace, build: Any) -> None:
