@@ -109,7 +109,7 @@ def next_answers(
     told = "what others are" if found.model is None else found.model
     lines = [
         f"{campaign}: of the next {len(found.items)} answers {found.again} are worth most on items that have some, "
-        f"{found.new} on new ones; {found.gain:.1f} more items are expected to be right (new ones told by {told})"
+        f"{found.new} on new ones; {found.gain:.1f} more items are expected to be right (new ones are judged by {told})"
     ]
     rows = [
         (f"{item.gain:.3f}", item.image, item.answers, item.likeliest, f"{item.posterior:.3f}", item.ask or "anybody")
