@@ -59,8 +59,8 @@ _LOTS = 8
 _MEDOIDS = 6
 _QUARANTINED = 8
 _MOST_JUDGED = 50_000  # answers: more take longer than a page may
-_OUTLINED = ("polygons", "masks")  # which take a hundred times as long to compare:
-_MOST_OUTLINED = 500  # answers, likewise
+_OUTLINED = ("polygons", "masks")
+_MOST_OUTLINED = 500  # answers, likewise: areas take much longer to compare
 
 _QUALITIES: dict[tuple[object, ...], dict[int, AnnotatorQuality]] = {}  # of the newest state asked for
 

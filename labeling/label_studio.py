@@ -145,7 +145,7 @@ class LabelStudio:
                 f"{self.url.rstrip('/')}/api/projects/{project}/import",
                 params={"return_task_ids": "true"},
                 json=tasks,
-                headers=self._sdk._client_wrapper.get_headers(),
+                headers=self._headers(),
                 timeout=IMPORT_TIMEOUT_S,
             )
             try:
@@ -231,7 +231,7 @@ class LabelStudio:
             OSError: it cannot be had, or is over `limit` bytes; `strerror` says why, and quotes nothing.
         """
         with self._errors():
-            ours = self._sdk._client_wrapper.get_headers() if with_token else {}
+            ours = self._headers() if with_token else {}
         headers = {name: value for name, value in ours.items() if name == "Authorization"}
         data = bytearray()
         try:
@@ -381,6 +381,10 @@ class LabelStudio:
                 if error.status_code == 404:
                     return None
                 raise
+
+    def _headers(self) -> dict[str, str]:
+        """What the SDK says with each request, the token among it; it may ask the server for another token."""
+        return dict(self._sdk._client_wrapper.get_headers())
 
     def _errors(self) -> AbstractContextManager[None]:
         return _errors(self.url)

@@ -137,17 +137,19 @@ def push(
                 _be_sure(workspace, terms.id, looked_at)
             sent = 0
             total = _sendable(workspace, terms)
-            is_named = True
             for chunk, ls_task_ids in _send(server, project, _requests(workspace, terms, draw, image_url, min_score)):
-                is_named = is_named and ls_task_ids is not None
                 if ls_task_ids is not None:
                     _note(workspace, {item.task_id: there for item, there in zip(chunk, ls_task_ids, strict=True)})
                 fail_points.reach("push.after_commit")
                 sent += len(chunk)
                 on_progress(sent, max(sent, total))
-            if not is_named:
+            if _unnamed(workspace, terms):
                 settle(workspace, server, project, terms)
-                _check_all_made(workspace, terms)
+                if missing := _unnamed(workspace, terms):
+                    raise RemoteError(
+                        f"Label Studio at {terms.ls_url} said that its imports are done, and {missing} tasks are not "
+                        "there. Its log says why; run the same again."
+                    )
     with workspace.database.read() as session:
         states = campaigns.count(session, terms.id)
         blind = select(func.count(Task.id)).where(Task.campaign_id == terms.id, Task.blind.is_(True))
@@ -163,14 +165,10 @@ def push(
         )
 
 
-def _check_all_made(workspace: Workspace, terms: Terms) -> None:
+def _unnamed(workspace: Workspace, terms: Terms) -> int:
+    """How many tasks were sent and are not known by a number."""
     with workspace.database.read() as session:
-        missing = campaigns.count(session, terms.id)["intended"]
-    if missing:
-        raise RemoteError(
-            f"Label Studio at {terms.ls_url} said that its imports are done, and {missing} tasks are not there. "
-            "Its log says why; run the same again."
-        )
+        return campaigns.count(session, terms.id)["intended"]
 
 
 def _remember(workspace: Workspace, campaign_id: int, manner: Manner) -> None:

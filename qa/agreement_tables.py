@@ -40,8 +40,7 @@ def read(
         said: the answers under it.
         slices: image ids by name, sorted.
     """
-    standing = select(Task.id).where(Task.campaign_id == campaign.id, Task.state != "withdrawn")
-    own = np.isin(said.task_ids, session.scalars(standing).all())
+    own = np.isin(said.task_ids, list(answers.standing_items(session, campaign)))
     table, classes = said.table, len(said.classes)
     found = [describe("campaign", campaign.name, table, own, classes=classes)]
     found += of_classes(table, own, said.classes)

@@ -321,6 +321,11 @@ def _decisions(session: Session, among: Select[int]) -> list[tuple[int, LastWord
     ]
 
 
+def standing_items(session: Session, campaign: Campaign) -> set[int]:
+    """The ids of the tasks of a campaign that were not withdrawn."""
+    return set(session.scalars(select(Task.id).where(Task.campaign_id == campaign.id, Task.state != "withdrawn")))
+
+
 def gold(session: Session, asked: Taxonomy) -> dict[int, str]:
     """The label in force of each item that a batch holds as gold, if it had one before its campaign was made.
 

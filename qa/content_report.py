@@ -119,7 +119,7 @@ def read(workspace: Workspace, campaign_name: str, *, by: str | None = None) -> 
         slices = {} if by is None else annotators.read_slices(session, by)
         said = answers.read(session, taxonomy)
         so_far = report.progress(session, campaign, taxonomy, said)
-        own = np.array(sorted(report.standing_items(session, campaign)), dtype=np.int64)
+        own = np.array(sorted(answers.standing_items(session, campaign)), dtype=np.int64)
         vendors = agreement_tables.of_vendors(session, taxonomy)
         revisions = list(agreement_tables.of_revisions(session, taxonomy, said))
     this = _Revision(said)

@@ -101,7 +101,7 @@ class QaReport(Progress):
 
 def progress(session: Session, campaign: Campaign, taxonomy: Taxonomy, said: Answers) -> Progress:
     """Of a labelling campaign; `said` is everything answered under its taxonomy."""
-    task_ids = standing_items(session, campaign)
+    task_ids = answers.standing_items(session, campaign)
     decided = {task_id: one for task_id, one in ledger.newest(session, campaign).items() if task_id in task_ids}
     outcomes = Counter(verdict.outcome for verdict in decided.values())
     given = [answer for answer in said.given if answer.task_id in task_ids]
@@ -131,11 +131,6 @@ def progress(session: Session, campaign: Campaign, taxonomy: Taxonomy, said: Ans
     )
 
 
-def standing_items(session: Session, campaign: Campaign) -> set[int]:
-    """The ids of the tasks of a campaign that were not withdrawn."""
-    return set(session.scalars(select(Task.id).where(Task.campaign_id == campaign.id, Task.state != "withdrawn")))
-
-
 def report(
     workspace: Workspace, campaign_name: str, *, by: str | None = None, least_accuracy: float = LEAST_ACCURACY
 ) -> QaReport:
@@ -156,7 +151,7 @@ def report(
         taxonomy = session.get_one(Taxonomy, campaign.taxonomy_id)
         slices = {} if by is None else annotators.read_slices(session, by)
         people = crowd.load(session, taxonomy)
-        task_ids = standing_items(session, campaign)
+        task_ids = answers.standing_items(session, campaign)
         decided = ledger.newest(session, campaign)
         tables = agreement_tables.read(session, campaign, taxonomy, people.said, slices)
         disputed = _disputed(session, people, task_ids, decided)

@@ -7,6 +7,7 @@ those under which each later answer, and each class that is known, was least of 
 """
 
 from dataclasses import astuple, dataclass
+from typing import Any
 
 import numpy as np
 
@@ -95,7 +96,12 @@ def fit(
     if checks is not None:
         weights = checks.trust(matrices, prior, start=USUAL)  # before a model that knows nothing has misled anyone
     posteriors: Floats = np.full((len(known), classes), 1 / classes)
-    weighed, offset = diags_array(weights.per_answer(given)) @ said, weights.model * prior
+
+    def trusted(weights: Trust) -> tuple[Any, Floats]:
+        """The answers and the prior, raised to their powers."""
+        return diags_array(weights.per_answer(given)) @ said, weights.model * prior
+
+    weighed, offset = trusted(weights)
     for step in range(1, _MOST_STEPS + 1):
         before = posteriors
         evidence = weighed @ np.log(matrices).swapaxes(1, 2).reshape(-1, classes)
@@ -105,7 +111,7 @@ def fit(
         matrices = confusion.shrunk(counts.reshape(annotators, classes, classes).swapaxes(1, 2))
         if checks is not None and step % _EVERY == 0 and step <= _MEASURED * _EVERY:
             weights = checks.trust(matrices, prior, start=weights)
-            weighed, offset = diags_array(weights.per_answer(given)) @ said, weights.model * prior
+            weighed, offset = trusted(weights)
         elif step > _EVERY and np.abs(posteriors - before).sum() <= _TOLERANCE * posteriors.size:
             break
     found = belief.of(posteriors, answers, annotators=annotators)
