@@ -13,6 +13,7 @@ from store.errors import InvalidInputError, NotFoundError
 from store.schema import Campaign, Image, ImageId, Label, Task, Taxonomy, Verdict
 
 CLASSIFICATION = "classification"  # the kind of task that asks for one class, which is the value of its labels
+MULTILABEL = "multilabel"  # several classes an image
 
 
 @dataclass(frozen=True)

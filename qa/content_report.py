@@ -8,6 +8,7 @@ from itertools import combinations
 
 import numpy as np
 
+from curation import labels
 from labeling import content
 from labeling.content import Content, Region
 from qa import agreement, agreement_tables, annotators, answers, report, shapes
@@ -130,7 +131,7 @@ def read(workspace: Workspace, campaign_name: str, *, by: str | None = None) -> 
         revision = this if answered is said else _Revision(answered)
         parts.append(_Part("guideline", name, revision, np.array(answered.task_ids)))
     whole = _Part("campaign", campaign.name, this, own)
-    is_drawn = taxonomy.task_kind != "multilabel"
+    is_drawn = taxonomy.task_kind != labels.MULTILABEL
     return ContentReport(
         **vars(so_far),
         kind=taxonomy.task_kind,

@@ -14,6 +14,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
+from curation import labels
 from labeling import content
 from labeling.content import Content, ImageChoice, Region, Value
 from qa import gains, shapes
@@ -25,7 +26,6 @@ from qa.consensus.regions import Drawn, Regions
 from qa.overlap import Gain
 from store.arrays import Bools, Floats, Ints, positions_of_each
 
-_MULTILABEL = "multilabel"
 _TOLD = 0.01  # a chance above is named in the verdict
 
 _Contents: TypeAlias = Mapping[int, Mapping[int, Content]]  # what was said of each task by whom
@@ -38,7 +38,7 @@ def believe(case: Case) -> Belief:
     for answer in said.given:
         if answer.value is not None:
             contents[answer.task_id][answer.annotator_id] = content.from_json(answer.value)
-    found = _several_classes(case, contents) if said.definition.kind == _MULTILABEL else _regions(case, contents)
+    found = _several_classes(case, contents) if said.definition.kind == labels.MULTILABEL else _regions(case, contents)
 
     def likeliest(item: int) -> tuple[str, dict[str, Any]]:
         attributes = _most_said([each.attributes for each in contents[said.task_ids[item]].values()])

@@ -26,7 +26,6 @@ from qa.things import Things
 from store.arrays import Bools, Floats, Ints
 from store.schema import Annotator, Campaign, ImageId, PredictionRun, Standing, Task, Taxonomy, Vendor
 
-_MULTILABEL = "multilabel"
 _LEAST_PEOPLE = 3
 _WEEK_S = 7 * 24 * 3600.0
 
@@ -71,7 +70,7 @@ class Crowd:
         """What the answers that count say of all items."""
         is_heard = self.counted[self.look]
         heard = self.table[is_heard]
-        if self.taxonomy.task_kind == _MULTILABEL:
+        if self.taxonomy.task_kind == labels.MULTILABEL:
             return detection.believe_classes(
                 heard,
                 (self.counted.cumsum() - 1)[self.look[is_heard]],
@@ -153,7 +152,7 @@ class Crowd:
     @cached_property
     def naming(self) -> Estimates | None:
         """Of things: how often each calls rightly what they find; none where it has one class, or is a class."""
-        if self.taxonomy.task_kind == _MULTILABEL:
+        if self.taxonomy.task_kind == labels.MULTILABEL:
             return None
         return detection.naming(self.table, self.judged, self.weight, annotators=len(self.people))
 
@@ -314,7 +313,7 @@ def _things(said: Answers, given: Sequence[Answer], item: Ints, counted: Bools) 
     contents = [content.from_json(one.value or "") for one in given]
     place = {task_id: i for i, task_id in enumerate(said.task_ids)}
     settled = {place[one]: content.from_json(value) for one, value in said.settled.items() if value is not None}
-    if kind == _MULTILABEL:
+    if kind == labels.MULTILABEL:
         return things.of_classes(contents, item, counted, settled, classes=said.classes)
     diagonals = np.array([math.hypot(size.width, size.height) for size in said.sizes], dtype=np.float64)
     return things.of_regions(contents, item, counted, settled, classes=said.classes, diagonals=diagonals)

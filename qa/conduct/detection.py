@@ -12,12 +12,12 @@ from qa.conduct import accuracy
 from qa.conduct.accuracy import Estimates, Judged
 from qa.consensus import belief, candidates, multilabel
 from qa.consensus.posterior import Posterior, Trust
+from qa.gains import LIKELIER
 from store.arrays import Bools, Floats, Ints
 
 _AS_THEY_ARE = Trust(model=1, answer=1, repeat=0)  # of counts, and of answers one by one
 _SMALLEST = 1e-9
 _SURE = 0.9  # what is so likely can be told
-_LIKELIER = 0.5  # than not
 _TAILS = (0.025, 0.975)
 _BEFOREHAND = 0.5  # of a ghost, that Jeffreys' prior of a rate counts as
 
@@ -181,7 +181,7 @@ def recall(answers: Ints, judged: Judged, weight: Floats, *, annotators: int) ->
     """
     there, said = _there(judged), answers[judged.rows]
     drew = said[:, 2] != judged.truth.shape[1] - 1
-    kept = there > _LIKELIER
+    kept = there > LIKELIER
     chance = np.where(drew, there, 1 - there)[kept]
     return accuracy.estimate(chance, said[kept, 1], groups=annotators, classes=2, weight=weight[kept])
 
@@ -192,7 +192,7 @@ def naming(answers: Ints, judged: Judged, weight: Floats, *, annotators: int) ->
     if classes < 2:
         return None
     there, said = _there(judged), answers[judged.rows]
-    kept = (there > _LIKELIER) & (said[:, 2] < classes)
+    kept = (there > LIKELIER) & (said[:, 2] < classes)
     chance = (judged.chance(answers)[kept] / there[kept]).clip(max=1)
     return accuracy.estimate(chance, said[kept, 1], groups=annotators, classes=classes, weight=weight[kept])
 
