@@ -186,9 +186,9 @@ def _quality(found: Crowd, annotator_id: int, number: int, told: list[Sign], lea
     timed = found.seconds[own & speed.is_plausible(found.seconds)]
     suggestion = None
     if total.accuracy is not None and total.interval[1] < least_accuracy and state != "paused":
-        about = "about at most {:.0%} of things" if found.of_things else "in at most {:.0%} of answers"
+        what = "things" if found.of_things else "answers"
         suggestion = (
-            f"is right {about.format(total.interval[1])}, where {least_accuracy:.0%} are wanted: "
+            f"gets at most {total.interval[1]:.0%} of {what} right, where {least_accuracy:.0%} are wanted: "
             f'winnow qa annotators pause {shlex.quote(name)} --reason "..."'
         )
     return AnnotatorQuality(

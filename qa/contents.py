@@ -7,7 +7,7 @@ said who said anything of them.
 
 import math
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, TypeAlias
@@ -17,7 +17,7 @@ import numpy as np
 from curation import labels
 from labeling import content
 from labeling.content import Content, ImageChoice, Region, Value
-from qa import gains, shapes
+from qa import gains, shapes, things
 from qa.answers import Answers
 from qa.case import Belief, Case
 from qa.consensus import multilabel, regions
@@ -92,8 +92,7 @@ def _regions(case: Case, contents: _Contents) -> _Found:
     of = [(row, region) for row, found in enumerate(whole) for region in found.regions]
     item, annotator = looked[[row for row, _ in of]].reshape(-1, 2).T
     drawn = [region for _, region in of]
-    names = _namings(said, drawn)
-    naming = np.array([names.index(region.classes) for region in drawn], dtype=np.int64)
+    names, naming = things.namings(drawn, said.classes)
     diagonals = np.array([math.hypot(size.width, size.height) for size in said.sizes], dtype=np.float64)
     names_of = {answer.annotator_id: answer.annotator for answer in said.given}
     kept: list[list[Region]] = [[] for _ in said.task_ids]
@@ -151,12 +150,6 @@ def _held(found: Content, classes: Sequence[str]) -> Bools:
     """`(C,)`: which classes the image is said to hold."""
     chosen = found.choice.classes if found.choice else ()
     return np.array([name in chosen for name in classes], dtype=np.bool_)
-
-
-def _namings(said: Answers, drawn: Iterable[Region]) -> list[tuple[str, ...]]:
-    """Everything a region may be called: a class, or what else somebody called one, several classes or none."""
-    single = [(name,) for name in said.classes]
-    return [*single, *sorted({region.classes for region in drawn} - set(single))] or [()]
 
 
 def _most_said(attributes: Sequence[Mapping[str, Value]]) -> dict[str, Value]:

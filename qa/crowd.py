@@ -96,14 +96,21 @@ class Crowd:
 
     @cached_property
     def judged(self) -> Judged:
-        """What is held against each answer.
+        """What is held against each answer."""
+        judged = accuracy.judge(self.table, self.counted[self.look], self.known, self.found)
+        if self._others_tell:
+            return judged
+        is_told = self.known[self.table[judged.rows, 0]] >= 0
+        return Judged(judged.rows[is_told], judged.truth[is_told])
 
-        Of things nothing, where there are but two people and nothing is settled: what one draws and the other does not
-        may be a ghost of the one or a miss of the other.
+    @cached_property
+    def _others_tell(self) -> bool:
+        """Whether people can be judged by each other.
+
+        Not by things where there are but two: what one draws and the other does not may be a ghost of the one or a miss
+        of the other, and only what is settled tells.
         """
-        if self.of_things and (self.known < 0).all() and len(np.unique(self.looks[self.counted, 1])) < _LEAST_PEOPLE:
-            return Judged(np.zeros(0, dtype=np.int64), np.zeros((0, len(self.classes))))
-        return accuracy.judge(self.table, self.counted[self.look], self.known, self.found)
+        return not self.of_things or len(np.unique(self.looks[self.counted, 1])) >= _LEAST_PEOPLE
 
     @cached_property
     def weight(self) -> Floats:
@@ -161,7 +168,7 @@ class Crowd:
         """Of things: how many that are not there each says are, in an image that others saw or that is settled."""
         item, who = self.looks.T
         others = np.bincount(item[self.counted], minlength=len(self.said.task_ids))[item] - self.counted
-        is_judged = ((others > 0) | self._is_settled) & bool(len(self.judged.rows))
+        is_judged = (((others > 0) & self._others_tell) | self._is_settled) & bool(len(self.judged.rows))
         images = np.bincount(who[is_judged], minlength=len(self.people))
         return detection.ghosts(self.table, self.judged, self.found, images)
 

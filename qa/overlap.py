@@ -1,5 +1,6 @@
 """Who is asked next: one more person where that is worth its price, else an expert; nobody where we are sure."""
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TypeAlias
@@ -33,7 +34,7 @@ class Rules:
             raise InvalidInputError(f"An item needs at least one answer; {self.most_answers} were allowed.")
         if not 0 <= self.audited <= 1:
             raise InvalidInputError(f"The audited share lies between 0 and 1; it was {self.audited}.")
-        if min(self.answer_cost, 1 if self.adjudication_cost is None else self.adjudication_cost) <= 0:
+        if not all(0 < cost < math.inf for cost in (self.answer_cost, self.adjudication_cost) if cost is not None):
             raise InvalidInputError("An answer and an adjudication have to cost something: give costs above 0.")
 
 

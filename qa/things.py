@@ -14,7 +14,7 @@ from itertools import chain
 
 import numpy as np
 
-from labeling.content import Content
+from labeling.content import Content, Region
 from qa import shapes
 from qa.consensus import regions
 from qa.consensus.regions import Drawn
@@ -93,9 +93,7 @@ def of_regions(
     of = [(source, one) for source, said in enumerate(chain(contents, settled.values())) for one in said.regions]
     source = np.array([each for each, _ in of], dtype=np.int64)
     drawn = [one for _, one in of]
-    called = [" and ".join(one.classes) or "unnamed" for one in drawn]
-    names = [*classes, *sorted(set(called) - set(classes))]
-    naming = np.array([names.index(each) for each in called], dtype=np.int64)
+    called, naming = namings(drawn, classes)
     image = _items(item, settled)[source]
     counts = np.append(counted, np.ones(len(settled), dtype=np.bool_))[source]
     thing, nearness, count = np.zeros(len(drawn), dtype=np.int64), np.full(len(drawn), np.nan), 0
@@ -106,7 +104,19 @@ def of_regions(
             thing[mine] = count + numbers
             count += int(numbers.max()) + 1
             nearness[mine] = _nearness(numbers, likeness, source[mine] >= len(contents), counts[mine])
+    names = [" and ".join(each) or "unnamed" for each in called]
     return _asked(_Said(source, thing, naming, nearness), item, counted, settled, names)
+
+
+def namings(drawn: Sequence[Region], classes: Sequence[str]) -> tuple[list[tuple[str, ...]], Ints]:
+    """Everything a region may be called, and `(R,)` int64 what each is called of it.
+
+    A class, or what else somebody called one: several classes, or none.
+    """
+    single = [(name,) for name in classes]
+    called = [*single, *sorted({region.classes for region in drawn} - set(single))]
+    number = {each: i for i, each in enumerate(called)}
+    return called, np.array([number[region.classes] for region in drawn], dtype=np.int64)
 
 
 def _nearness(thing: Ints, likeness: Floats, by_expert: Bools, counts: Bools) -> Floats:

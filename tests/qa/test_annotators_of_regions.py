@@ -121,7 +121,7 @@ def test_everybody_is_judged_by_what_they_find_leave_out_and_make_up(
     assert lax.accuracy is not None
     assert lax.accuracy < 0.6
     assert lax.suggestion is not None
-    assert "is right about at most" in lax.suggestion
+    assert "of things right" in lax.suggestion
     assert "winnow qa annotators pause lax" in lax.suggestion
     for name, person in HONEST.items():
         one = found[name]
@@ -188,6 +188,16 @@ def test_two_who_never_agree_are_not_said_to_be_bad(workspace: Workspace, build:
     assert bob.detection is not None
     assert bob.detection.recall.interval[1] < 0.1
     assert bob.suggestion is not None
+
+
+def test_two_are_judged_by_the_images_that_are_settled_and_no_others(workspace: Workspace, build: Any) -> None:
+    crew = Crew(build, "boxes", 30)
+    crew.answer({"ann": Person(ghosts=0), "bob": Person(recall=0.0, ghosts=0)})
+    crew.build.adjudication(crew.campaign, {0: crew.truth[0]})
+    for one in by_name(workspace).values():
+        assert (one.judged, one.accuracy, one.suggestion) == (len(crew.truth[0].regions), None, None)
+        assert one.detection is not None
+        assert one.detection.images == 1
 
 
 def test_who_draws_next_to_nothing_in_no_time_is_found(workspace: Workspace, build: Any) -> None:

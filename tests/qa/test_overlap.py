@@ -150,6 +150,8 @@ def test_the_same_share_is_audited_every_time_until_it_has_all_answers() -> None
         {"audited": 1.5},
         {"answer_cost": 0.0},
         {"adjudication_cost": -1.0},
+        {"answer_cost": float("nan")},
+        {"adjudication_cost": float("inf")},
     ],
 )
 def test_rules_that_make_no_sense_are_refused(wrong: dict[str, Any]) -> None:

@@ -30,9 +30,10 @@ def asked(
     settled: Mapping[int, Content] | None = None,
     *,
     paused: Sequence[int] = (),
+    classes: Sequence[str] = CLASSES,
 ) -> Things:
     counted = ~np.isin(np.arange(len(item)), paused)
-    options: dict[str, Any] = {"classes": CLASSES, "diagonals": np.full(9, 283.0)}
+    options: dict[str, Any] = {"classes": classes, "diagonals": np.full(9, 283.0)}
     return things.of_regions(contents, np.array(item, dtype=np.int64), counted, settled or {}, **options)
 
 
@@ -83,8 +84,14 @@ def test_what_only_a_paused_person_drew_is_asked_of_nobody_else() -> None:
 
 
 def test_regions_of_another_name_or_of_none_are_things_too() -> None:
-    assert asked([drawn((HERE, "")), drawn((HERE, "owl"))], [0, 0]).classes == ["cat", "dog", "owl", "unnamed", NOTHING]
+    assert asked([drawn((HERE, "")), drawn((HERE, "owl"))], [0, 0]).classes == ["cat", "dog", "unnamed", "owl", NOTHING]
     assert asked([], []).table.shape == (0, 3)
+
+
+def test_a_class_may_be_called_like_what_has_none() -> None:
+    found = asked([drawn((HERE, "")), drawn((HERE, "unnamed"))], [0, 0], classes=("cat", "unnamed", NOTHING))
+    assert found.classes == ["cat", "unnamed", NOTHING, "unnamed", NOTHING]
+    assert found.table[:, 2].tolist() == [3, 1]
 
 
 @pytest.mark.parametrize(

@@ -29,7 +29,7 @@ def test_people_who_draw_are_told_by_what_they_find(workspace: Workspace, build:
     row = next(line for line in lines[heading:] if line.startswith("ann "))
     assert row.split()[:4] == ["ann", "animals", "1", "30"]
     assert "1.00 (1.00–1.00)" in row
-    assert any(line.startswith("lax is right about at most") and "pause lax" in line for line in lines)
+    assert any(line.startswith("lax gets at most") and "pause lax" in line for line in lines)
     told = said(workspace, "qa", "annotators", "show", "lax")
     assert "nothing" in told
     assert "where a prediction is shown" not in told
