@@ -43,7 +43,9 @@ class Tolerance:
             )
 
 
-@lru_cache(maxsize=1 << 14)  # a lot is looked at much oftener than its audit is answered, and areas take long to compare
+@lru_cache(
+    maxsize=1 << 14
+)  # a lot is looked at much oftener than its audit is answered, and areas take long to compare
 def is_defective(label: str, word: str, tolerance: Tolerance, *, diagonal: float) -> bool:
     """Whether a label differs too far from the last word on its item.
 
