@@ -7,7 +7,8 @@ its label (`qa.defects`), or if they cannot tell what it is. The plan and its ri
 severely a vendor is inspected follows from its lots before.
 
 A rejected lot goes back: its vendor labels the items again in a new campaign, whose items are the next lot; or the
-auditor goes through all of it. Decisions are appended; a lot that was accepted or rejected stays so.
+auditor goes through all of it. Decisions are appended; a lot that was accepted or rejected stays so. One that is not
+decided can be withdrawn: its items are in the next.
 """
 
 import hashlib
@@ -24,7 +25,7 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from curation import labels
-from labeling import campaigns, content, evolution, vendors
+from labeling import campaigns, cancel, content, evolution, vendors
 from labeling import taxonomy as taxonomies
 from labeling.definitions import Definition, shape_kinds
 from qa import acceptance, answers, defects, ledger, migrations, rejections
@@ -86,7 +87,7 @@ class LotStatus:
     drawn: int  # items that went to the auditor
     audited: int  # of these, with an answer
     found: int  # of these, defective
-    outcome: str  # open, accepted, rejected or sorted
+    outcome: str  # open, withdrawn, accepted, rejected or sorted
     decided_on: int | None  # items of the sample that decided
     rework: str | None  # the campaign in which its vendor labels it again
     resubmits: int | None  # the rejected lot that it was
@@ -221,7 +222,7 @@ def decide(workspace: Workspace, lot_id: int, *, sort: bool = False) -> LotStatu
 
     Raises:
         NotFoundError: there is no such lot.
-        ConflictError: a lot is to be sorted that is not rejected, or that its vendor reworks.
+        ConflictError: it was withdrawn, or is to be sorted and is not rejected, or its vendor reworks it.
     """
     with workspace.database.read() as session:
         campaign_id = _get(session, lot_id).campaign_id
@@ -230,14 +231,12 @@ def decide(workspace: Workspace, lot_id: int, *, sort: bool = False) -> LotStatu
         workspace.database.write() as session,
     ):
         lot = _get(session, lot_id)
+        newest = _decision(session, lot)
+        if newest is not None and newest.outcome == "withdrawn":
+            raise ConflictError(f"The lot {lot_id} is withdrawn: there is nothing to decide.")
         campaign = session.get_one(Campaign, campaign_id)
         audit = _audit(session, lot)
-        newest_of = ledger.newest(session, campaign)
-        settled = [(audit.items[place], word) for place, word in sorted(audit.said.items())]
-        rejections.settle(
-            session, campaign, lot.id, [(item.image_id, newest_of[item.task_id], word) for item, word in settled]
-        )
-        newest = _decision(session, lot)
+        newest_of = _settle(session, campaign, lot, audit)
         _draw(session, workspace.key, lot, audit, audit.drawn)  # again what was withdrawn with its campaign
         if newest is None or newest.outcome == "continue":
             newest = _judge(session, workspace.key, lot, audit, newest)
@@ -250,6 +249,34 @@ def decide(workspace: Workspace, lot_id: int, *, sort: bool = False) -> LotStatu
         if newest is not None and newest.outcome == "rejected" and len(audit.said) == len(audit.items):
             _append(session, lot, "sorted", len(audit.items), audit)
         migrations.carry_over(session, session.get_one(Taxonomy, campaign.taxonomy_id).name)
+        fail_points.reach("lots.before_commit")
+    fail_points.reach("lots.after_commit")
+    return _shown(workspace, lot_id)
+
+
+def withdraw(workspace: Workspace, lot_id: int) -> LotStatus:
+    """Call off a lot that is not decided: what nobody audited is in the next one, what an auditor said stands.
+
+    Its audits are cancelled first; whatever dies after that, the same withdraws on.
+
+    Raises:
+        NotFoundError: there is no such lot.
+        ConflictError: it was accepted or rejected.
+        RemoteError: Label Studio failed or refused; the same withdraws on.
+    """
+    with workspace.database.read() as session:
+        lot = _get(session, lot_id)
+        campaign_id = lot.campaign_id
+        _check_undecided(session, lot)
+        audits = [each.name for each in _of_lot(session, lot, "audit") if campaigns.state(each) != "closed"]
+    for name in audits:
+        cancel.cancel(workspace, name)
+    with campaigns.exclusive(workspace, campaign_id), workspace.database.write() as session:
+        lot = _get(session, lot_id)
+        if not _check_undecided(session, lot):
+            audit = _audit(session, lot)
+            _settle(session, session.get_one(Campaign, campaign_id), lot, audit)
+            _append(session, lot, "withdrawn", len(audit.in_order), audit)
         fail_points.reach("lots.before_commit")
     fail_points.reach("lots.after_commit")
     return _shown(workspace, lot_id)
@@ -313,7 +340,8 @@ def list_lots(session: Session, *, limit: int | None = None) -> list[LotStatus]:
 
 def standing(session: Session, vendor_id: int) -> Standing:
     """How a vendor's next lot is inspected, by those that were decided; lots submitted again do not count."""
-    first = select(func.min(LotDecision.id)).where(LotDecision.outcome != "continue").group_by(LotDecision.lot_id)
+    is_judgement = LotDecision.outcome.in_(("accepted", "rejected"))
+    first = select(func.min(LotDecision.id)).where(is_judgement).group_by(LotDecision.lot_id)
     rows = session.execute(
         select(Lot.severity, LotDecision.outcome)
         .join(Campaign, Campaign.id == Lot.campaign_id)
@@ -376,8 +404,10 @@ def _new_labels(session: Session, campaign: Campaign) -> dict[int, int]:
     in a lot is not judged again.
     """
     taxonomy = session.get_one(Taxonomy, campaign.taxonomy_id)
-    judged = set(session.scalars(select(LotItem.label_id)))
-    in_lots = set(session.scalars(select(LotItem.task_id).join(Task).where(Task.campaign_id == campaign.id)))
+    withdrawn = select(LotDecision.lot_id).where(LotDecision.outcome == "withdrawn")
+    of_campaign = (LotItem.lot_id.not_in(withdrawn), Task.campaign_id == campaign.id)
+    rows_in_lots = session.execute(select(LotItem.task_id, LotItem.label_id).join(Task).where(*of_campaign)).all()
+    in_lots, judged = ({row[column] for row in rows_in_lots} for column in (0, 1))
     rows = session.execute(
         select(Task.id, Label.id, Verdict)
         .join(Verdict, Verdict.task_id == Task.id)
@@ -433,6 +463,16 @@ def _draw(session: Session, key: bytes, lot: Lot, audit: _Audit, size: int) -> N
         session.flush()
 
 
+def _settle(session: Session, campaign: Campaign, lot: Lot, audit: _Audit) -> dict[int, Verdict]:
+    """Label what an auditor or adjudicator spoke of by that; the verdicts in force before, by task."""
+    newest_of = ledger.newest(session, campaign)
+    settled = [(audit.items[place], word) for place, word in sorted(audit.said.items())]
+    rejections.settle(
+        session, campaign, lot.id, [(item.image_id, newest_of[item.task_id], word) for item, word in settled]
+    )
+    return newest_of
+
+
 def _judge(session: Session, key: bytes, lot: Lot, audit: _Audit, before: LotDecision | None) -> LotDecision | None:
     """Append what the plan says, and draw what it asks for; as long as a sample is not answered it says nothing."""
     plan = _plan(lot)
@@ -479,6 +519,14 @@ def _check_sortable(session: Session, lot: Lot, decision: LotDecision | None) ->
         raise ConflictError(f"The lot {lot.id} is {_called(decision)}: only a rejected one is sorted.")
     if (rework := _rework(session, lot)) is not None:
         raise ConflictError(f"The lot {lot.id} is reworked in {rework!r}: it is not sorted too.")
+
+
+def _check_undecided(session: Session, lot: Lot) -> bool:
+    """Whether it is withdrawn already."""
+    decision = _decision(session, lot)
+    if decision is None or decision.outcome in ("continue", "withdrawn"):
+        return decision is not None and decision.outcome == "withdrawn"
+    raise ConflictError(f"The lot {lot.id} is {_called(decision)}: only one that is not decided can be withdrawn.")
 
 
 def _decision(session: Session, lot: Lot) -> LotDecision | None:

@@ -539,7 +539,7 @@ class LotItem(Base):
     lot_id: Mapped[int] = mapped_column(ForeignKey("lots.id"), primary_key=True)
     place: Mapped[int] = mapped_column(primary_key=True)  # 0, 1, 2 … as drawn: the first are audited first
     task_id: Mapped[int] = mapped_column(ForeignKey("tasks.id"), index=True)
-    label_id: Mapped[int] = mapped_column(ForeignKey("labels.id"), unique=True)  # a label is judged once
+    label_id: Mapped[int] = mapped_column(ForeignKey("labels.id"), index=True)  # in one lot that is not withdrawn
 
 
 class LotCampaign(Base):
@@ -558,7 +558,7 @@ class LotDecision(Base):
 
     id: Mapped[int] = mapped_column(primary_key=True)
     lot_id: Mapped[int] = mapped_column(ForeignKey("lots.id"), index=True)
-    outcome: Mapped[str] = mapped_column(String(16))  # continue, accepted, rejected, sorted
+    outcome: Mapped[str] = mapped_column(String(16))  # continue, withdrawn, accepted, rejected, sorted
     audited: Mapped[int]  # items of the sample that decided
     found: Mapped[int]  # defectives in it
     evidence: Mapped[dict[str, Any]]  # the auditors' annotations, and which of the items are defective

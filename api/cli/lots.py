@@ -192,6 +192,16 @@ def decide(
 
 
 @app.command()
+def withdraw(
+    context: typer.Context, lot: Annotated[int, typer.Argument(metavar="LOT")], as_json: AsJson = False
+) -> None:
+    """Call off a lot that is not decided: what nobody audited is in the next one, what an auditor said stands."""
+    from qa import lots
+
+    _emit(lots.withdraw(console.workspace(context), lot), as_json=as_json)
+
+
+@app.command()
 def rework(context: typer.Context, lot: Annotated[int, typer.Argument(metavar="LOT")], as_json: AsJson = False) -> None:
     """Give a rejected lot back: plan the campaign in which its vendor labels it again."""
     from qa import lots
@@ -235,6 +245,8 @@ def _told(lot: "LotStatus") -> Iterator[str]:
     again = "" if lot.resubmits is None else f", lot {lot.resubmits} again"
     yield f"Lot {lot.id}: {lot.size} items of {lot.campaign} by {lot.vendor}{again}; {lot.severity} inspection"
     yield from (f"  {sentence}" for sentence in lot_words.sentences(lot.plan))
+    if sum(lot.terms.sizes) > lot.size:
+        yield f"  The lot holds fewer items than the plan's {sum(lot.terms.sizes)}: it is inspected as a whole."
     if lot.terms.levels is not None and lot.producers_risk is not None and lot.consumers_risk is not None:
         levels = lot.terms.levels
         yield (

@@ -343,6 +343,34 @@ def test_an_audit_that_was_called_off_is_planned_again(bench: Bench) -> None:
     assert bench.audit(again).outcome == "accepted"
 
 
+def test_a_lot_that_is_withdrawn_is_in_the_next_but_for_what_was_audited(bench: Bench) -> None:
+    campaign = bench.deliver(20, wrong=16)
+    lot = bench.open(campaign)
+    audited = bench.drawn(lot)[0]
+    bench.answer(lot.audits[0], "eve")
+    with bench.workspace.database.write() as session:  # nobody has answered what was not sent
+        task_id = bench.tasks(lot.audits[0])[0].id
+        session.get_one(Task, task_id).state = "pushed"
+    done = lots.withdraw(bench.workspace, lot.id)
+    assert (done.outcome, done.audited, done.decided_on, done.rework) == ("withdrawn", 1, 1, None)
+    assert bench.labels()[audited] == "cat"
+    assert [task.state for task in bench.tasks(lot.audits[0])] == ["pushed", *["withdrawn"] * 4]
+    before = bench.rows()
+    assert lots.withdraw(bench.workspace, lot.id) == done
+    assert bench.rows() == before
+    with pytest.raises(ConflictError, match=r"lot 1 is withdrawn: there is nothing to decide"):
+        lots.decide(bench.workspace, lot.id)
+    with pytest.raises(ConflictError, match=r"lot 1 is withdrawn: only a rejected one is reworked"):
+        lots.rework(bench.workspace, lot.id)
+
+    again = bench.open(campaign)
+    assert sorted([audited, *bench.drawn(again)]) == sorted(bench.truth)
+    assert again.severity == "normal"
+    assert bench.audit(again).outcome == "rejected"
+    with pytest.raises(ConflictError, match=r"lot 2 is rejected: only one that is not decided can be withdrawn"):
+        lots.withdraw(bench.workspace, again.id)
+
+
 def test_a_lot_is_not_decided_while_its_campaign_is_reviewed(bench: Bench) -> None:
     lot = bench.open(bench.deliver(20))
     bench.answer(lot.audits[0], "eve")

@@ -97,6 +97,18 @@ def test_a_lot_from_its_opening_to_its_rework(workspace: Workspace, build: Any) 
     assert len(winnow(workspace, "labels", "list")["labels"]) == shown["drawn"]
 
 
+def test_a_lot_smaller_than_its_sample_is_told_so_and_withdrawn(workspace: Workspace, build: Any) -> None:
+    build.taxonomy()
+    build.labels(dict.fromkeys(build.images(6), "dog"))
+    vendors.add(workspace, "experts", url="http://127.0.0.1:2", token="env:NOTHING")
+    command = ("qa", "lots", "open", "campaign-1", "--auditor", "experts", "--sample", "9", "--accept", "0")
+    opened = said(workspace, *command)
+    assert "The lot holds fewer items than the plan's 9: it is inspected as a whole." in opened
+    told = said(workspace, "qa", "lots", "withdraw", "1")
+    assert told.endswith("  Audit by experts: 0 of 6 answered, 0 wrong.\n  Withdrawn.\n")
+    assert said(workspace, *command).startswith("Lot 2: 6 items of campaign-1")
+
+
 def test_of_regions_it_is_said_how_far_labels_may_differ(workspace: Workspace, build: Any) -> None:
     build.taxonomy(kind="boxes")
     build.labels(dict.fromkeys(build.images(6), content.to_json(Content())))
