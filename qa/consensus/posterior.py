@@ -84,17 +84,18 @@ def fit(
     said = belief.incidence(answers, items=len(known), annotators=annotators, classes=classes)
     given = np.bincount(answers[:, 0], minlength=len(known))
     if probabilities is None:
-        prior = np.broadcast_to(np.log(frequencies(answers, classes=classes)), (len(known), classes))
+        prior = np.log(frequencies(answers, classes=classes))[None, :]
         judged = np.flatnonzero((given > 1) | (known >= 0))
     else:
         prior, judged = np.log(np.maximum(probabilities, _SMALLEST)), np.arange(len(known))
+    of_each = np.broadcast_to(prior, (len(known), classes))
     is_all = len(judged) == len(known)
     said_of = (said if is_all else said[judged]).T
     checks = None if trust is not None else _Checks.of(answers, known, first_answers=probabilities is not None)
     weights = trust or USUAL
     matrices = confusion.shrunk(np.zeros((annotators, classes, classes)))  # everybody is a newcomer
     if checks is not None:
-        weights = checks.trust(matrices, prior, start=USUAL)  # before a model that knows nothing has misled anyone
+        weights = checks.trust(matrices, of_each, start=USUAL)  # before a model that knows nothing has misled anyone
     posteriors: Floats = np.full((len(known), classes), 1 / classes)
 
     def trusted(weights: Trust) -> tuple[Any, Floats]:
@@ -110,10 +111,12 @@ def fit(
         counts = said_of @ (posteriors if is_all else posteriors[judged])
         matrices = confusion.shrunk(counts.reshape(annotators, classes, classes).swapaxes(1, 2))
         if checks is not None and step % _EVERY == 0 and step <= _MEASURED * _EVERY:
-            weights = checks.trust(matrices, prior, start=weights)
+            weights = checks.trust(matrices, of_each, start=weights)
             weighed, offset = trusted(weights)
-        elif step > _EVERY and np.abs(posteriors - before).sum() <= _TOLERANCE * posteriors.size:
-            break
+        elif step > _EVERY:
+            np.subtract(posteriors, before, out=before)
+            if np.abs(before, out=before).sum() <= _TOLERANCE * posteriors.size:
+                break
     found = belief.of(posteriors, answers, annotators=annotators)
     return Posterior(posteriors, found.accuracy, found.interval, found.answers, matrices, weights, probabilities)
 
