@@ -1,10 +1,11 @@
 """Tasks to Label Studio and answers from it, by us and by others, for benchmarks.bridge: run by benchmarks.peers.
 
 Each is a generator as benchmarks.peers asks for. `home` is a workspace, `campaign` one in it; others get the
-project's number, the address and the file that holds the token.
+project's number, or what makes one, the address and the file that holds the token.
 """
 
 import itertools
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -38,21 +39,23 @@ def pull(home: str, campaign: str, everything: bool = False) -> Iterator[Any]:
     yield pull.pull(workspace, campaign, everything=everything).answers
 
 
-def raw_import(url: str, token_file: str, project: int, tasks: int) -> Iterator[Any]:
-    """The server's own import of as many tasks like ours."""
+def raw_import(url: str, token_file: str, project: dict[str, Any], tasks: int) -> Iterator[Any]:
+    """A project, made as told, and the server's own import of as many tasks like ours: the seconds of the latter."""
     http = _http(url, token_file)
     name = "A" * 64  # as long as a signed link
     chunks = [
         [
-            {"data": {"uid": f"{project:016x}{task:016x}", "image": f"http://127.0.0.1:1/images/{name}"}}
+            {"data": {"uid": f"{task:032x}", "image": f"http://127.0.0.1:1/images/{name}"}}
             for task in range(start, min(start + _TASKS, tasks))
         ]
         for start in range(0, tasks, _TASKS)
     ]
     yield
+    number = http.post("/api/projects/", json=project).raise_for_status().json()["id"]
+    begin = time.perf_counter()
     for chunk in chunks:
-        http.post(f"/api/projects/{project}/import", json=chunk).raise_for_status()
-    yield tasks
+        http.post(f"/api/projects/{number}/import", json=chunk).raise_for_status()
+    yield time.perf_counter() - begin
 
 
 def paging(url: str, token_file: str, project: int) -> Iterator[Any]:

@@ -124,13 +124,13 @@ def push(
             run = None if predictions_model is None else _run(session, terms, predictions_model)
         draw = _Draw(workspace.key, blind_share, run)
         with label_studio.connect(terms.ls_url, vendors.token(terms.ls_token_reference)) as server:
-            project = _project(workspace, server, terms, restored=restored)
+            project, is_new = _project(workspace, server, terms, restored=restored)
             if manner is not None:
                 _remember(workspace, terms.id, manner)
             if webhook is not None:
                 server.ensure_webhook(project, webhook.url, webhook.headers, path=webhooks.path(terms.id))
             looked_at = now()
-            found, doubled = settle(workspace, server, project, terms)
+            found, doubled = (0, set()) if is_new else settle(workspace, server, project, terms)
             may_remove = doubled and not terms.adopted
             removed = _remove_copies(workspace, server, project, doubled) if may_remove else 0
             if not removed:
@@ -176,11 +176,13 @@ def _remember(workspace: Workspace, campaign_id: int, manner: Manner) -> None:
         session.get_one(Campaign, campaign_id).pushing = asdict(manner)
 
 
-def _project(workspace: Workspace, server: LabelStudio, terms: Terms, *, restored: bool) -> int:
+def _project(workspace: Workspace, server: LabelStudio, terms: Terms, *, restored: bool) -> tuple[int, bool]:
+    """The campaign's project, and whether it was made just now and holds nothing."""
     if terms.ls_project_id is not None:
         found = campaigns.found_project if restored else campaigns.pushed_project
-        return found(server, terms).ls_project_id
+        return found(server, terms).ls_project_id, False
     project = server.find_project(terms.marker)  # of a push that died before recording it
+    is_new = project is None
     if project is None:
         project = server.create_project(
             f"Winnow: {terms.name}"[:_TITLE_LENGTH],
@@ -192,7 +194,7 @@ def _project(workspace: Workspace, server: LabelStudio, terms: Terms, *, restore
     fail_points.reach("push.after_project")
     with workspace.database.write() as session:
         session.execute(update(Campaign).where(Campaign.id == terms.id).values(ls_project_id=project))
-    return project
+    return project, is_new
 
 
 def settle(workspace: Workspace, server: LabelStudio, project: int, terms: Terms) -> tuple[int, set[str]]:
