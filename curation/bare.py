@@ -18,8 +18,8 @@ _PNG_KEPT = {
 _WEBP_KEPT = {b"VP8 ", b"VP8L", b"VP8X", b"ALPH", b"ICCP"}
 _WEBP_TELLS = 0x0C  # bits of VP8X: there is Exif, there is XMP
 
-_START, _END, _SCAN, _COMMENT = 0xD8, 0xD9, 0xDA, 0xFE
-_APPLICATION = range(0xE0, 0xF0)
+_START, _END, _SCAN, _APPLICATION = 0xD8, 0xD9, 0xDA, 0xE0
+_JPEG_KEPT = {*range(0xC0, 0xC8), *range(0xC9, 0xD0), *range(_SCAN, _APPLICATION)}  # frames, tables, scans
 _COLOURS = {0xE0: b"JFIF\0", 0xE2: b"ICC_PROFILE\0", 0xEE: b"Adobe"}  # application segments that say how it looks
 _MARKER = re.compile(rb"\xff+([^\x00\xff\xd0-\xd7])", re.DOTALL)  # in coded data: one that ends it
 
@@ -68,10 +68,9 @@ def _jpeg(data: bytes, orientation: int) -> Iterator[bytes]:
         if size < 2 or len(segment) < 2 + size:
             raise NotBareError("A segment of it ends too soon.")
         at += 2 + size
-        if kind == _APPLICATION[0]:
+        if kind == _APPLICATION:
             segment = _without_thumbnail(segment)
-        is_colour = kind in _COLOURS and segment[4:].startswith(_COLOURS[kind])
-        if is_colour or (kind not in _APPLICATION and kind != _COMMENT):
+        if kind in _JPEG_KEPT or (kind in _COLOURS and segment[4:].startswith(_COLOURS[kind])):
             yield segment
         if kind == _SCAN:
             ends = _MARKER.search(data, at)
@@ -90,7 +89,7 @@ def _only_orientation(orientation: int) -> bytes:
     """A segment of Exif with one entry, of kind SHORT."""
     directory = struct.pack(">HHHLHHL", 1, 0x0112, 3, 1, orientation, 0, 0)
     exif = b"Exif\0\0MM\0*" + struct.pack(">L", 8) + directory
-    return struct.pack(">BBH", 0xFF, _APPLICATION[1], len(exif) + 2) + exif
+    return struct.pack(">BBH", 0xFF, _APPLICATION + 1, len(exif) + 2) + exif
 
 
 def _png(data: bytes, _: int) -> Iterator[bytes]:
