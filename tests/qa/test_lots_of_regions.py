@@ -230,7 +230,8 @@ SEEDS = range(10)
 def test_vendors_meet_the_risks_that_are_stated(build: Any, kind: TaskKind) -> None:
     """Ten vendors deliver a lot just good enough and one just bad enough; the auditor misses nothing.
 
-    How many are accepted is binomial with the exact risks of the plan: neither tail may be below 1 in 1,000.
+    So exactly what was spoilt among the items drawn is found. How many are accepted is binomial with the exact risks of
+    the plan: neither tail may be below 1 in 1,000.
     """
     (build.workspace.home / "secret.key").write_text("7" * 64)  # decides which items are drawn
     accepted = {True: 0, False: 0}
@@ -238,10 +239,14 @@ def test_vendors_meet_the_risks_that_are_stated(build: Any, kind: TaskKind) -> N
     for seed in SEEDS:
         vendor, auditor = Vendor(seed), Vendor(1000 + seed)
         for is_good in (True, False):
-            lot = _delivered(bench, vendor, kind, wrong=LEVELS.defectives(LOT)[0 if is_good else 1])
+            lot, spoilt = _delivered(bench, vendor, kind, wrong=LEVELS.defectives(LOT)[0 if is_good else 1])
             drawn = {image: _said(auditor.redraws(bench.truth[image])) for image in bench.drawn(lot)}
             bench.answer(lot.audits[0], "eve", said=drawn.__getitem__)
-            accepted[is_good] += lots.decide(bench.workspace, lot.id).outcome == "accepted"
+            decided = lots.decide(bench.workspace, lot.id)
+            [size], [most] = lot.plan.sizes, lot.plan.accept
+            assert decided.found == len(spoilt & set(bench.drawn(lot)[:size]))
+            assert decided.outcome == ("accepted" if decided.found <= most else "rejected")
+            accepted[is_good] += decided.outcome == "accepted"
     assert lot.producers_risk is not None
     assert lot.consumers_risk is not None
     for count, chance in ((accepted[True], 1 - lot.producers_risk), (accepted[False], lot.consumers_risk)):
@@ -254,8 +259,8 @@ def _said(told: Content) -> str | Content:
     return told.choice.classes[0] if told.choice else told
 
 
-def _delivered(bench: Bench, vendor: Vendor, kind: TaskKind, *, wrong: int) -> lots.LotStatus:
-    """A lot in which so many labels are defective."""
+def _delivered(bench: Bench, vendor: Vendor, kind: TaskKind, *, wrong: int) -> tuple[lots.LotStatus, set[int]]:
+    """A lot in which so many labels are defective, and whose these are: images."""
     number = len(bench.truth)
     images = bench.build.images(LOT, order=range(number, number + LOT), side=SIDE)
     truths = [vendor.truth(kind) for _ in images]
@@ -265,4 +270,4 @@ def _delivered(bench: Bench, vendor: Vendor, kind: TaskKind, *, wrong: int) -> l
     bench.build.labels({image: written(each) for image, each in zip(images, values, strict=True)})
     with bench.workspace.database.read() as session:
         campaign = session.scalars(select(Campaign.name).order_by(Campaign.id.desc())).first() or ""
-    return bench.open(campaign, Terms("single", LEVELS), severity="normal")
+    return bench.open(campaign, Terms("single", LEVELS), severity="normal"), {images[i] for i in errs}
