@@ -9,6 +9,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from urllib.parse import urlsplit
 
+from labeling import addresses
 from store.errors import InvalidInputError
 from store.schema import ImageId
 
@@ -34,12 +35,14 @@ def signer(key: bytes, base_url: str) -> Callable[[ImageId], str]:
     Raises:
         InvalidInputError: `base_url` is not an HTTP address, or holds a login or a query.
     """
+    if not addresses.is_server(base_url):
+        raise InvalidInputError(
+            f"{addresses.shown(base_url)} is not the address of a winnow serve, such as http://127.0.0.1:8765."
+        )
     if "@" in urlsplit(base_url).netloc or urlsplit(base_url).query:
         raise InvalidInputError(
             "The address at which images are shown holds a login or a query, which everyone would see."
         )
-    if urlsplit(base_url).scheme not in ("http", "https") or not urlsplit(base_url).hostname:
-        raise InvalidInputError(f"{base_url!r} is not the address of a winnow serve, such as http://127.0.0.1:8765.")
     expires = datetime.now(UTC) + _LINKS_LAST
     return lambda image_id: f"{base_url.rstrip('/')}/images/{sign(key, image_id, expires=expires)}"
 

@@ -1,4 +1,4 @@
-"""Where the picture of a Label Studio task is, from the address in its data."""
+"""Addresses of servers, and where the picture of a Label Studio task is, from the address in its data."""
 
 import hashlib
 import os
@@ -20,6 +20,17 @@ class Place:
     uri: str
     fetch_from: str | None = None  # where it has to be fetched from first, into the file that is its uri
     with_token: bool = False  # whether that is the Label Studio itself
+
+
+def is_server(url: str) -> bool:
+    """Whether this is an address at which a web server may be."""
+    try:
+        parts = urlsplit(url)
+        has_port = parts.port is None or parts.port > 0  # beyond 65535 there is none, which reading it says
+    except ValueError:
+        return False
+    is_one_word = not any(letter.isspace() for letter in url)
+    return parts.scheme in ("http", "https") and bool(parts.hostname) and has_port and is_one_word
 
 
 def place(address: Any, *, ls_url: str, folder: Path) -> Place:
@@ -44,23 +55,23 @@ def place(address: Any, *, ls_url: str, folder: Path) -> Place:
         is_whole = server.path and address.startswith(f"{server.path}/")  # of a server that is not at its host's root
         address = f"{server.scheme}://{server.netloc}{address}" if is_whole else ls_url + address
     if not objects.is_url(address):
-        raise InvalidInputError(f"{_shown(address)} is no address that can be read from here")
+        raise InvalidInputError(f"{shown(address)} is no address that can be read from here")
     try:
         parts = urlsplit(address)
         is_login = parts.username is not None or parts.password is not None
     except ValueError as error:
-        raise InvalidInputError(f"{_shown(address)} is no address that can be read from here") from error
+        raise InvalidInputError(f"{shown(address)} is no address that can be read from here") from error
     is_own = (parts.scheme, parts.netloc) == urlsplit(ls_url)[:2]
     if parts.scheme in ("http", "https") and not is_login and (is_own or parts.query or parts.fragment):
         name = next((each for each in (parts.query, parts.path) if sources.may_be_image(each)), "")
         digest = hashlib.sha256(address.encode("utf-8", "backslashreplace")).hexdigest()[:40]
         return Place(os.path.normpath(folder / f"{digest}{PurePosixPath(name).suffix.lower()}"), address, is_own)
     if uris.kind(address) != "file":
-        raise InvalidInputError(f"{_shown(address)} is an archive or a video")
+        raise InvalidInputError(f"{shown(address)} is an archive or a video")
     return Place(objects.check(address))
 
 
-def _shown(address: str) -> str:
+def shown(address: str) -> str:
     """An address without what may be a secret, and not longer than can be read."""
     start = address.partition("?")[0].rpartition("@")[2]
     return repr(start if len(start) <= _LONGEST else f"{start[:_LONGEST]}…")

@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from labeling import addresses
 from labeling.definitions import TASK_KINDS
 from store.errors import InvalidInputError, NotFoundError
 from store.schema import Vendor
@@ -40,8 +41,10 @@ def add(
     """
     if not name.strip():
         raise InvalidInputError("A vendor needs a name.")
-    if urlsplit(url).scheme not in ("http", "https") or not urlsplit(url).hostname:
-        raise InvalidInputError(f"{url!r} is not the address of a Label Studio, such as http://127.0.0.1:8080.")
+    if not addresses.is_server(url):
+        raise InvalidInputError(
+            f"{addresses.shown(url)} is not the address of a Label Studio, such as http://127.0.0.1:8080."
+        )
     if "@" in urlsplit(url).netloc or urlsplit(url).query:
         raise InvalidInputError(
             "The address holds a login or a query. Give it without, and say with --token where the token is."

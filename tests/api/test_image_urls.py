@@ -71,7 +71,7 @@ def test_an_address_with_a_secret_is_refused_and_not_repeated(base_url: str) -> 
     assert "secret" not in str(caught.value)
 
 
-@pytest.mark.parametrize("base_url", ["nonsense", "ftp://x", "http://"])
+@pytest.mark.parametrize("base_url", ["nonsense", "ftp://x", "http://", "http://[::1", "http://x:99999", "http://a b"])
 def test_links_need_an_address(base_url: str) -> None:
     with pytest.raises(InvalidInputError, match="is not the address"):
         image_urls.signer(b"k" * 32, base_url)

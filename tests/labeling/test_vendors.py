@@ -19,10 +19,17 @@ def test_a_vendor_that_moves_keeps_its_row(workspace: Workspace) -> None:
     assert (vendor.ls_url, vendor.ls_token_reference) == ("http://two:8080", "env:TWO")
 
 
-@pytest.mark.parametrize("url", ["", "localhost:8080", "ftp://x", "http://", "http://x?token=y"])
+@pytest.mark.parametrize(
+    "url",
+    [
+        *("", "localhost:8080", "ftp://x", "http://", "http://x?token=y"),
+        *("http://[::1", "http://x:99999", "http://a b", "http://me:secret@[::1", "http://x y?token=secret"),
+    ],
+)
 def test_an_address_that_is_none_is_refused(workspace: Workspace, url: str) -> None:
-    with pytest.raises(InvalidInputError):
+    with pytest.raises(InvalidInputError) as caught:
         vendors.add(workspace, "acme", url=url, token="env:TOKEN")
+    assert "secret" not in str(caught.value)
 
 
 def test_a_token_given_in_place_of_its_place_is_refused_and_not_repeated(workspace: Workspace) -> None:
