@@ -14,7 +14,6 @@ from store.errors import InvalidInputError
 from store.schema import ImageId
 
 _BODY = struct.Struct(">QQ")  # image id, seconds since 1970 at which the token ends
-_LINKS_LAST = timedelta(days=30)
 _MAC_BYTES = hashlib.sha256().digest_size
 
 
@@ -29,8 +28,8 @@ def sign(key: bytes, image_id: ImageId, *, expires: datetime) -> str:
     return base64.urlsafe_b64encode(_masked(key, body, mac) + mac).rstrip(b"=").decode()
 
 
-def signer(key: bytes, base_url: str) -> Callable[[ImageId], str]:
-    """Makes the address at which a `winnow serve` reached at `base_url` shows an image for the next 30 days.
+def signer(key: bytes, base_url: str, *, days: int = 30) -> Callable[[ImageId], str]:
+    """Makes the address at which a `winnow serve` reached at `base_url` shows an image for the next `days`.
 
     Raises:
         InvalidInputError: `base_url` is not an HTTP address, or holds a login or a query.
@@ -43,7 +42,7 @@ def signer(key: bytes, base_url: str) -> Callable[[ImageId], str]:
         raise InvalidInputError(
             "The address at which images are shown holds a login or a query, which everyone would see."
         )
-    expires = datetime.now(UTC) + _LINKS_LAST
+    expires = datetime.now(UTC) + timedelta(days=days)
     return lambda image_id: f"{base_url.rstrip('/')}/images/{sign(key, image_id, expires=expires)}"
 
 

@@ -9,10 +9,11 @@ from api import image_urls
 from labeling import campaigns, push, webhooks
 from labeling.push import Manner, Pushed
 from store.errors import InvalidInputError
-from store.schema import Vendor
+from store.schema import ImageId, Vendor, now
 from store.workspace import Workspace
 
 _WORTHWHILE = 0.1  # of a vendor's capacity: a push lists the whole project, so not one for every answer
+_PAST_DEADLINE = 7  # days, as work is late
 
 
 def manner(
@@ -24,6 +25,7 @@ def manner(
     blind_share: float | None = None,
     min_score: float | None = None,
     webhook: bool | None = None,
+    link_days: int | None = None,
 ) -> Manner:
     """How a campaign is to be pushed: as said, and where nothing is said as it was pushed last.
 
@@ -35,6 +37,7 @@ def manner(
         blind_share: of the tasks.
         min_score: of the boxes that are shown.
         webhook: whether Label Studio tells `winnow serve` of changes.
+        link_days: for which links to images last, 1 or more.
 
     Raises:
         NotFoundError: there is no such campaign.
@@ -47,6 +50,7 @@ def manner(
         "blind_share": 0.0 if predictions == "" else blind_share,
         "min_score": min_score,
         "webhook": webhook,
+        "link_days": link_days,
     }
     merged = last | {name: value for name, value in said.items() if value is not None}
     if "image_base_url" not in merged:
@@ -54,6 +58,18 @@ def manner(
             f"{campaign_name!r} was not pushed before: say with --image-base-url where annotators reach `winnow serve`."
         )
     return Manner(**merged | {"predictions": merged.get("predictions") or None})
+
+
+def image_links(session: Session, key: bytes, campaign_name: str, manner: Manner) -> Callable[[ImageId], str]:
+    """The address at which annotators see an image of a campaign: as long as was said, and a week past its deadline.
+
+    Raises:
+        NotFoundError: there is no such campaign.
+        InvalidInputError: links cannot be made to the manner's address.
+    """
+    deadline = campaigns.get(session, campaign_name).deadline
+    to_deadline = 0 if deadline is None else (deadline - now().date()).days + _PAST_DEADLINE
+    return image_urls.signer(key, manner.image_base_url, days=max(manner.link_days, to_deadline))
 
 
 def start(
@@ -71,11 +87,12 @@ def start(
     """
     with workspace.database.read() as session:
         campaign_id = campaigns.get(session, campaign_name).id
+        image_url = image_links(session, workspace.key, campaign_name, manner)
     hook = webhooks.of_campaign(workspace.key, manner.image_base_url, campaign_id) if manner.webhook else None
     pushed = push.push(
         workspace,
         campaign_name,
-        image_url=image_urls.signer(workspace.key, manner.image_base_url),
+        image_url=image_url,
         predictions_model=manner.predictions,
         blind_share=manner.blind_share,
         min_score=manner.min_score,

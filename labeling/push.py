@@ -65,6 +65,7 @@ class Manner:
     blind_share: float = 0.0  # of the tasks, to which they are not
     min_score: float = 0.0  # of the boxes that are shown
     webhook: bool = True
+    link_days: int = 30  # for which links to images last, at least
 
 
 def push(

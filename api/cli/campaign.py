@@ -166,6 +166,10 @@ def push(
     webhook: Annotated[
         bool | None, typer.Option("--webhook/--no-webhook", help="Let Label Studio tell `winnow serve` of answers.")
     ] = None,
+    link_days: Annotated[
+        int | None,
+        typer.Option(min=1, help="How long links to images last: by default 30, and a week past the deadline."),
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Create the campaign's tasks in Label Studio, as many as its vendor has room for; again, nothing twice."""
@@ -181,6 +185,7 @@ def push(
             blind_share=blind_share,
             min_score=min_score,
             webhook=webhook,
+            link_days=link_days,
         )
     with console.progress_bar("push") as on_progress:
         pushed = pushing.start(workspace, name, manner, on_progress=on_progress)
@@ -233,7 +238,7 @@ def reconcile(
     as_json: AsJson = False,
 ) -> None:
     """Make Label Studio hold every task once, and what a server restored from a backup forgot."""
-    from api import image_urls, pushing
+    from api import pushing
     from labeling import campaigns, reconcile
 
     workspace = console.workspace(context)
@@ -242,10 +247,11 @@ def reconcile(
         if terms.adopted:
             image_base_url = image_base_url or terms.ls_url  # no task is made there, so no image is shown
         manner = pushing.manner(session, name, image_base_url=image_base_url)
+        image_url = pushing.image_links(session, workspace.key, name, manner)
     done = reconcile.reconcile(
         workspace,
         name,
-        image_url=image_urls.signer(workspace.key, manner.image_base_url),
+        image_url=image_url,
         predictions_model=manner.predictions,
         blind_share=manner.blind_share,
         min_score=manner.min_score,

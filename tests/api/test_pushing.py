@@ -2,16 +2,16 @@
 
 from collections.abc import Iterator
 from dataclasses import replace
-from datetime import timedelta
+from datetime import UTC, timedelta
 from typing import Any
 
 import pytest
 
-from api import pushing
+from api import image_urls, pushing
 from labeling import campaigns, cancel, push, vendors
 from labeling.label_studio import LabelStudio
 from labeling.push import Manner
-from store.errors import NotFoundError, RemoteError
+from store.errors import InvalidInputError, NotFoundError, RemoteError
 from store.schema import now
 from tests.conftest import Builder
 from tests.labeling import stand_in
@@ -122,3 +122,27 @@ def test_a_campaign_closes_without_its_server(build: Builder, server: StandIn) -
     code, stdout, stderr = catalog.run("close", catalog.name)
     assert (code, stdout) == (0, f"{catalog.name} is closed\n")
     assert "was not told" in stderr
+
+
+@pytest.mark.parametrize(
+    ("link_days", "deadline", "lasting"), [(None, None, 30), (90, None, 90), (90, 60, 90), (5, 60, 67), (None, -9, 30)]
+)
+def test_links_last_as_long_as_was_said_and_past_the_deadline(
+    build: Builder, server: StandIn, link_days: int | None, deadline: int | None, lasting: int
+) -> None:
+    catalog = Catalog(build, server)
+    catalog.campaign(1)
+    today = now()
+    with catalog.workspace.database.write() as session:
+        day = None if deadline is None else today.date() + timedelta(days=deadline)
+        campaigns.get(session, catalog.name).deadline = day
+    with catalog.workspace.database.read() as session:
+        manner = pushing.manner(session, catalog.name, image_base_url=MANNER.image_base_url, link_days=link_days)
+    pushing.start(catalog.workspace, catalog.name, replace(manner, webhook=False))
+    [task] = server.state.tasks.values()
+    token, key = task["data"]["image"].rpartition("/")[2], catalog.workspace.key
+    image_urls.verify(key, token, now=today.replace(tzinfo=UTC) + timedelta(days=lasting, hours=-1))
+    with pytest.raises(InvalidInputError, match="ended at"):
+        image_urls.verify(key, token, now=today.replace(tzinfo=UTC) + timedelta(days=lasting, hours=1))
+    with catalog.workspace.database.read() as session:
+        assert pushing.manner(session, catalog.name).link_days == (link_days or 30)
