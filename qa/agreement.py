@@ -23,6 +23,7 @@ REGION_THRESHOLDS = (0.5, 0.75, 0.9)
 _DRAWS = 1000
 _TAILS = (0.025, 0.975)
 _BLOCK = 1 << 22  # numbers held at once
+_PARTS = 50  # of the draws, so that how often each item is drawn is not held for all of them at once
 
 
 def krippendorff_alpha(counts: Ints, *, level: Level = "nominal") -> float | None:
@@ -37,21 +38,42 @@ def krippendorff_alpha(counts: Ints, *, level: Level = "nominal") -> float | Non
 
 
 def alpha_interval(
-    counts: Ints, *, level: Level = "nominal", seed: int = 0, draws: int = _DRAWS
+    counts: Ints,
+    *,
+    level: Level = "nominal",
+    together: Ints | None = None,
+    seed: int = 0,
+    draws: int = _DRAWS,
 ) -> tuple[float, float] | None:
     """The 95 % interval of α, by drawing as many items with replacement `draws` times.
 
     Draws in which α is undefined, since all answers are the same, are left out.
 
+    Args:
+        counts: see the module.
+        level: of the answers.
+        together: `(N,)` int64: items of the same number are drawn together, as questions about one image are; by
+            default each by itself.
+        seed: draws.
+        draws: how many.
+
     Returns:
         `None` where α is undefined.
     """
-    counts = _comparable(counts)
+    is_comparable = counts.sum(axis=1) >= 2
+    counts = counts[is_comparable]
     if len(counts) == 0 or krippendorff_alpha(counts, level=level) is None:
         return None
-    alike, times = np.unique(counts, axis=0, return_counts=True)
-    chosen = np.random.default_rng(seed).multinomial(len(counts), times / len(counts), size=draws)
-    alphas = np.array([_alpha(one, level) for one in _coincidences(alike, chosen)])
+    random = np.random.default_rng(seed)
+    if together is None:
+        alike, times = np.unique(counts, axis=0, return_counts=True)
+        found = _coincidences(alike, random.multinomial(len(counts), times / len(counts), size=draws))
+    else:
+        groups, group = np.unique(together[is_comparable], return_inverse=True)
+        chosen = random.multinomial(len(groups), np.full(len(groups), 1 / len(groups)), size=draws)
+        parts = np.array_split(chosen, min(draws, _PARTS))
+        found = np.concatenate([_coincidences(counts, part[:, group]) for part in parts])
+    alphas = np.array([_alpha(one, level) for one in found])
     low, high = np.quantile(alphas[~np.isnan(alphas)], _TAILS)
     return float(low), float(high)
 

@@ -81,8 +81,10 @@ def of_revisions(session: Session, taxonomy: Taxonomy, own: Answers) -> Iterator
             yield f"{revision.name} {revision.revision}", said
 
 
-def describe(of: str, name: str, table: Ints, among: Bools, *, classes: int) -> AgreementRow:
-    """The agreement of answers `(M, 3)` on the items that `among` `(N,)` holds."""
+def describe(
+    of: str, name: str, table: Ints, among: Bools, *, classes: int, together: Ints | None = None
+) -> AgreementRow:
+    """The agreement of answers `(M, 3)` on the items that `among` `(N,)` holds; `together` is `alpha_interval`'s."""
     chosen = table[among[table[:, 0]]]
     counts = belief.counts(chosen, items=len(among), classes=classes)
     kappa, kappa_of = _kappa(chosen, counts)
@@ -91,7 +93,7 @@ def describe(of: str, name: str, table: Ints, among: Bools, *, classes: int) -> 
         name=name,
         items=int((counts.sum(axis=1) >= 2).sum()),
         alpha=agreement.krippendorff_alpha(counts),
-        interval=agreement.alpha_interval(counts),
+        interval=agreement.alpha_interval(counts, together=together),
         raw_agreement=agreement.raw_agreement(counts),
         kappa=kappa,
         kappa_of=kappa_of,

@@ -154,9 +154,10 @@ def _on_classes(whole: _Part, parts: Sequence[_Part]) -> Iterator[AgreementRow]:
 
 
 def _on_all_classes(part: _Part) -> AgreementRow:
-    """Each class of each image is a question of its own; `items` are images."""
-    questions = np.ones(len(part.task_ids) * len(part.revision.said.classes), dtype=np.bool_)
-    row = agreement_tables.describe(part.of, part.name, _holdings(part), questions, classes=2)
+    """Each class of each image is a question of its own, those of an image drawn together; `items` are images."""
+    image = np.repeat(np.arange(len(part.task_ids)), len(part.revision.said.classes))
+    everything = np.ones(len(image), dtype=np.bool_)
+    row = agreement_tables.describe(part.of, part.name, _holdings(part), everything, classes=2, together=image)
     return AgreementRow(**vars(row) | {"items": sum(len(of_item) > 1 for of_item in part.contents)})
 
 

@@ -146,6 +146,35 @@ def test_the_interval_covers_what_it_says() -> None:
     assert 180 <= held <= 199
 
 
+def test_the_interval_covers_where_questions_about_one_image_are_alike() -> None:
+    """Images are clear or not, in all their eight questions; drawn one by one, these promise too much."""
+    generator = np.random.default_rng(2)
+    image = np.repeat(np.arange(2000), 8)
+    truth = generator.integers(0, 2, len(image))
+    is_clear = (generator.random(2000) < 0.5)[image]
+    right = generator.random((len(image), 2)) < np.where(is_clear, 1.0, 0.5)[:, None]
+    said = np.where(right, truth[:, None], 1 - truth[:, None])
+    population = np.stack([(said == 0).sum(axis=1), (said == 1).sum(axis=1)], axis=1)
+    alpha = agreement.krippendorff_alpha(population)
+    assert alpha is not None
+    held = {"together": 0, "alone": 0}
+    for seed in range(200):
+        drawn = generator.choice(2000, 60, replace=False)
+        rows = (8 * drawn[:, None] + np.arange(8)).ravel()
+        for name, together in (("together", image[rows]), ("alone", None)):
+            interval = agreement.alpha_interval(population[rows], together=together, seed=seed, draws=200)
+            assert interval is not None
+            held[name] += interval[0] <= alpha <= interval[1]
+    assert 180 <= held["together"] <= 199
+    assert held["alone"] < 170
+
+
+def test_items_that_are_alone_are_drawn_as_without_groups() -> None:
+    counts = np.random.default_rng(0).multinomial(3, [0.6, 0.3, 0.1], size=400)
+    alone = agreement.alpha_interval(counts, together=np.arange(400))
+    assert alone == pytest.approx(agreement.alpha_interval(counts), abs=0.02)
+
+
 def test_by_class_by_hand() -> None:
     """Cats are agreed on, dogs and owls are not told apart."""
     said = [(0, 0)] * 5 + [(1, 2)] * 5
