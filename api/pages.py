@@ -14,6 +14,7 @@ from api.jobs import Job
 if TYPE_CHECKING:
     from jinja2 import Environment
 
+    from qa.content_report import ContentReport
     from qa.report import QaReport
 
 
@@ -33,13 +34,21 @@ def batch(model: BatchPage, *, home: Path) -> str:
 
 def qa_report(report: "QaReport", **parts: Any) -> str:
     """The QA report of a campaign, with its style inside; `parts` are what api.report_page laid out."""
-    css = (Path(__file__).parent / "static" / "dashboard.css").read_text()
-    return _templates().get_template("report.html").render(report=report, css=css, **parts)
+    return _templates().get_template("report.html").render(report=report, css=_css(), **parts)
+
+
+def content_report(report: "ContentReport", **parts: Any) -> str:
+    """The same of a campaign that asks for several classes, or for regions."""
+    return _templates().get_template("content_report.html").render(report=report, css=_css(), **parts)
 
 
 def adjudication(model: AdjudicationPage, *, home: Path) -> str:
     """The page on which an expert decides."""
     return _templates().get_template("adjudication.html").render(model=model, home=home)
+
+
+def _css() -> str:
+    return (Path(__file__).parent / "static" / "dashboard.css").read_text()
 
 
 @cache

@@ -4,15 +4,20 @@ import base64
 import math
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from api import image_files, pages
+from api import drawings, image_files, pages
+from api.drawings import Drawing
+from curation import labels
 from curation.evaluation import wilson
+from qa.content_report import ContentReport
 from qa.report import PosteriorCheck, QaReport
 from store.errors import InvalidInputError, WinnowError
 from store.schema import ImageId, now
 from store.workspace import Workspace
 
 _MOST_CLASSES = 16  # that fit into a table of confusions
+_DOT = 0.012  # radius of a point, as a share of the longer side of its image
 
 
 @dataclass(frozen=True)
@@ -40,7 +45,16 @@ class Reliability:
     y_ticks: list[tuple[float, str]]
 
 
-def save(path: Path, workspace: Workspace, report: QaReport) -> None:
+@dataclass(frozen=True)
+class Picture:
+    """An image, and what people drew in it."""
+
+    thumbnail: str | None  # a data: URL; none where the file is gone
+    drawings: list[Drawing]
+    dot: float  # radius of a point, in pixels of the image
+
+
+def save(path: Path, workspace: Workspace, report: QaReport | ContentReport) -> None:
     """Write the page.
 
     Raises:
@@ -54,8 +68,36 @@ def save(path: Path, workspace: Workspace, report: QaReport) -> None:
         raise InvalidInputError(f"{path} cannot be written: {error.strerror}.") from error
 
 
-def render(workspace: Workspace, report: QaReport) -> str:
+def render(workspace: Workspace, report: QaReport | ContentReport) -> str:
     """The page; whatever a user, a file name or an annotator brought is shown as text."""
+    if isinstance(report, QaReport):
+        return pages.qa_report(
+            report,
+            **_everywhere(report, labels.CLASSIFICATION),
+            reliability=None if report.check is None else lay_out(report.check),
+            pictures={one.image: picture for one in report.disputed if (picture := _picture(workspace, one.image))},
+            most_classes=_MOST_CLASSES,
+        )
+    ghosts = [one.detection.ghosts_per_image or 0.0 for one in report.annotators if one.detection]
+    return pages.content_report(
+        report,
+        **_everywhere(report, report.kind),
+        is_drawn=report.kind != labels.MULTILABEL,
+        likeness="nearness" if report.kind == "keypoints" else "IoU",
+        most_ghosts=max(1.0, math.ceil(2 * max(ghosts, default=0.0))),
+        pictures={
+            one.image: Picture(
+                _picture(workspace, one.image, size=384),
+                drawings.of_people(one.said),
+                _DOT * max(one.width, one.height),
+            )
+            for one in report.disputed
+        },
+    )
+
+
+def _everywhere(report: QaReport | ContentReport, kind: str) -> dict[str, Any]:
+    """What both pages need."""
     outcomes = [
         ("pass", "accepted by consensus", report.accepted - report.adjudicated),
         ("diverse", "accepted by an adjudicator", report.adjudicated),
@@ -65,15 +107,12 @@ def render(workspace: Workspace, report: QaReport) -> str:
         ("test", "not reviewed", report.unreviewed),
         ("gold", "gold", report.gold),
     ]
-    return pages.qa_report(
-        report,
-        outcomes=[outcome for outcome in outcomes if outcome[2]],
-        alpha_range=_alpha_range(report),
-        reliability=None if report.check is None else lay_out(report.check),
-        pictures={one.image: picture for one in report.disputed if (picture := _picture(workspace, one.image))},
-        most_classes=_MOST_CLASSES,
-        at=now(),
-    )
+    return {
+        "outcomes": [outcome for outcome in outcomes if outcome[2]],
+        "alpha_range": _alpha_range(report),
+        "kind": kind,
+        "at": now(),
+    }
 
 
 def lay_out(check: PosteriorCheck, *, size: int = 380) -> Reliability:
@@ -113,16 +152,16 @@ def lay_out(check: PosteriorCheck, *, size: int = 380) -> Reliability:
     )
 
 
-def _alpha_range(report: QaReport) -> tuple[float, float]:
+def _alpha_range(report: QaReport | ContentReport) -> tuple[float, float]:
     """The axis of agreement: from 0, or a tenth under the lowest interval, to 1."""
     lowest = min([0.0, *(row.interval[0] for row in report.agreement if row.interval is not None)])
     return math.floor(lowest * 10) / 10, 1.0
 
 
-def _picture(workspace: Workspace, image_id: int) -> str | None:
+def _picture(workspace: Workspace, image_id: int, *, size: int = 96) -> str | None:
     """A small picture as a data: URL; none where the file is gone."""
     try:
-        path = image_files.thumbnail(workspace, ImageId(image_id), size=96)
+        path = image_files.thumbnail(workspace, ImageId(image_id), size=size)
         return "data:image/jpeg;base64," + base64.b64encode(path.read_bytes()).decode()
     except (WinnowError, OSError):
         return None

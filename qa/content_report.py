@@ -1,4 +1,4 @@
-"""How a campaign of several classes, or of regions, is doing, and how far people agree in it. Reads only."""
+"""How a campaign of several classes, or of regions, is doing, and how good its annotators are. Reads only."""
 
 import math
 from collections.abc import Iterator, Sequence
@@ -7,16 +7,18 @@ from functools import cached_property
 from itertools import combinations
 
 import numpy as np
+from sqlalchemy.orm import Session
 
 from curation import labels
 from labeling import content
-from labeling.content import Content, Region
-from qa import agreement, agreement_tables, annotators, answers, report, shapes
+from labeling.content import Content, Region, essence, to_json
+from qa import agreement, agreement_tables, annotators, answers, crowd, ledger, report, shapes
 from qa.agreement_tables import AgreementRow
+from qa.annotators import LEAST_ACCURACY, AnnotatorQuality
 from qa.answers import Answers
 from qa.report import Progress
 from store.arrays import Floats, Ints
-from store.schema import Taxonomy
+from store.schema import Campaign, Taxonomy
 from store.workspace import Workspace
 
 
@@ -34,12 +36,27 @@ class DrawnRow:
 
 
 @dataclass(frozen=True)
+class Disputed:
+    """An item that people see differently and nobody settled."""
+
+    image: int
+    name: str  # of its file
+    width: int
+    height: int
+    said: dict[str, Content]  # by annotator
+    posterior: float | None  # how sure we are of what it holds, by the verdict in force; none without one
+    outcome: str | None  # of that verdict
+
+
+@dataclass(frozen=True)
 class ContentReport(Progress):
     """One campaign in figures."""
 
     kind: str  # of task
     agreement: list[AgreementRow]  # where several classes are asked for: on all, and on each
     drawn: list[DrawnRow]  # where regions are; keypoints overlap as far as they are near
+    annotators: list[AnnotatorQuality]  # of this campaign, by name, judged over all campaigns under this revision
+    disputed: list[Disputed]  # the most doubtful first
 
 
 @dataclass(frozen=True)
@@ -102,13 +119,16 @@ class _Part:
         return [self.revision.contents[task_id] for task_id in self.task_ids.tolist()]
 
 
-def read(workspace: Workspace, campaign_name: str, *, by: str | None = None) -> ContentReport:
-    """Progress, cost and agreement of one campaign, as its newest review left it.
+def read(
+    workspace: Workspace, campaign_name: str, *, by: str | None = None, least_accuracy: float = LEAST_ACCURACY
+) -> ContentReport:
+    """Progress, cost, agreement and annotators of one campaign, as its newest review left it.
 
     Args:
         workspace: where it is.
         campaign_name: which campaign.
         by: a column of metadata, `source` or `scene`; the agreement on each of its values is told.
+        least_accuracy: under which a pause of an annotator is suggested.
 
     Raises:
         NotFoundError: there is no such campaign.
@@ -118,12 +138,16 @@ def read(workspace: Workspace, campaign_name: str, *, by: str | None = None) -> 
         campaign = answers.labelling_campaign(session, campaign_name)
         taxonomy = session.get_one(Taxonomy, campaign.taxonomy_id)
         slices = {} if by is None else annotators.read_slices(session, by)
-        said = answers.read(session, taxonomy)
+        people = crowd.load(session, taxonomy)
+        said = people.said
         so_far = report.progress(session, campaign, taxonomy, said)
         own = np.array(sorted(answers.standing_items(session, campaign)), dtype=np.int64)
         vendors = agreement_tables.of_vendors(session, taxonomy)
         revisions = list(agreement_tables.of_revisions(session, taxonomy, said))
-    this = _Revision(said)
+        this = _Revision(said)
+        disputed = list(_disputed(session, campaign, this, own.tolist()))
+    present = {answer.annotator_id for answer in [*said.given, *said.aside] if answer.task_id in set(own.tolist())}
+    qualities = annotators.qualities(people, least_accuracy)
     image_of = np.array(said.image_ids, dtype=np.int64)[np.searchsorted(said.task_ids, own)]
     parts = [_Part("slice", name, this, own[np.isin(image_of, ids)]) for name, ids in slices.items()]
     parts += [_Part("vendor", name, this, ids) for name, ids in vendors.items()]
@@ -137,7 +161,36 @@ def read(workspace: Workspace, campaign_name: str, *, by: str | None = None) -> 
         kind=taxonomy.task_kind,
         agreement=[] if is_drawn else list(_on_classes(whole, parts)),
         drawn=list(_drawn(whole, parts)) if is_drawn else [],
+        annotators=[quality for annotator_id, quality in qualities.items() if annotator_id in present],
+        disputed=disputed,
     )
+
+
+def _disputed(session: Session, campaign: Campaign, revision: _Revision, task_ids: Sequence[int]) -> Iterator[Disputed]:
+    said, verdicts = revision.said, ledger.newest(session, campaign)
+    contents = {task_id: revision.contents[task_id] for task_id in task_ids if task_id not in said.settled}
+    different = [
+        one for one, by_name in contents.items() if len({to_json(essence(each)) for each in by_name.values()}) > 1
+    ]
+
+    def sure(task_id: int) -> float:
+        return verdicts[task_id].posterior or 0.0 if task_id in verdicts else 0.0
+
+    worst = sorted(different, key=lambda one: (sure(one), one))[: report.MOST_DISPUTED]
+    place = {task_id: i for i, task_id in enumerate(said.task_ids)}
+    image_of = {task_id: said.image_ids[place[task_id]] for task_id in worst}
+    name_of = report.file_names(session, image_of.values())
+    for task_id in worst:
+        size, verdict = said.sizes[place[task_id]], verdicts.get(task_id)
+        yield Disputed(
+            image=image_of[task_id],
+            name=name_of[image_of[task_id]],
+            width=size.width,
+            height=size.height,
+            said=contents[task_id],
+            posterior=None if verdict is None else verdict.posterior,
+            outcome=None if verdict is None else verdict.outcome,
+        )
 
 
 def _on_classes(whole: _Part, parts: Sequence[_Part]) -> Iterator[AgreementRow]:

@@ -24,7 +24,7 @@ from store.workspace import Workspace
 
 LEAST_KNOWN = 20  # items, before anything is said of how often posteriors are right
 
-_DISPUTED = 12
+MOST_DISPUTED = 12  # items that are shown
 
 
 @dataclass(frozen=True)
@@ -174,6 +174,14 @@ def report(
     )
 
 
+def file_names(session: Session, image_ids: Iterable[int]) -> dict[int, str]:
+    """What the file of each image is called where it was seen last; empty where nobody knows."""
+    wanted = list(image_ids)
+    sightings = select(Sighting.image_id, Sighting.uri).where(Sighting.image_id.in_(wanted)).order_by(Sighting.id)
+    uri_of = dict(session.execute(sightings).all())
+    return {image_id: PurePath(uri_of.get(image_id, "")).name for image_id in wanted}
+
+
 def _cost(session: Session, campaign: Campaign) -> float | None:
     settling = select(Campaign.name).where(Campaign.purpose.in_(answers.SETTLING))
     children = session.scalars(settling.where(Campaign.parent_id == campaign.id))  # a rework is a campaign like this
@@ -231,14 +239,13 @@ def _disputed(session: Session, people: Crowd, task_ids: set[int], decided: Mapp
     position = {task_id: i for i, task_id in enumerate(said.task_ids)}
     highest = people.found.posteriors.max(axis=1)
     open_ones = [one for one, counts in heard.items() if len(counts) > 1 and one not in said.adjudicated]
-    worst = sorted(open_ones, key=lambda one: (highest[position[one]], one))[:_DISPUTED]
+    worst = sorted(open_ones, key=lambda one: (highest[position[one]], one))[:MOST_DISPUTED]
     image_of = dict(session.execute(select(Task.id, Task.image_id).where(Task.id.in_(worst))).all())
-    sightings = select(Sighting.image_id, Sighting.uri).where(Sighting.image_id.in_(image_of.values()))
-    uri_of = dict(session.execute(sightings.order_by(Sighting.id)).all())
+    name_of = file_names(session, image_of.values())
     return [
         Disputed(
             image=image_of[one],
-            name=PurePath(uri_of.get(image_of[one], "")).name,
+            name=name_of[image_of[one]],
             answers=dict(heard[one].most_common()),
             likeliest=said.classes[int(people.found.posteriors[position[one]].argmax())],
             posterior=float(highest[position[one]]),

@@ -10,7 +10,6 @@ import typer
 
 from api.cli import adjudication, annotators, console, lots
 from api.cli.console import AsJson
-from store.errors import InvalidInputError
 
 if TYPE_CHECKING:
     from labeling.opinions import Offered
@@ -76,14 +75,13 @@ def report(
     workspace = console.workspace(context)
     with workspace.database.read() as session:
         kind = answers.asks_for(session, campaign)
-    if kind != labels.CLASSIFICATION:
-        if html is not None:
-            raise InvalidInputError(f"{campaign!r} asks for {kind}; only reports of one class an item have a page.")
-        of_contents = content_report.read(workspace, campaign, by=by)
-        console.emit(asdict(of_contents), list(_content_report(of_contents)), as_json=as_json)
-        return
-    found = report.report(workspace, campaign, by=by, least_accuracy=minimum)
-    lines = list(_report(found))
+    found: QaReport | ContentReport
+    if kind == labels.CLASSIFICATION:
+        found = report.report(workspace, campaign, by=by, least_accuracy=minimum)
+        lines = list(_report(found))
+    else:
+        found = content_report.read(workspace, campaign, by=by, least_accuracy=minimum)
+        lines = list(_content_report(found))
     if html is not None:
         from api import report_page
 
@@ -245,6 +243,8 @@ def _content_report(found: "ContentReport") -> Iterable[str]:
         ]
         at = (f"F1 at {threshold:g}" for threshold in REGION_THRESHOLDS)
         yield from console.table(("agreement", "on", "images", "regions", "matched", "mean IoU", *at), rows)
+    yield ""
+    yield from annotators.lines(found.annotators)
 
 
 def _report(found: "QaReport") -> Iterable[str]:

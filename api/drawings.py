@@ -1,0 +1,73 @@
+"""What people drew in an image, for an SVG in its pixels."""
+
+import base64
+import io
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from PIL import Image, ImageColor
+
+from labeling.content import Content
+from labeling.geometry import Box, Keypoint, Mask, Point, Polygon
+
+_COLOURS = ("#e4572e", "#29a3e0", "#f2c230", "#8a5cf0", "#2fbf71", "#e655a8", "#11b5b5", "#a06a3b")  # seen on photos
+_MASK_SIDE = 192  # pixels of the longer side of a mask that is shown
+_MASK_OPACITY = 110  # of 255
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """One person's."""
+
+    annotator: str
+    colour: str
+    outlines: list[str]  # points of polygons
+    lines: list[str]  # points of lines that are not closed
+    dots: list[Point]
+    masks: list[str]  # data: URLs of pictures that cover the image
+    says: str  # what they call what they see, and how much of it there is
+
+
+def of_people(said: Mapping[str, Content]) -> list[Drawing]:
+    """Everybody's, each in a colour of their own as far as there are colours."""
+    return [_drawing(name, content, _COLOURS[i % len(_COLOURS)]) for i, (name, content) in enumerate(said.items())]
+
+
+def _drawing(annotator: str, said: Content, colour: str) -> Drawing:
+    drawing = Drawing(annotator, colour, [], [], [], [], _says(said))
+    for region in said.regions:
+        match region.shape:
+            case Box() as box:
+                drawing.outlines.append(_points(box.corners()))
+            case Polygon(points, closed=True):
+                drawing.outlines.append(_points(points))
+            case Polygon(points):
+                drawing.lines.append(_points(points))
+            case Keypoint(x, y):
+                drawing.dots.append((x, y))
+            case Mask() as mask:
+                drawing.masks.append(_picture(mask, colour))
+    return drawing
+
+
+def _says(said: Content) -> str:
+    chosen = said.choice.classes if said.choice else ()
+    drawn = Counter(" and ".join(region.classes) or "unnamed" for region in said.regions)
+    return ", ".join([*chosen, *(f"{count} {name}" for name, count in drawn.items())]) or "nothing"
+
+
+def _points(points: tuple[Point, ...]) -> str:
+    return " ".join(f"{x:.1f},{y:.1f}" for x, y in points)
+
+
+def _picture(mask: Mask, colour: str) -> str:
+    """A PNG of the mask in its colour, half transparent."""
+    inside = Image.fromarray(np.where(mask.pixels(), np.uint8(_MASK_OPACITY), np.uint8(0)))
+    inside.thumbnail((_MASK_SIDE, _MASK_SIDE))
+    picture = Image.new("RGB", inside.size, ImageColor.getrgb(colour))
+    picture.putalpha(inside)
+    file = io.BytesIO()
+    picture.save(file, "PNG")
+    return "data:image/png;base64," + base64.b64encode(file.getvalue()).decode()
