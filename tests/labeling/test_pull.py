@@ -1,12 +1,15 @@
 import signal
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import ExitStack
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from sqlalchemy import select
+from sqlalchemy import func, select
 
+from api.demo.label_studio_server import LabelStudioServer
+from api.demo.people import Person
 from labeling import campaigns, label_config, label_studio, pull, push
 from labeling.label_studio import AnnotatedTask, LabelStudio, RemoteAnnotation
 from labeling.pull import Change, Known, Pulled
@@ -15,6 +18,7 @@ from store.schema import Annotation, Annotator, Campaign, Task, now
 from tests.conftest import Builder
 from tests.labeling import stand_in
 from tests.labeling.conftest import Catalog, Site
+from tests.labeling.team import Team
 
 CAT, DOG = label_config.result("cat"), label_config.result("dog")
 
@@ -103,6 +107,27 @@ def test_a_task_deleted_by_hand_does_not_stop_a_pull(catalog: Catalog, site: Sit
     pull.pull(catalog.workspace, catalog.name)
     site.call("DELETE", f"/api/tasks/{pushed[0]}/")
     assert pull.pull(catalog.workspace, catalog.name) == Pulled(answers=1, new=0, edited=0, deleted=1, missing=1)
+
+
+@pytest.mark.label_studio
+def test_what_somebody_said_whose_login_is_deleted_stays_theirs(
+    catalog: Catalog, site: Site, pushed: list[int], label_studio: LabelStudioServer
+) -> None:
+    [project] = site.projects(catalog.name)
+    with ExitStack() as stack:
+        team = Team(label_studio, [f"{name}-of-{catalog.name}" for name in ("stays", "leaves")], stack)
+        for name in team.sessions:
+            assert sorted(team.work(name, project["id"], {})) == pushed
+        said = pull.pull(catalog.workspace, catalog.name)
+        site.call("DELETE", f"/api/users/{team.id(f'leaves-of-{catalog.name}')}/")
+    assert said == Pulled(answers=6, new=6, edited=0, deleted=0, missing=0)
+    for everything in (False, True):
+        again = pull.pull(catalog.workspace, catalog.name, everything=everything)
+        assert again == Pulled(answers=6, new=0, edited=0, deleted=0, missing=0)
+    of_person = select(Annotator.name, func.count()).join(Annotation, Annotation.annotator_id == Annotator.id)
+    with catalog.workspace.database.read() as session:
+        answers = dict(session.execute(of_person.group_by(Annotator.name)).all())
+    assert answers == {Person(name, 1).email: 3 for name in team.sessions}
 
 
 @pytest.mark.label_studio
