@@ -79,3 +79,32 @@ def test_a_lot_is_rejected_reworked_and_accepted(catalog: Catalog, site: Site) -
     work(again.audits[0], lambda image: "cat")
     assert lots.decide(workspace, again.id).outcome == "accepted"
     assert in_force() == dict.fromkeys(images, "cat")
+
+
+@pytest.mark.label_studio
+def test_a_lot_that_is_withdrawn_takes_back_what_the_auditor_has_not_answered(catalog: Catalog, site: Site) -> None:
+    workspace = catalog.workspace
+    with workspace.database.read() as session:
+        acme = vendors.get(session, "acme")
+    vendors.add(workspace, "auditors", url=acme.ls_url, token=acme.ls_token_reference)
+    catalog.campaign(5, overlap=1)
+
+    def pushed(name: str) -> list[int]:
+        push.push(workspace, name, image_url=lambda image_id: f"http://127.0.0.1:1/{image_id}")
+        return [task["id"] for task in site.tasks(name)]
+
+    for task in pushed(catalog.name):
+        site.answer(task, "cat")
+    pull.pull(workspace, catalog.name)
+    verdicts.review(workspace, catalog.name, accept_at=0.5)
+    lot = lots.open_lot(workspace, catalog.name, auditor="auditors", terms=Terms("single", sizes=(3,), accept=(0,)))
+    answered, *_ = pushed(lot.audits[0])
+    site.answer(answered, "dog")
+
+    done = lots.withdraw(workspace, lot.id)
+    assert (done.outcome, done.audited, done.found) == ("withdrawn", 1, 1)
+    assert [task["id"] for task in site.tasks(lot.audits[0])] == [answered]
+    with workspace.database.read() as session:
+        assert sorted(label.value for label in labels.in_force(session, "animals")) == ["cat"] * 4 + ["dog"]
+    again = lots.open_lot(workspace, catalog.name, auditor="auditors", terms=Terms("single", sizes=(3,), accept=(0,)))
+    assert (again.size, again.drawn) == (4, 3)
