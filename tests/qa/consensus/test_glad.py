@@ -1,64 +1,111 @@
-"""Ability and difficulty: by hand, crowd-kit's, and which doubt is greater."""
+"""Ability and difficulty: by hand, by plain integration, beside crowd-kit's, and which doubt is greater."""
+
+from collections.abc import Callable
 
 import numpy as np
-import pandas as pd
 import pytest
-from scipy.optimize import approx_fprime, root
+from scipy.integrate import quad
+from scipy.optimize import approx_fprime, minimize_scalar
+from scipy.special import expit
+from scipy.stats import norm
 
-from qa.consensus import glad
+from benchmarks.consensus import simulated
+from qa.consensus import glad, majority
 from store.arrays import Floats, Ints
-from tests.qa.consensus.crowds import as_crowd_kit, coins, crowd, sorted_values, ten_crowds
+from tests.qa.consensus.crowds import as_crowd_kit, coins, crowd, right, sorted_values, ten_crowds
 
 
 def unknown(items: int) -> Ints:
     return np.full(items, -1)
 
 
+def over_ease(chance: Callable[[float], float]) -> float:
+    """The mean of a function of ease, the logarithm of which is standard normal."""
+    value, _ = quad(lambda beta: chance(np.exp(beta)) * norm.pdf(beta), -8, 8)
+    return float(value)
+
+
 @pytest.mark.parametrize("classes", [2, 3])
 def test_one_answer_by_hand(classes: int) -> None:
-    """Nothing argues with what is believed beforehand: right with the chance σ(1 · exp(0))."""
+    """Nothing argues with what is believed beforehand."""
     found = glad.fit(np.array([(0, 0, 1)]), unknown(1), annotators=1, classes=classes)
-    assert found.posteriors[0, 1] == pytest.approx(1 / (1 + np.exp(-1)), abs=1e-4)
+    assert found.posteriors[0, 1] == pytest.approx(over_ease(lambda ease: expit(1.6 * ease)), abs=2e-3)
 
 
-def test_two_who_agree_by_hand() -> None:
-    """Where the slope of the loss is none: α - 1 = (p - σ) exp(β) and β = 2 (p - σ) α exp(β)."""
+def test_two_who_agree_and_one_who_does_not_by_integration() -> None:
+    """The abilities that are likeliest given all eases, found by a search, and the posterior under them."""
+    answers = np.array([(0, 0, 1), (0, 1, 1), (0, 2, 0)])
 
-    def right(ability: float, ease: float) -> tuple[float, float]:
-        odds = ability * np.exp(ease)  # of one answer, and of two that agree
-        return 1 / (1 + np.exp(-odds)), 1 / (1 + np.exp(-2 * odds))
+    def likelihoods(ability: Floats) -> tuple[float, float]:
+        """Of class 1 and of class 0."""
+        pair, alone = ability
+        one = over_ease(lambda ease: expit(pair * ease) ** 2 * expit(-alone * ease))
+        return one, over_ease(lambda ease: expit(-pair * ease) ** 2 * expit(alone * ease))
 
-    def slope(at: Floats) -> list[float]:
-        ability, ease = at
-        one, both = right(ability, ease)
-        return [ability - 1 - (both - one) * np.exp(ease), ease - 2 * (both - one) * ability * np.exp(ease)]
+    def loss(ability: Floats) -> float:
+        return -np.log(sum(likelihoods(ability)) / 2) + ((ability - 1.6) ** 2 @ [2, 1]) / 0.5
 
-    found = glad.fit(np.array([(0, 0, 1), (0, 1, 1)]), unknown(1), annotators=2, classes=2)
-    assert found.posteriors[0, 1] == pytest.approx(right(*root(slope, [1.0, 0.0]).x)[1], abs=1e-3)
+    ability = np.array([1.6, 1.6])
+    for _ in range(20):  # one by one, until both stand
+        for place in (0, 1):
 
+            def of_one(value: float, place: int = place) -> float:
+                return loss(np.where(np.arange(2) == place, value, ability))
 
-@pytest.mark.filterwarnings("ignore::pandas.errors.Pandas4Warning")
-def test_it_is_crowd_kits_with_the_same_prior() -> None:
-    """Of easiness theirs has the mean 1 unless told otherwise."""
-    from crowdkit.aggregation import GLAD
-
-    answers = ten_crowds([0.95, 0.9, 0.85, 0.8, 0.75], 3, items=20, overlap=4)
-    theirs = GLAD(n_iter=8, tol=-np.inf, m_step_tol=1e-3, betas_priors_mean=pd.Series(np.zeros(200)))
-    theirs.fit(as_crowd_kit(answers))
-    found = glad.fit(answers, unknown(200), annotators=50, classes=3)
-    assert found.posteriors == pytest.approx(sorted_values(theirs.probas_), abs=1e-3)
+            ability[place] = minimize_scalar(of_one, bounds=(0, 4), method="bounded").x
+    one, other = likelihoods(ability)
+    found = glad.fit(answers, unknown(1), annotators=3, classes=2)
+    assert found.posteriors[0, 1] == pytest.approx(one / (one + other), abs=3e-3)
 
 
 def test_the_slope_of_glad_is_that_of_its_loss() -> None:
     answers, _ = crowd(0, coins([0.9, 0.7, 0.6], 3), items=20, overlap=2)
     generator = np.random.default_rng(0)
-    parameters, chance = generator.normal(size=23), generator.random(len(answers))
+    ability = generator.normal(size=3)
+    chances = generator.random((2, len(answers), len(glad._eases()[0])))
 
     def loss(at: Floats) -> float:
-        return glad._surprise(at, answers, chance, 3)[0]
+        return glad._surprise(at, answers[:, 1], *chances)[0]
 
-    _, slope = glad._surprise(parameters, answers, chance, 3)
-    assert slope == pytest.approx(approx_fprime(parameters, loss, 1e-7), abs=1e-5)
+    _, slope = glad._surprise(ability, answers[:, 1], *chances)
+    assert slope == pytest.approx(approx_fprime(ability, loss, 1e-7), abs=1e-4)
+
+
+def test_an_item_that_is_known_is_certain_and_tells_of_people() -> None:
+    answers = np.array([(item, person, person) for item in range(20) for person in (0, 1)])
+    found = glad.fit(answers, np.array([0] * 19 + [-1]), annotators=2, classes=2)
+    assert (found.posteriors[:19] == [1, 0]).all()
+    assert found.posteriors[19, 0] > 0.8
+
+
+@pytest.mark.filterwarnings("ignore::pandas.errors.Pandas4Warning")
+def test_beside_crowd_kits_it_says_the_same_where_there_are_many_answers() -> None:
+    """Theirs takes the best ease of each item, which many answers tell; of 200 items of ten crowds."""
+    from crowdkit.aggregation import GLAD
+
+    answers = ten_crowds([0.95, 0.9, 0.85, 0.8, 0.75], 3, items=20, overlap=5)
+    theirs = sorted_values(GLAD(n_iter=8).fit(as_crowd_kit(answers)).probas_)
+    found = glad.fit(answers, unknown(200), annotators=50, classes=3).posteriors
+    assert np.mean(found.argmax(axis=1) == theirs.argmax(axis=1)) > 0.97
+    assert np.corrcoef(found.ravel(), theirs.ravel())[0, 1] > 0.98
+
+
+@pytest.mark.parametrize(
+    ("items", "annotators", "classes", "overlap"),
+    [(100, 30, 2, 3), (100, 50, 5, 3), (50, 25, 2, 3), (300, 20, 4, 2), (80, 40, 2, 5)],
+)
+def test_where_answers_are_few_it_is_no_worse_than_the_majority(
+    items: int, annotators: int, classes: int, overlap: int
+) -> None:
+    gains = []
+    for seed in range(10):
+        drawn = simulated(items, annotators=annotators, classes=classes, overlap=overlap, seed=seed)
+        fits = [
+            fit(drawn.answers, unknown(items), annotators=annotators, classes=classes).posteriors
+            for fit in (glad.fit, majority.fit)
+        ]
+        gains.append(right(fits[0], drawn.truth) - right(fits[1], drawn.truth))
+    assert np.mean(gains) >= -np.std(gains, ddof=1) / len(gains) ** 0.5
 
 
 def test_glad_is_less_sure_of_an_item_that_divides_the_able_than_of_one_that_divides_the_unable() -> None:
