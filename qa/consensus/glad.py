@@ -45,6 +45,8 @@ def fit(answers: Ints, known: Ints, *, annotators: int, classes: int) -> Consens
             options={"maxiter": _STEPS},
         )
         ability = found.x
+    settled = known >= 0
+    posteriors[settled] = np.eye(classes)[known[settled]]  # to the last digit
     return belief.of(posteriors, answers, annotators=annotators)
 
 
@@ -68,7 +70,7 @@ def _e_step(answers: Ints, known: Ints, ability: Floats, classes: int) -> Floats
     np.add.at(evidence, (item, said), log_expit(odds) - wrong)
     evidence[(known[:, None] >= 0) & (known[:, None] != np.arange(classes))] = -np.inf
     unknown = np.full(len(known), -1)
-    return belief.normalised(evidence.reshape(len(known), -1), unknown).reshape(evidence.shape)
+    return belief.normalised(evidence.reshape(len(known), classes * len(ease)), unknown).reshape(evidence.shape)
 
 
 def _surprise(ability: Floats, who: Ints, right: Floats, wrong: Floats) -> tuple[float, Floats]:
