@@ -37,6 +37,7 @@ class Loop:
         self.home, self.folder = folder / "home", folder
         made = solar_cells.make(folder / "photos", count=PHOTOS)
         self.winnow("ingest", str(made.manifest))
+        (self.home / "secret.key").write_text("7" * 64)  # decides which items are gold and which are audited
         self.workspace = open_workspace(self.home)
         with self.workspace.database.read() as session:
             rows = session.execute(select(Sighting.image_id, Sighting.uri)).all()
@@ -166,7 +167,7 @@ def test_asked_as_often_as_needed_adjudicated_audited_rejected_and_reworked(
     items = {pick["image"] for pick in picks if pick["arm"] != "gold"}
     assert (len(picks), len(items)) == (BATCH, BATCH - 30)
 
-    terms = ("--taxonomy", "cells", "--vendor", "acme", "--overlap", "adaptive", "--target-error", "0.04")
+    terms = ("--taxonomy", "cells", "--vendor", "acme", "--overlap", "adaptive", "--target-error", "0.03")
     loop.winnow("campaign", "create", "cells-1", "--batch", batch, *terms)
     loop.push("cells-1")
     once = sum(loop.work("cells-1", name, skill, most=BATCH // len(SKILL)) for name, skill in SKILL.items())
@@ -182,13 +183,13 @@ def test_asked_as_often_as_needed_adjudicated_audited_rejected_and_reworked(
     loop.winnow("campaign", "pull", "cells-1-adjudication")
     assert loop.winnow("qa", "review", "cells-1")["outcomes"] == {"accepted": len(items)}
 
-    rejected = audit(loop, "cells-1", "--aql", "0.01", "--ltpd", "0.05")
+    rejected = audit(loop, "cells-1", "--sample", "200", "--accept", "0")
     assert (rejected["outcome"], rejected["size"]) == ("rejected", len(items) - disputed)
     assert len(loop.in_force()) == KNOWN + disputed + rejected["audited"]
     rework = loop.winnow("qa", "lots", "rework", str(rejected["id"]))["rework"]
     loop.push(rework)
     ask_on(loop, rework, AGAIN)
-    accepted = audit(loop, rework)
+    accepted = audit(loop, rework, "--sample", "20", "--accept", "2")
     assert (accepted["outcome"], accepted["resubmits"]) == ("accepted", rejected["id"])
     assert loop.right(items) > by_people
 
