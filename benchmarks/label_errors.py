@@ -13,7 +13,7 @@ import numpy as np
 from sklearn.metrics import roc_auc_score
 
 from benchmarks import adaptive_overlap, peers, report
-from qa import label_errors, suspicion
+from qa import suspicion
 from qa.simulate import Recorded
 from qa.suspicion import Doubt
 from store.arrays import Bools, Floats, Ints
@@ -61,7 +61,7 @@ def of_winnow(recorded: Recorded, labels: Ints) -> tuple[Floats, dict[str, Float
     assert recorded.views is not None
     count = len(labels)
     apart = np.arange(count)
-    probabilities = label_errors.out_of_fold(recorded.views, labels, apart, classes=recorded.classes)
+    probabilities = suspicion.out_of_fold(recorded.views, labels, apart, classes=recorded.classes)
     assert probabilities is not None
     model = suspicion.confident_learning(labels, probabilities)
     near = suspicion.of_neighbours(recorded.views.plain, labels, apart, classes=recorded.classes)

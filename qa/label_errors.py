@@ -1,32 +1,30 @@
 """Labels in force that are probably wrong: candidates for adjudication, never changed by what is found here.
 
-Three witnesses are heard about each label: a probe trained on the others (confident learning), its nearest
-neighbours, and copies of the same picture. What an adjudicator said is evidence about others and no candidate itself.
+About labels of one class or several, three witnesses are heard: a probe trained on the others (confident learning), the
+nearest neighbours, and copies of the same picture. About boxes a detector of the team's own is heard, which must not
+have seen them. What an adjudicator said is evidence about others and no candidate itself.
 """
 
-from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from sqlalchemy import func, insert, select
 from sqlalchemy.orm import Session
 
-from curation import duplicates, labels, splits
+from curation import duplicates, labels, predictions, splits
 from curation.embed import find_encoder
 from curation.index import open_directions
-from curation.labels import LabelInForce
-from qa import suspicion
-from qa.consensus import probed
-from qa.suspicion import Doubt
+from curation.labels import CLASSIFICATION, MULTILABEL, LabelInForce
+from labeling import definitions
+from labeling import taxonomy as taxonomies
+from qa.suspects import boxes, found, one_class, several_classes
+from qa.suspects.found import Found
 from sampling.head import Views
-from store.arrays import Floats, Ints
 from store.errors import InvalidInputError, NotFoundError
-from store.schema import Campaign, ImageId, Label, LabelErrorScan, LabelSuspect, Task, Verdict
+from store.schema import Campaign, ImageId, Label, LabelErrorScan, LabelSuspect, Task, Taxonomy, Verdict
 from store.workspace import Workspace
 
-_FOLDS = 5
-_AGAINST = 0.8  # share of the neighbours from which they alone make a label a candidate
 _BLOCK = 10_000  # rows an insert
 
 
@@ -36,13 +34,15 @@ class Summary:
 
     scan: int
     taxonomy: str
-    encoder: str
+    encoder: str | None  # whose vectors; none of boxes
+    model: str | None  # whose predictions; none of classes
     labels: int  # looked at
-    without_vectors: int  # labels not looked at
+    without_vectors: int  # labels not looked at,
+    without_predictions: int  # and of boxes
     adjudicated: int  # of the labels: those an adjudicator gave, which are no candidates
     candidates: int
-    sources: dict[str, int]  # how many candidates each witness doubts: model, neighbours, copies
-    expected_wrong: float | None  # share of the labels, by confident learning; none where no model could be trained
+    sources: dict[str, int]  # how many candidates each witness doubts: model, neighbours, copies; of boxes by fault
+    expected_wrong: float | None  # share of the labels of one class, by confident learning; none where it cannot tell
 
 
 @dataclass(frozen=True)
@@ -50,73 +50,84 @@ class Suspect:
     """A label in force that the newest scan doubts."""
 
     taxonomy: str
+    kind: str  # of task
     campaign: str  # whose item it is
     task: int
     image: int
-    label: str
-    suggestion: str
+    label: str  # its value; where more than one class is asked for, the JSON of a `labeling.content`
+    suggestion: str  # likewise
     score: float  # 0 to 1, see qa.suspicion
     rank: int  # in the scan, 0 the most suspect
     why: str
 
 
-def scan(workspace: Workspace, taxonomy: str | None = None, *, encoder: str | None = None) -> Summary:
+def scan(
+    workspace: Workspace, taxonomy: str | None = None, *, encoder: str | None = None, model: str | None = None
+) -> Summary:
     """Look for wrong labels among those in force under a taxonomy's name, and keep the candidates.
 
     Args:
         workspace: holds the catalog.
         taxonomy: its name; needed when several have labels.
-        encoder: whose vectors; see `embed.find_encoder`.
+        encoder: whose vectors; see `embed.find_encoder`. Of boxes none are looked at.
+        model: whose newest predictions, which boxes need and only they.
 
     Raises:
-        NotFoundError: there are no labels, or none of their images has a vector.
-        InvalidInputError: all labels are of one class, or the taxonomy asks for more than one class.
+        NotFoundError: there are no labels, or none of their images has a vector, or a prediction.
+        InvalidInputError: all labels are of one class, the taxonomy asks for what cannot be looked at, or a model or
+            encoder is named where none is asked, or none where one is.
     """
     with workspace.database.read() as session:
-        asked = labels.the_taxonomy(session, taxonomy, of_classes=True)
-        if asked.task_kind != "classification":
-            raise InvalidInputError(f"{asked.name!r} asks for {asked.task_kind}; single classes are looked at.")
-        everything = {label.image_id: label for label in labels.in_force(session, asked.name)}
-        row = find_encoder(session, encoder)
-        directions = open_directions(workspace, session, row, among=everything.keys())
-        catalog = splits.read(session)
-        pairs = duplicates.pairs_in_force(session)
-        encoder_name = row.name
-    held = [everything[ImageId(image_id)] for image_id in directions.image_ids.tolist()]
-    if not held:
-        raise NotFoundError(f"None of {len(everything)} labelled images has a vector. Run: winnow embed.")
-    classes = sorted({label.value for label in held})
-    if len(classes) < 2:
-        raise InvalidInputError(f"All {len(held)} labels are {classes[0]!r}: with one class nothing stands out.")
-    component_of: dict[int, int] = dict(zip(catalog.image_ids, catalog.components.tolist(), strict=True))
-    found = _search(
-        held,
-        classes,
-        Views.of(directions.take, len(held)),
-        tied=np.array([component_of[label.image_id] for label in held], dtype=np.int64),
-        groups=_groups(held, pairs),
-    )
+        asked = labels.the_taxonomy(session, taxonomy)
+        definition = taxonomies.get(session, asked.id).definition
+        name = asked.name
+        everything = {label.image_id: label for label in labels.in_force(session, name)}
+    if not everything:
+        raise NotFoundError(f"No label under {name!r} is in force. Run: winnow qa review CAMPAIGN.")
+    if definition.kind in (CLASSIFICATION, MULTILABEL):
+        if model is not None:
+            raise InvalidInputError(f"{name!r} asks for {definition.kind}: predictions are compared with boxes alone.")
+        looked = _by_look(workspace, definition.kind, definition.class_names, everything, encoder)
+    elif "boxes" in definitions.shape_kinds(definition):
+        if encoder is not None:
+            raise InvalidInputError(f"{name!r} asks for {definition.kind}: predictions are looked at, not vectors.")
+        looked = _by_predictions(workspace, name, definition.class_names, everything, model)
+    else:
+        raise InvalidInputError(f"{name!r} asks for {definition.kind}; classes of images and boxes are looked at.")
+    candidates = looked.found.candidates
     with workspace.database.write() as session:
-        made = LabelErrorScan(
-            taxonomy=asked.name,
-            report={"encoder": row.digest, "labels": len(held), "candidates": len(found.rows)},
-        )
+        report = {looked.by: looked.digest, "labels": len(looked.held), "candidates": len(candidates)}
+        made = LabelErrorScan(taxonomy=name, report=report)
         session.add(made)
         session.flush()
-        for start in range(0, len(found.rows), _BLOCK):
-            chunk = found.rows[start : start + _BLOCK]
-            session.execute(insert(LabelSuspect), [each | {"scan_id": made.id} for each in chunk])
+        rows = [
+            {
+                "scan_id": made.id,
+                "label_id": one.label_id,
+                "rank": rank,
+                "score": one.score,
+                "suggestion": one.suggestion,
+                "why": one.why,
+            }
+            for rank, one in enumerate(candidates)
+        ]
+        for start in range(0, len(rows), _BLOCK):
+            session.execute(insert(LabelSuspect), rows[start : start + _BLOCK])
         scan_id = made.id
+    left_out = len(everything) - len(looked.held)
+    by_encoder = looked.by == "encoder"
     return Summary(
         scan=scan_id,
-        taxonomy=asked.name,
-        encoder=encoder_name,
-        labels=len(held),
-        without_vectors=len(everything) - len(held),
-        adjudicated=sum(label.posterior is None for label in held),
-        candidates=len(found.rows),
-        sources=found.sources,
-        expected_wrong=found.expected_wrong,
+        taxonomy=name,
+        encoder=looked.name if by_encoder else None,
+        model=None if by_encoder else looked.name,
+        labels=len(looked.held),
+        without_vectors=left_out if by_encoder else 0,
+        without_predictions=0 if by_encoder else left_out,
+        adjudicated=sum(label.posterior is None for label in looked.held),
+        candidates=len(candidates),
+        sources=looked.found.sources,
+        expected_wrong=looked.found.expected_wrong,
     )
 
 
@@ -124,9 +135,18 @@ def standing(session: Session, *, campaign: str | None = None) -> list[Suspect]:
     """The candidates of each taxonomy's newest scan whose labels are still in force, the most suspect first."""
     newest = select(func.max(LabelErrorScan.id)).group_by(LabelErrorScan.taxonomy)
     query = (
-        select(LabelErrorScan.taxonomy, Campaign.name, Task.id, Task.image_id, Label.value, LabelSuspect)
+        select(
+            LabelErrorScan.taxonomy,
+            Taxonomy.task_kind,
+            Campaign.name,
+            Task.id,
+            Task.image_id,
+            Label.value,
+            LabelSuspect,
+        )
         .join(LabelErrorScan, LabelErrorScan.id == LabelSuspect.scan_id)
         .join(Label, Label.id == LabelSuspect.label_id)
+        .join(Taxonomy, Taxonomy.id == Label.taxonomy_id)
         .join(Verdict, Verdict.id == Label.verdict_id)
         .join(Task, Task.id == Verdict.task_id)
         .join(Campaign, Campaign.id == Task.campaign_id)
@@ -136,100 +156,95 @@ def standing(session: Session, *, campaign: str | None = None) -> list[Suspect]:
     if campaign is not None:
         query = query.where(Campaign.name == campaign)
     return [
-        Suspect(taxonomy, name, task_id, image_id, value, row.suggestion, row.score, row.rank, row.why)
-        for taxonomy, name, task_id, image_id, value, row in session.execute(query)
+        Suspect(taxonomy, kind, name, task_id, image_id, value, row.suggestion, row.score, row.rank, row.why)
+        for taxonomy, kind, name, task_id, image_id, value, row in session.execute(query)
     ]
 
 
 @dataclass(frozen=True)
-class _Found:
-    rows: list[dict[str, object]]
-    sources: dict[str, int]
-    expected_wrong: float | None
+class _Looked:
+    """Which labels were looked at, by what, and what was found."""
+
+    held: list[LabelInForce]
+    by: str  # encoder or run
+    name: str  # of the encoder or model
+    digest: str
+    found: Found
 
 
-def _search(held: Sequence[LabelInForce], classes: list[str], views: Views, *, tied: Ints, groups: Ints) -> _Found:
-    number = {name: i for i, name in enumerate(classes)}
-    targets = np.array([number[label.value] for label in held], dtype=np.int64)
-    probabilities = out_of_fold(views, targets, tied, classes=len(classes))
-    near = suspicion.of_neighbours(views.plain, targets, tied, classes=len(classes))
-    copies = suspicion.of_copies(targets, groups, classes=len(classes))
-    is_candidate = {"neighbours": near.score >= _AGAINST, "copies": copies.score > 0}
-    model, expected = None, None
-    if probabilities is not None:
-        model = suspicion.confident_learning(targets, probabilities)
-        is_candidate = {"model": model.flagged, **is_candidate}
-        expected = suspicion.expected_wrong(model.joint, np.bincount(targets, minlength=len(classes)))
-    score = suspicion.combined(model, near, copies)
-    settled = np.array([label.posterior is None for label in held])
-    chosen = np.flatnonzero(np.any(list(is_candidate.values()), axis=0) & ~settled)
-    chosen = chosen[np.argsort(-score[chosen], kind="stable")]
-    copies_of: dict[int, list[int]] = {}
-    for position in np.flatnonzero(copies.score > 0).tolist():
-        copies_of.setdefault(int(groups[position]), []).append(position)
-    rows = []
-    for rank, i in enumerate(chosen.tolist()):
-        against = [each for each in copies_of.get(int(groups[i]), []) if targets[each] != targets[i]]
-        witnesses = [
-            None if model is None else _by_model(model, probabilities, i, targets, classes),
-            _by_neighbours(near, i, targets, classes),
-            None if not against else _by_copies([held[each] for each in against]),
-        ]
-        suggestion = copies if against else model if model is not None and model.flagged[i] else near
-        rows.append(
-            {
-                "label_id": held[i].label_id,
-                "rank": rank,
-                "score": float(score[i]),
-                "suggestion": classes[_other(suggestion, model or near, i, int(targets[i]))],
-                "why": " ".join(filter(None, witnesses)),
-            }
+def _by_look(
+    workspace: Workspace,
+    kind: str,
+    classes: Sequence[str],
+    everything: Mapping[ImageId, LabelInForce],
+    name: str | None,
+) -> _Looked:
+    """Hear the vectors about classes of images."""
+    with workspace.database.read() as session:
+        row = find_encoder(session, name)
+        directions = open_directions(workspace, session, row, among=everything.keys())
+        catalog = splits.read(session)
+        pairs = duplicates.pairs_in_force(session)
+        encoder_name, digest = row.name, row.digest
+        held = [everything[ImageId(image_id)] for image_id in directions.image_ids.tolist()]
+        asked_of = _asked(session, held)
+    if not held:
+        raise NotFoundError(f"None of {len(everything)} labelled images has a vector. Run: winnow embed.")
+    values = sorted({label.value for label in held})
+    if kind == CLASSIFICATION and len(values) < 2:
+        raise InvalidInputError(f"All {len(held)} labels are {values[0]!r}: with one class nothing stands out.")
+    component_of: dict[int, int] = dict(zip(catalog.image_ids, catalog.components.tolist(), strict=True))
+    tied = np.array([component_of[label.image_id] for label in held], dtype=np.int64)
+    groups = found.same_pictures(held, pairs)
+    views = Views.of(directions.take, len(held))
+    if kind == CLASSIFICATION:
+        result = one_class.search(held, values, views, tied=tied, groups=groups)
+    else:
+        asked = np.array([[each in names for each in classes] for names in asked_of], dtype=np.bool_)
+        result = several_classes.search(held, classes, asked, views, tied=tied, groups=groups)
+    return _Looked(held, "encoder", encoder_name, digest, result)
+
+
+def _by_predictions(
+    workspace: Workspace,
+    name: str,
+    classes: Sequence[str],
+    everything: Mapping[ImageId, LabelInForce],
+    model: str | None,
+) -> _Looked:
+    """Hear a detector about boxes; of several passes the first."""
+    how = "winnow predictions import FILE --model NAME"
+    if model is None:
+        raise InvalidInputError(
+            f"{name!r} asks for boxes, which a model that did not learn from them is compared with: "
+            f"say --predictions NAME, after {how}."
         )
-    return _Found(rows, {name: int(doubted[chosen].sum()) for name, doubted in is_candidate.items()}, expected)
+    with workspace.database.read() as session:
+        run = predictions.newest_run(session, model)
+        if run.kind != "boxes":
+            raise InvalidInputError(f"Run {run.id} of {model!r} predicts {run.kind}; boxes are needed: {how}.")
+        if not set(run.classes) & set(classes):
+            raise InvalidInputError(
+                f"{model!r} predicts none of the classes of {name!r}, which are {', '.join(classes)}."
+            )
+        seen = set(predictions.predicted(session, run))
+        held = [label for image_id, label in everything.items() if image_id in seen]
+        if not held:
+            raise NotFoundError(
+                f"{model!r} predicts none of the {len(everything)} images labelled under {name!r}: {how}."
+            )
+        said = predictions.read_boxes(session, run, [label.image_id for label in held])
+        asked = _asked(session, held)
+        digest = run.digest
+    named = sorted(frozenset().union(*asked) | set(run.classes))
+    return _Looked(held, "run", model, digest, boxes.search(held, named, asked, [passes[0] for passes in said]))
 
 
-def _other(source: Doubt, fallback: Doubt, i: int, label: int) -> int:
-    """What a source suggests, or the other one where that is the label itself."""
-    suggested = int(source.suggestion[i])
-    return suggested if suggested != label else int(fallback.suggestion[i])
-
-
-def _by_model(model: Doubt, probabilities: Floats | None, i: int, targets: Ints, classes: list[str]) -> str | None:
-    assert probabilities is not None  # noqa: S101  the model came from them
-    other = int(model.suggestion[i])
-    own = probabilities[i, targets[i]]
-    return (
-        f"A probe that did not see this label gives {classes[targets[i]]!r} {own:.0%} "
-        f"and {classes[other]!r} {probabilities[i, other]:.0%}."
-    )
-
-
-def _by_neighbours(near: Doubt, i: int, targets: Ints, classes: list[str]) -> str | None:
-    if near.score[i] == 0:
-        return None
-    most = int(near.suggestion[i])
-    said = f", most of them {classes[most]!r}" if most != targets[i] else ""
-    return f"{near.score[i]:.0%} of its nearest neighbours, by weight, are called something else{said}."
-
-
-def _by_copies(others: Sequence[LabelInForce]) -> str:
-    called = Counter(each.value for each in others)
-    names = " and ".join(repr(name) for name in sorted(called))
-    first = f"image {others[0].image_id}"
-    who = first if len(others) == 1 else f"{first} and {len(others) - 1} more"
-    return f"The same picture, {who}, is labelled {names}."
-
-
-def _groups(held: Sequence[LabelInForce], pairs: Sequence[tuple[ImageId, ImageId]]) -> Ints:
-    """The same number for labelled images that are one picture."""
-    names = {label.image_id: label.sha256 for label in held}
-    links = [(names[first], names[second]) for first, second in pairs if first in names and second in names]
-    return splits.components([label.sha256 for label in held], links)
-
-
-def out_of_fold(views: Views, targets: Ints, tied: Ints, *, classes: int) -> Floats | None:
-    """Probabilities `(N, C)` by probes that saw neither an item nor what it is tied to; none where none can learn."""
-    _, component = np.unique(tied, return_inverse=True)
-    dealt = np.random.default_rng(0).permutation(int(component.max()) + 1) % _FOLDS
-    heard = np.ones(len(targets), dtype=np.bool_)
-    return probed.out_of_fold(views, np.eye(classes)[targets], heard, dealt[component])
+def _asked(session: Session, held: Sequence[LabelInForce]) -> list[frozenset[str]]:
+    """The classes that the taxonomy had when each was labelled."""
+    of_revision = {
+        taxonomy.id: frozenset(str(each["name"]) for each in taxonomy.classes)
+        for taxonomy in session.scalars(select(Taxonomy))
+    }
+    revision_of: dict[int, int] = dict(session.execute(select(Label.id, Label.taxonomy_id)).all())
+    return [of_revision[revision_of[label.label_id]] for label in held]

@@ -4,15 +4,20 @@ Labels are `(N,)` int64 in `range(C)`. Probabilities are `(N, C)` of a model tha
 Suspicion is 0 to 1 and orders labels; it is no probability.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
+from qa.consensus import probed
+from sampling.head import Views
 from store.arrays import Bools, Floats, Ints, Vectors, positions_of_each
 
+AGAINST = 0.8  # doubt from which one witness alone makes a label a candidate
+_FOLDS = 5
 _NEVER = 2.0  # a threshold that no probability reaches
-_ROUNDING = 1e-6
+ROUNDING = 1e-6
 _BLOCK = 1 << 22  # numbers held at once beside the arguments
 _NEIGHBOURS = 25
 _SPARE = 16  # further neighbours looked at, in place of those that are tied to the image
@@ -60,7 +65,7 @@ def confident_learning(labels: Ints, probabilities: Floats) -> Confident:
         rows = slice(start, start + step)
         block = np.array(probabilities[rows], dtype=np.float64)
         likeliest[rows] = block.argmax(axis=1)
-        reached = block >= thresholds - _ROUNDING
+        reached = block >= thresholds - ROUNDING
         best = np.where(reached, block, -1.0).argmax(axis=1)
         confident[rows] = np.where(reached.any(axis=1), best, -1)
         block[np.arange(len(block)), labels[rows]] = -1.0
@@ -69,6 +74,23 @@ def confident_learning(labels: Ints, probabilities: Floats) -> Confident:
     joint = np.bincount(labels[counted] * classes + confident[counted], minlength=classes**2).reshape(classes, classes)
     flagged = counted & (confident != labels) & (likeliest != labels)
     return Confident(1 - own, np.where(flagged, confident, rival), thresholds, joint, flagged)
+
+
+def out_of_fold(views: Views, targets: Ints, tied: Ints, *, classes: int, heard: Bools | None = None) -> Floats | None:
+    """Probabilities `(N, C)` by probes that saw neither an item nor what it is tied to; none where none can learn.
+
+    Args:
+        views: of N items.
+        targets: `(N,)`.
+        tied: `(N,)` int64.
+        classes: C.
+        heard: `(N,)`, whose targets are learnt from; by default all.
+    """
+    _, component = np.unique(tied, return_inverse=True)
+    dealt = np.random.default_rng(0).permutation(int(component.max()) + 1) % _FOLDS
+    if heard is None:
+        heard = np.ones(len(targets), dtype=np.bool_)
+    return probed.out_of_fold(views, np.eye(classes)[targets], heard, dealt[component])
 
 
 def of_neighbours(vectors: Vectors, labels: Ints, tied: Ints, *, classes: int) -> Doubt:
@@ -83,14 +105,8 @@ def of_neighbours(vectors: Vectors, labels: Ints, tied: Ints, *, classes: int) -
     Returns:
         0 where an image has no neighbour.
     """
-    positions, cosines = _nearest(vectors, min(_NEIGHBOURS + _SPARE + 1, len(vectors)))
     score, suggestion = np.zeros(len(labels)), labels.copy()
-    step = max(1, _BLOCK // max(classes, positions.shape[1]))
-    for start in range(0, len(labels), step):
-        rows = np.arange(start, min(start + step, len(labels)))
-        near = positions[rows]
-        weights = np.where((near >= 0) & (tied[near] != tied[rows][:, None]), cosines[rows].clip(min=0), 0)
-        weights[(weights > 0).cumsum(axis=1) > _NEIGHBOURS] = 0
+    for rows, near, weights in neighbours(vectors, tied, width=classes):
         votes = np.zeros((len(rows), classes))
         np.add.at(votes, (np.arange(len(rows))[:, None], labels[near]), weights)
         total = votes.sum(axis=1)
@@ -99,6 +115,24 @@ def of_neighbours(vectors: Vectors, labels: Ints, tied: Ints, *, classes: int) -
         score[rows] = np.where(heard, others, 0)
         suggestion[rows] = np.where(heard, votes.argmax(axis=1), labels[rows])
     return Doubt(score, suggestion)
+
+
+def neighbours(vectors: Vectors, tied: Ints, *, width: int) -> Iterator[tuple[Ints, Ints, Floats]]:
+    """The nearest of each image that are not tied to it, some images at a time: `(n,)`, `(n, K)` and weights `(n, K)`.
+
+    Args:
+        vectors: `(N, D)` float32, unit vectors.
+        tied: `(N,)` int64.
+        width: how many numbers the caller holds for each image.
+    """
+    positions, cosines = _nearest(vectors, min(_NEIGHBOURS + _SPARE + 1, len(vectors)))
+    step = max(1, _BLOCK // max(width, positions.shape[1]))
+    for start in range(0, len(vectors), step):
+        rows = np.arange(start, min(start + step, len(vectors)))
+        near = positions[rows]
+        weights = np.where((near >= 0) & (tied[near] != tied[rows][:, None]), cosines[rows].clip(min=0), 0)
+        weights[(weights > 0).cumsum(axis=1) > _NEIGHBOURS] = 0
+        yield rows, near, weights
 
 
 def of_copies(labels: Ints, groups: Ints, *, classes: int) -> Doubt:

@@ -103,7 +103,10 @@ def label_errors(
     context: typer.Context,
     *,
     taxonomy: Annotated[str | None, typer.Option(help="Needed when several have labels.")] = None,
-    encoder: Annotated[str | None, typer.Option(help="Whose vectors are looked at.")] = None,
+    encoder: Annotated[str | None, typer.Option(help="Whose vectors are looked at, of classes.")] = None,
+    predictions: Annotated[
+        str | None, typer.Option(help="Of boxes: whose newest predictions; the model must not have seen the labels.")
+    ] = None,
     limit: Annotated[int, typer.Option(min=1, help="How many are shown.")] = 20,
     adjudicate: Annotated[
         int | None, typer.Option(min=1, help="Plan adjudications of so many of the most suspect.")
@@ -111,12 +114,18 @@ def label_errors(
     vendor: _Vendor = None,
     as_json: AsJson = False,
 ) -> None:
-    """Which accepted labels are probably wrong, the most suspect first. No label changes by it."""
+    """Which accepted labels are probably wrong, the most suspect first. No label changes by it.
+
+    Of one class or several an image, a probe, the nearest neighbours and copies are heard. Boxes are compared with
+    those of a model of yours, brought by winnow predictions import. It must not have learnt from these labels, or it
+    repeats their mistakes: predict out of fold, each part by a model trained on the others, or train on other data.
+    """
+    from curation import labels
     from qa import adjudication
     from qa import label_errors as errors
 
     workspace = console.workspace(context)
-    summary = errors.scan(workspace, taxonomy, encoder=encoder)
+    summary = errors.scan(workspace, taxonomy, encoder=encoder, model=predictions)
     with workspace.database.read() as session:
         found = [one for one in errors.standing(session) if one.taxonomy == summary.taxonomy]
     opened = (
@@ -124,13 +133,28 @@ def label_errors(
         if adjudicate is None
         else adjudication.open_suspects(workspace, adjudicate, taxonomy=summary.taxonomy, vendor_name=vendor)
     )
-    rows = [(f"{one.score:.3f}", one.image, one.campaign, one.label, one.suggestion, one.why) for one in found[:limit]]
-    doubted = ", ".join(f"{count} by {name}" for name, count in summary.sources.items())
+    rows = [
+        (
+            f"{one.score:.3f}",
+            one.image,
+            one.campaign,
+            labels.in_words(one.label, one.kind),
+            labels.in_words(one.suggestion, one.kind),
+            one.why,
+        )
+        for one in found[:limit]
+    ]
+    by = "" if summary.model else "by "
+    doubted = ", ".join(f"{count} {by}{name}" for name, count in summary.sources.items())
     lines = [f"{summary.taxonomy}: {summary.labels} labels, {summary.candidates} candidates ({doubted})"]
     if summary.expected_wrong is not None:
         lines[0] += f"; about {summary.expected_wrong:.1%} of the labels are expected to be wrong"
     if summary.without_vectors:
         lines.append(f"{summary.without_vectors} labelled images have no vector and were left out: winnow embed.")
+    if summary.without_predictions:
+        lines.append(
+            f"{summary.without_predictions} labelled images have no prediction of {summary.model} and were left out."
+        )
     if rows:
         lines += ["", *console.table(("score", "image", "campaign", "label", "rather", "why"), rows)]
     lines += [_opened(one) for one in opened]

@@ -39,7 +39,7 @@ class Edge:
     no_suspects: str | None = None  # why label errors cannot be looked for
 
 
-NO_LABELS = "No image has a label of one class yet"
+NO_LABELS = "No image has a label yet"
 EDGES = {
     "nobody answered": Edge(asked=(0, 12), no_suspects=NO_LABELS),
     "one annotator": Edge({"ann": ALL_THREE}, no_suspects=NO_LABELS),

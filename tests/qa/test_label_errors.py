@@ -159,7 +159,7 @@ def test_a_class_of_one_image_stops_no_search(workspace: Workspace, build: Any) 
 
 
 def test_there_are_no_labels(workspace: Workspace) -> None:
-    with pytest.raises(NotFoundError, match="No image has a label of one class yet"):
+    with pytest.raises(NotFoundError, match="No image has a label yet"):
         label_errors.scan(workspace)
 
 
