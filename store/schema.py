@@ -585,7 +585,7 @@ class LabelSuspect(Base):
     label_id: Mapped[int] = mapped_column(ForeignKey("labels.id"), primary_key=True)
     rank: Mapped[int]  # 0 is the most suspect
     score: Mapped[float]  # 0 to 1, see qa.suspicion
-    suggestion: Mapped[str]  # the class it might be
+    suggestion: Mapped[str]  # the value it might have
     why: Mapped[str]
 
 

@@ -5,11 +5,13 @@ from collections.abc import Callable
 from typing import Any
 from urllib.parse import urlsplit
 
+import numpy as np
 import pytest
 from sqlalchemy import select
 
 from api import adjudication_page
-from qa import verdicts
+from labeling.content import Content, ImageChoice, to_json
+from qa import adjudication, label_errors, verdicts
 from store.schema import Decision, ImageId, Sighting
 from store.workspace import Workspace
 
@@ -63,6 +65,26 @@ def test_the_page_shows_answers_and_hides_who_gave_them(client: Any) -> None:
     assert client.get("/adjudication?task=999").text.count("item 1 of 2") == 1  # what has left the queue
     assert client.get("/adjudication?campaign=none").status_code == 404
     assert len(client.get("/v1/queue").json()["items"]) == 2
+
+
+def test_a_suspect_of_several_classes_is_told_and_settled_elsewhere(
+    client: Any, workspace: Workspace, build: Any, post: Callable[..., Any]
+) -> None:
+    images = build.images(2)
+    build.taxonomy(("cat", "dog"), kind="multilabel")
+    one, both = (to_json(Content(choice=ImageChoice(names))) for names in (("cat",), ("cat", "dog")))
+    build.labels({images[0]: one, images[1]: both})
+    build.vectors(images, np.eye(2))
+    build.duplicates(images)
+    assert label_errors.scan(workspace).candidates == 2
+    text = client.get("/adjudication?task=1").text
+    assert "&#39;dog&#39; is probably missing: the same picture, image 2, is labelled with it." in text
+    assert "The label in force is <b>cat</b>." in text
+    assert "settled in Label Studio: <code>winnow qa adjudicate campaign-1 --label-errors 1</code>" in text
+    assert adjudication.open_campaign(workspace, NAME, label_errors_too=1).items == 1
+    assert "settled in Label Studio, in campaign-1-adjudication" in client.get("/adjudication?task=1").text
+    assert "which is answered in Label Studio" in post(1).text
+    assert post(1, answer=None).status_code == 201  # it cannot be decided
 
 
 def test_a_decision_is_kept_only_from_a_page_of_ours(
