@@ -29,7 +29,7 @@ class Doubts:
     near: Floats  # (N, C) the share of the nearest neighbours, by their cosines, that hold it; NaN without any
     copies: Floats  # (N, C) the share of the other copies of the picture that differ in it
     doubted: dict[str, Bools]  # (N, C) by witness: model, neighbours, copies
-    is_candidate: Bools  # (N, C): the model or copies doubt it, or neighbours where no probe could be trained
+    is_candidate: Bools  # (N, C): the model or copies doubt it; neighbours weigh in its score alone
 
 
 def doubt(held: Bools, asked: Bools, views: Views, *, tied: Ints, groups: Ints) -> Doubts:
@@ -68,8 +68,7 @@ def doubt(held: Bools, asked: Bools, views: Views, *, tied: Ints, groups: Ints) 
         copies[rows, number] = by_copies.score
         doubted["copies"][rows, number] = by_copies.score > 0
         score[rows, number] = suspicion.combined(by_model, by_near, by_copies)
-    alone = doubted["neighbours"] & np.isnan(model)
-    return Doubts(score, model, near, copies, doubted, doubted["model"] | doubted["copies"] | alone)
+    return Doubts(score, model, near, copies, doubted, doubted["model"] | doubted["copies"])
 
 
 def _shares(held: Bools, asked: Bools, views: Views, tied: Ints) -> Floats:

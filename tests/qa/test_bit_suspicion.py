@@ -123,3 +123,33 @@ def test_all_alike_or_nearly(held: Bools) -> None:
 def test_one_image() -> None:
     found = doubt(np.array([[True, False]]), np.eye(1, 4))
     assert (found.score.tolist(), found.is_candidate.any()) == ([[0, 0]], False)
+
+
+def test_neighbours_alone_make_no_candidate() -> None:
+    beside = 0
+    for seed in SEEDS:
+        _, held, vectors = pictures(seed, flipped=0)
+        found = doubt(held, vectors)
+        alone = found.doubted["neighbours"] & ~found.doubted["model"]
+        beside += int(alone.sum())
+        assert not (alone & found.is_candidate).any()
+    assert beside > 0
+
+
+def test_where_no_probe_can_be_trained_nothing_is_doubted_without_copies() -> None:
+    held = np.repeat([[True], [False]], [30, 60], axis=0)
+    scene = np.concatenate([np.zeros(30, dtype=np.int64), 1 + np.arange(60)])  # all who hold it are one scene
+    vectors = np.repeat(np.eye(2, 6), [30, 60], axis=0) + np.random.default_rng(0).normal(scale=0.02, size=(90, 6))
+    found = doubt(held, vectors, tied=scene)
+    assert np.isnan(found.model).all()
+    assert not found.is_candidate.any()
+
+
+def test_what_agrees_with_its_neighbours_is_not_doubted_where_others_do_not() -> None:
+    pairs = 40
+    vectors = np.repeat(np.eye(pairs), 2, axis=0)
+    held = np.tile([[True], [False]], (pairs, 1))
+    held[0:2] = True
+    found = doubt(held, vectors)
+    assert found.near[:4, 0].tolist() == [1, 1, 0, 1]
+    assert not found.doubted["neighbours"].any()

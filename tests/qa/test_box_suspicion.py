@@ -68,6 +68,22 @@ def test_a_box_beside_its_thing_is_badly_located() -> None:
     assert ("badly located", True) not in beside_usual([(close, 0)], [(BOX, 0, 0.95)])
 
 
+def test_a_box_is_not_badly_located_by_a_prediction_that_is_seldom_right() -> None:
+    assert ("badly located", True) not in beside_usual([(SHIFTED, 0)], [(BOX, 0, 0.2)])
+
+
+def test_how_near_is_usual_is_asked_of_each_class() -> None:
+    """Things of class 1 are blurred, so that nobody draws them alike; the same gap is much for class 0."""
+    random = np.random.default_rng(0)
+    truth = np.tile(np.array(BOX, dtype=np.float64), (80, 1))
+    named = np.arange(80) % 2
+    moved = truth + np.tile(np.where(named == 1, random.uniform(12, 26, 80), 1.0)[:, None], 4)
+    moved[[0, 1]] = np.array(BOX) + 25.0
+    image = np.arange(80)
+    found = box_suspicion.find(Boxes(image, truth, named), Boxes(image, moved, named), np.full(80, 0.95))
+    assert found.image[found.is_candidate].tolist() == [0]
+
+
 def test_another_class_at_the_place_of_a_box_swaps_it_unless_its_own_is_there_too() -> None:
     assert beside_usual([(BOX, 0)], [(BOX, 1, 0.95)]) == [("swapped", True)]
     assert ("swapped", True) not in beside_usual([(BOX, 0)], [(BOX, 1, 0.95), (BOX, 0, 0.6)])

@@ -8,11 +8,16 @@ import numpy as np
 import pytest
 from sqlalchemy import select
 
+from curation import predictions
+from curation.labels import LabelInForce
 from labeling import content
 from labeling.content import Content, ImageChoice, Region
-from labeling.geometry import Box
+from labeling.geometry import Box, Keypoint, Mask, Polygon, Shape
 from qa import adjudication, label_errors, verdicts
 from qa.label_errors import Suspect
+from qa.suspects import boxes as suspect_boxes
+from qa.suspects import several_classes
+from sampling.head import Views
 from store.errors import InvalidInputError, NotFoundError
 from store.schema import BoxPrediction, Campaign, ImageId, Label, PredictionRun, Task
 from store.workspace import Workspace
@@ -277,3 +282,88 @@ def test_labels_without_any_boxes_are_no_candidates(workspace: Workspace, build:
     found = [{"box": [10.0, 10.0, 50.0, 50.0], "class": "cat", "score": 0.99}]
     yard.predict(dict.fromkeys(images, found))
     assert label_errors.scan(workspace, model="net").candidates == 0  # by these labels the model is never right
+
+
+def in_force(contents: Sequence[Content], *, settled: int | None = None) -> list[LabelInForce]:
+    return [
+        LabelInForce(i, ImageId(100 + i), f"{i:064}", content.to_json(said), None if i == settled else 0.9, i)
+        for i, said in enumerate(contents)
+    ]
+
+
+def photos(count: int) -> tuple[list[Content], list[list[predictions.Box]]]:
+    """Each with a cat and a car, both labelled, that a detector sees, and a ghost that it hardly believes."""
+    cat, car = Box(10, 10, 80, 80), Box(200, 200, 90, 60)
+    said = [drawn((cat, "cat"), (car, "car")) for _ in range(count)]
+    seen = [
+        [
+            predictions.Box(11, 10 + i / 20, 80, 80, "cat", 0.9, None),
+            predictions.Box(201, 200, 90, 60, "car", 0.9, None),
+            predictions.Box(300, 10, 30, 30, "cat", 0.1, None),
+        ]
+        for i in range(count)
+    ]
+    return said, seen
+
+
+EVERYTHING = frozenset({"cat", "car"})
+
+
+def test_a_class_that_came_later_was_not_overlooked_before() -> None:
+    said, seen = photos(40)
+    said[0] = drawn((Box(10, 10, 80, 80), "cat"))
+    asked = [EVERYTHING] * 40
+    [found] = suspect_boxes.search(in_force(said), ["car", "cat"], asked, seen).candidates
+    assert (found.label_id, found.why) == (
+        0,
+        "A 'car' at 201, 200, 90 × 60 that the model is 90% sure of is not in the label.",
+    )
+    asked[0] = frozenset({"cat"})  # there was no such class
+    assert suspect_boxes.search(in_force(said), ["car", "cat"], asked, seen).candidates == []
+
+
+def test_what_an_expert_drew_is_no_candidate() -> None:
+    said, seen = photos(40)
+    said[0] = drawn((Box(10, 10, 80, 80), "cat"))
+    found = suspect_boxes.search(in_force(said, settled=0), ["car", "cat"], [EVERYTHING] * 40, seen)
+    assert (found.candidates, found.sources) == ([], dict.fromkeys(("overlooked", "badly located", "swapped"), 0))
+
+
+@pytest.mark.parametrize(
+    "shape",
+    [
+        Box(20, 5, 75, 80, rotation=8.0),
+        Polygon(((10.0, 10.0), (90.0, 10.0), (90.0, 90.0), (10.0, 90.0))),
+        Mask.of(np.pad(np.ones((80, 80), dtype=np.bool_), ((10, 230), (10, 230)))),
+    ],
+    ids=["rotated", "polygon", "mask"],
+)
+def test_other_shapes_are_looked_past_and_hide_what_is_predicted_there(shape: Shape) -> None:
+    said, seen = photos(40)
+    said[0] = Content(regions=(Region("r0", shape, ("car",)), said[0].regions[1]))  # a car, where the model sees a cat
+    assert suspect_boxes.search(in_force(said), ["car", "cat"], [EVERYTHING] * 40, seen).candidates == []
+    said[0] = Content(regions=(Region("r0", Keypoint(50, 50), ("car",)), said[0].regions[1]))
+    [found] = suspect_boxes.search(in_force(said), ["car", "cat"], [EVERYTHING] * 40, seen).candidates
+    assert found.why.startswith("A 'cat' at 11, 10, 80 × 80 ")
+
+
+def test_more_than_three_faults_of_an_image_are_counted() -> None:
+    said, seen = photos(80)
+    said[0] = Content()
+    seen[0] += [predictions.Box(x, 300, 40, 40, "cat", 0.95, None) for x in (10.0, 100.0, 190.0)]
+    found = suspect_boxes.search(in_force(said), ["car", "cat"], [EVERYTHING] * 80, seen)
+    assert found.candidates[0].why.count("is not in the label.") == 3
+    assert found.candidates[0].why.endswith(" And 2 more.")
+    assert len(content.from_json(found.candidates[0].suggestion).regions) == 5
+
+
+def test_a_copy_that_could_not_name_a_class_is_not_said_to_lack_it() -> None:
+    held = in_force([chosen(["cat", "dog"]), chosen(["cat"]), chosen([]), chosen(["dog"]), chosen(["cat"])])
+    asked = np.ones((5, 2), dtype=np.bool_)
+    asked[1, 1] = False
+    views = Views.of(lambda rows: np.eye(5, dtype=np.float32)[rows], 5)
+    groups = np.array([0, 0, 0, 1, 2])
+    found = several_classes.search(held, ["cat", "dog"], asked, views, tied=np.arange(5), groups=groups)
+    told = {one.label_id: one.why for one in found.candidates}
+    assert told[0].count("the same picture, image 102, is labelled without it.") == 2
+    assert 101 not in {held[i].image_id for i in told if "'dog'" in told[i]}
