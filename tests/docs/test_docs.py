@@ -126,6 +126,8 @@ def folder(tmp_path: Path) -> Path:
     Image.fromarray(generator.integers(0, 256, (64, 64, 3), dtype=np.uint8)).save(more / "new.png")
     (tmp_path / "photos.csv").write_text("uri,shift\n" + "".join(f"photos/{i:02d}.png,{i % 3}\n" for i in range(60)))
     (tmp_path / "nightly.yaml").write_text("budget: 5\n")
+    (tmp_path / "winnow-data").mkdir()
+    (tmp_path / "winnow-data" / "secret.key").write_text("7" * 64)  # decides who says what, so that some disagree
     return tmp_path
 
 
