@@ -159,6 +159,8 @@ def open_lot(
     *,
     auditor: str,
     terms: Terms | None = None,
+    least_iou: float | None = None,
+    least_f1: float | None = None,
     severity: Severity | None = None,
 ) -> LotStatus:
     """Make a lot of what people agreed on in a campaign since its last lot, and plan the audit of its first sample.
@@ -171,6 +173,8 @@ def open_lot(
         campaign_name: Whose items.
         auditor: The vendor who audits, not the one who labelled.
         terms: A lot that is submitted again has by default those it had: the plan's, the tolerance, or both.
+        least_iou: Of the tolerance, instead of what the terms have.
+        least_f1: Likewise.
         severity: By default what the switching rules say of the vendor's lots; a lot that is submitted again is
             inspected no less severely than before.
 
@@ -180,14 +184,19 @@ def open_lot(
             given where nothing is drawn.
         ConflictError: the vendor's lots are not inspected any more, and no severity is given.
     """
+    told = {name: value for name, value in (("least_iou", least_iou), ("least_f1", least_f1)) if value is not None}
+
+    def ask(session: Session) -> _Asked:
+        return _ask(session, campaign_name, auditor=auditor, terms=terms or Terms(), told=told, severity=severity)
+
     with workspace.database.read() as session:
-        asked = _ask(session, campaign_name, auditor=auditor, terms=terms, severity=severity)
+        asked = ask(session)
     plan = make_plan(asked.terms, asked.severity, lot_size=len(asked.label_of))
     seed = _seed(workspace.key, campaign_name, asked.label_of)
     task_ids = sorted(asked.label_of)
     order = np.random.default_rng(seed).permutation(len(task_ids)).tolist()
     with workspace.database.write() as session:
-        if _ask(session, campaign_name, auditor=auditor, terms=terms, severity=severity) != asked:
+        if ask(session) != asked:
             raise ConflictError(f"{campaign_name!r} changed meanwhile: ask again.")
         lot = Lot(
             campaign_id=campaigns.get(session, campaign_name).id,
@@ -353,7 +362,13 @@ def standing(session: Session, vendor_id: int) -> Standing:
 
 
 def _ask(
-    session: Session, campaign_name: str, *, auditor: str, terms: Terms | None, severity: Severity | None
+    session: Session,
+    campaign_name: str,
+    *,
+    auditor: str,
+    terms: Terms,
+    told: Mapping[str, float],
+    severity: Severity | None,
 ) -> _Asked:
     campaign = answers.labelling_campaign(session, campaign_name)
     if vendors.get(session, auditor).id == campaign.vendor_id:
@@ -365,19 +380,21 @@ def _ask(
         )
     before = _reworked(session, campaign)
     definition = taxonomies.get(session, campaign.taxonomy_id).definition
-    terms = _completed(terms or Terms(), None if before is None else _terms(before), definition)
+    terms = _completed(terms, told, None if before is None else _terms(before), definition)
     if severity is None:
         severity = _next_severity(session, campaign, before)
     return _Asked(label_of, terms, severity, None if before is None else before.id)
 
 
-def _completed(terms: Terms, before: Terms | None, definition: Definition) -> Terms:
+def _completed(terms: Terms, told: Mapping[str, float], before: Terms | None, definition: Definition) -> Terms:
     """With what is not said as it was for the lot that is submitted again, or as it is by default."""
-    if terms.tolerance is not None and not shape_kinds(definition):
+    tolerance = terms.tolerance
+    if shape_kinds(definition):
+        tolerance = replace(tolerance or (before and before.tolerance) or Tolerance(), **told)
+    elif tolerance or told:
         raise InvalidInputError(
             f"Labels of {definition.kind} are the same or not: leave --least-iou and --least-f1 out."
         )
-    tolerance = terms.tolerance or (before and before.tolerance) or (Tolerance() if shape_kinds(definition) else None)
     return replace(before if before is not None and not terms.says_a_plan else terms, tolerance=tolerance)
 
 

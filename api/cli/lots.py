@@ -1,7 +1,7 @@
 """`winnow qa lots`: acceptance sampling of what vendors deliver."""
 
 from collections.abc import Iterable, Iterator
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -122,7 +122,6 @@ def open_lot(
 ) -> None:
     """Make a lot of what people agreed on since the last one, and plan the blind audit of a random sample."""
     from qa import lots
-    from qa.defects import Tolerance
 
     terms = _terms(
         kind=kind,
@@ -133,10 +132,15 @@ def open_lot(
         sample=sample,
         accept=accept,
     )
-    given = {"least_iou": least_iou, "least_f1": least_f1}
-    if told := {name: value for name, value in given.items() if value is not None}:
-        terms = replace(terms, tolerance=Tolerance(**told))
-    found = lots.open_lot(console.workspace(context), campaign, auditor=auditor, terms=terms, severity=severity)
+    found = lots.open_lot(
+        console.workspace(context),
+        campaign,
+        auditor=auditor,
+        terms=terms,
+        least_iou=least_iou,
+        least_f1=least_f1,
+        severity=severity,
+    )
     _emit(found, as_json=as_json)
 
 

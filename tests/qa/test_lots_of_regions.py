@@ -103,8 +103,8 @@ def test_how_far_a_label_may_differ_is_said_when_the_lot_is_opened_and_kept_for_
     verdicts.review(bench.workspace, rework, accept_at=0.6)
     with bench.workspace.database.read() as session:
         before = lots.list_lots(session)
-    again = bench.open(rework, Terms(tolerance=Tolerance(least_f1=0.5)))  # the plan is as before
-    assert again.terms == replace(FIVE, tolerance=Tolerance(least_f1=0.5))
+    again = bench.open(rework, None, least_iou=0.4)  # all else is as before
+    assert again.terms == replace(FIVE, tolerance=Tolerance(least_iou=0.4, least_f1=0.97))
     with bench.workspace.database.read() as session:
         assert lots.list_lots(session) == [again, *before]
 
