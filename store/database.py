@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session
 
 from store.errors import InvalidInputError
 
-HEAD_REVISION = "0014"
+HEAD_REVISION = "0015"  # of the last file in migrations/versions
 _MIGRATIONS = Path(__file__).parent / "migrations"
 _LOCK_TIMEOUT_S = 60
 
@@ -45,8 +45,14 @@ class Database:
             yield session
 
     def _migrate(self) -> None:
-        if _revision(self.engine) == HEAD_REVISION:
+        revision = _revision(self.engine)
+        if revision == HEAD_REVISION:
             return
+        if revision is not None and revision > HEAD_REVISION:  # they are four digits
+            raise InvalidInputError(
+                f"{self.engine.url.database} was made by a newer Winnow (its schema is {revision}, this one's "
+                f"{HEAD_REVISION}): install that one."
+            )
         from alembic import command
         from alembic.config import Config
 

@@ -9,9 +9,10 @@ from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
 from sqlalchemy import Engine, create_engine, inspect, select, text
 
-from store import schema
+from store import database, schema
 from store.errors import InvalidInputError
 from store.workspace import Workspace, open_workspace
 
@@ -20,6 +21,22 @@ def test_migrations_end_at_the_schema(workspace: Workspace) -> None:
     with workspace.database.engine.connect() as connection:
         context = MigrationContext.configure(connection, opts={"compare_type": True})
         assert compare_metadata(context, schema.Base.metadata) == []
+
+
+def test_an_open_catalog_is_at_the_newest_revision_and_is_not_migrated_again(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    script = ScriptDirectory(str(Path(schema.__file__).parent / "migrations"))
+    assert script.get_heads() == [database.HEAD_REVISION]
+    monkeypatch.setattr(command, "upgrade", lambda *_: pytest.fail("a catalog at the newest revision was migrated"))
+    open_workspace(workspace.home)
+
+
+def test_a_catalog_of_a_newer_winnow_is_left_alone_with_a_sentence(workspace: Workspace) -> None:
+    with workspace.database.write() as session:
+        session.execute(text("UPDATE alembic_version SET version_num = '9999'"))
+    with pytest.raises(InvalidInputError, match="made by a newer Winnow"):
+        open_workspace(workspace.home)
 
 
 def empty_catalog(folder: Path) -> tuple[Config, Engine]:
