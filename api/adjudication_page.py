@@ -7,14 +7,16 @@ from datetime import timedelta
 
 from sqlalchemy.orm import Session
 
-from api import dashboard, image_urls
+from api import dashboard, drawings, image_urls
 from api.dashboard import Tile
+from api.drawings import Picture
 from curation import labels
-from labeling import reasons, taxonomy
+from labeling import content, definitions, reasons, taxonomy
+from labeling.definitions import Definition
 from qa import adjudication, questions
 from qa.adjudication import QueueItem
 from qa.questions import Question
-from store.schema import Campaign, ImageId, Task, now
+from store.schema import Campaign, Image, ImageId, Task, now
 from store.workspace import Workspace
 
 HEADER = "X-Winnow-Token"
@@ -24,11 +26,12 @@ _REASON_KEYS = "qwertyuiop"
 
 @dataclass(frozen=True)
 class Choice:
-    """A class or a reason, and the key that chooses it."""
+    """An answer or a reason, and the key that chooses it."""
 
     name: str
     meaning: str
     key: str | None
+    value: str = ""  # of an answer, as it is kept
     said: int = 0  # people who answered it
     suggested: bool = False
 
@@ -41,9 +44,10 @@ class Item:
     tile: Tile
     address: str  # of the whole image, for an hour
     place: int  # in the queue, from 1
-    classes: list[Choice]  # none where the answer is given in Label Studio
+    choices: list[Choice]
+    picture: Picture | None  # where something is drawn, with every choice in this order
     following: int | None  # the task after it
-    majority: str | None  # the class that most people said, if one is
+    majority: str | None  # the choice that most people said, by name, if one is
 
 
 @dataclass(frozen=True)
@@ -105,17 +109,8 @@ def _item(workspace: Workspace, session: Session, items: list[QueueItem], place:
     queued = items[place]
     campaign = session.get_one(Campaign, session.get_one(Task, queued.task).campaign_id)
     definition = taxonomy.get(session, campaign.taxonomy_id).definition
-    classes = [
-        Choice(
-            each.name,
-            each.description,
-            str((number + 1) % 10) if number < 10 else None,
-            said=queued.answers.get(each.name, 0),
-            suggested=each.name in queued.suggestions,
-        )
-        for number, each in enumerate(definition.classes)
-        if definition.kind == labels.CLASSIFICATION
-    ]
+    is_class = definition.kind == labels.CLASSIFICATION
+    choices = _classes(queued, definition) if is_class else _suggested(queued)
     after = items[place + 1].task if place + 1 < len(items) else None
     signed = image_urls.sign(workspace.key, ImageId(queued.image), expires=now() + timedelta(hours=1))
     most = max(queued.answers.values(), default=0)
@@ -125,7 +120,48 @@ def _item(workspace: Workspace, session: Session, items: list[QueueItem], place:
         tiles[queued.image],
         f"/images/{signed}",
         place + 1,
-        classes,
+        choices,
+        _drawn(session, queued) if definitions.shape_kinds(definition) else None,
         after,
-        leaders[0] if len(leaders) == 1 else None,
+        leaders[0] if len(leaders) == 1 and definition.kind in definitions.IMAGE_KINDS else None,
     )
+
+
+def _classes(queued: QueueItem, definition: Definition) -> list[Choice]:
+    return [
+        Choice(
+            each.name,
+            each.description,
+            _digit(number),
+            value=each.name,
+            said=queued.answers.get(each.name, 0),
+            suggested=each.name in queued.suggestions,
+        )
+        for number, each in enumerate(definition.classes)
+    ]
+
+
+def _suggested(queued: QueueItem) -> list[Choice]:
+    """What more than one class can come to, of which an expert takes one."""
+    named = [(value, labels.in_words(value, queued.kind)) for value in queued.suggestions]
+    return [
+        Choice(
+            words,
+            "",
+            _digit(number),
+            value=value,
+            said=queued.answers.get(words, 0) if queued.kind in definitions.IMAGE_KINDS else 0,
+        )
+        for number, (value, words) in enumerate(named)
+    ]
+
+
+def _drawn(session: Session, queued: QueueItem) -> Picture:
+    """The image with each suggestion in it, by its number."""
+    image = session.get_one(Image, queued.image)
+    said = {str(number): content.from_json(value) for number, value in enumerate(queued.suggestions, 1)}
+    return drawings.picture(f"/thumbnails/{image.id}.jpg?size=1024", image.width, image.height, said)
+
+
+def _digit(number: int) -> str | None:
+    return str((number + 1) % 10) if number < 10 else None

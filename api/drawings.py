@@ -1,4 +1,4 @@
-"""What people drew in an image, for an SVG in its pixels."""
+"""What was drawn in an image, for an SVG in its pixels: see the macro `drawn` of parts.html."""
 
 import base64
 import io
@@ -15,13 +15,14 @@ from labeling.geometry import Box, Keypoint, Mask, Point, Polygon
 _COLOURS = ("#e4572e", "#29a3e0", "#f2c230", "#8a5cf0", "#2fbf71", "#e655a8", "#11b5b5", "#a06a3b")  # seen on photos
 _MASK_SIDE = 192  # pixels of the longer side of a mask that is shown
 _MASK_OPACITY = 110  # of 255
+_DOT = 0.012  # radius of a point, as a share of the longer side of its image
 
 
 @dataclass(frozen=True)
 class Drawing:
-    """One person's."""
+    """One answer."""
 
-    annotator: str
+    name: str  # whose it is, or its number
     colour: str
     outlines: list[str]  # points of polygons
     lines: list[str]  # points of lines that are not closed
@@ -30,13 +31,29 @@ class Drawing:
     says: str  # what they call what they see, and how much of it there is
 
 
-def of_people(said: Mapping[str, Content]) -> list[Drawing]:
-    """Everybody's, each in a colour of their own as far as there are colours."""
+@dataclass(frozen=True)
+class Picture:
+    """An image, and what was drawn in it."""
+
+    address: str | None  # of a copy of the image; none where its file is gone
+    width: int  # of the image in pixels,
+    height: int
+    dot: float  # and the radius of a point in it
+    drawings: list[Drawing]
+
+
+def picture(address: str | None, width: int, height: int, said: Mapping[str, Content]) -> Picture:
+    """An image of these sides with the answers to it, by whose they are."""
+    return Picture(address, width, height, _DOT * max(width, height), _drawings(said))
+
+
+def _drawings(said: Mapping[str, Content]) -> list[Drawing]:
+    """Each in a colour of its own as far as there are colours."""
     return [_drawing(name, content, _COLOURS[i % len(_COLOURS)]) for i, (name, content) in enumerate(said.items())]
 
 
-def _drawing(annotator: str, said: Content, colour: str) -> Drawing:
-    drawing = Drawing(annotator, colour, [], [], [], [], _says(said))
+def _drawing(name: str, said: Content, colour: str) -> Drawing:
+    drawing = Drawing(name, colour, [], [], [], [], _says(said))
     for region in said.regions:
         match region.shape:
             case Box() as box:

@@ -17,7 +17,7 @@ from store.workspace import Workspace
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-THUMBNAIL_SIZES = (96, 192, 384)  # pixels of the longer side
+THUMBNAIL_SIZES = (96, 192, 384, 1024)  # pixels of the longer side
 
 
 @dataclass(frozen=True)

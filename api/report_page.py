@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 from api import drawings, image_files, pages
-from api.drawings import Drawing
 from curation import labels
 from curation.evaluation import wilson
 from qa.content_report import ContentReport
@@ -17,7 +16,6 @@ from store.schema import ImageId, now
 from store.workspace import Workspace
 
 _MOST_CLASSES = 16  # that fit into a table of confusions
-_DOT = 0.012  # radius of a point, as a share of the longer side of its image
 
 
 @dataclass(frozen=True)
@@ -43,15 +41,6 @@ class Reliability:
     bins: list[Bin]
     x_ticks: list[tuple[float, str]]
     y_ticks: list[tuple[float, str]]
-
-
-@dataclass(frozen=True)
-class Picture:
-    """An image, and what people drew in it."""
-
-    thumbnail: str | None  # a data: URL; none where the file is gone
-    drawings: list[Drawing]
-    dot: float  # radius of a point, in pixels of the image
 
 
 def save(path: Path, workspace: Workspace, report: QaReport | ContentReport) -> None:
@@ -86,11 +75,7 @@ def render(workspace: Workspace, report: QaReport | ContentReport) -> str:
         likeness="nearness" if report.kind == "keypoints" else "IoU",
         most_ghosts=max(1.0, math.ceil(2 * max(ghosts, default=0.0))),
         pictures={
-            one.image: Picture(
-                _picture(workspace, one.image, size=384),
-                drawings.of_people(one.said),
-                _DOT * max(one.width, one.height),
-            )
+            one.image: drawings.picture(_picture(workspace, one.image, size=384), one.width, one.height, one.said)
             for one in report.disputed
         },
     )

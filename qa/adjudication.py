@@ -18,7 +18,7 @@ from labeling.results import ImageSize
 from qa import answers, label_errors, ledger
 from qa.answers import Answer, Answers
 from store.errors import InvalidInputError
-from store.schema import Annotation, Campaign, Image, ImageId, Task, Taxonomy
+from store.schema import Annotation, Campaign, Image, ImageId, Task, Taxonomy, Verdict
 from store.workspace import Workspace
 
 Reason: TypeAlias = Literal["disputed", "label-error", "answered-since"]
@@ -96,6 +96,18 @@ def queue(workspace: Workspace, session: Session, campaign_name: str | None = No
         decided += waiting
     items.sort(key=lambda item: (-round(item.value, _DIGITS), item.rank, item.task))
     return Queue(items, decided)
+
+
+def offers(session: Session, campaign: Campaign, task_id: int) -> list[str]:
+    """The values that an expert may choose of for an item of a campaign, see `qa.answers.read`."""
+    said = answers.read(session, session.get_one(Taxonomy, campaign.taxonomy_id))
+    suspects = label_errors.standing(session, campaign=campaign.name)
+    return _offers(
+        said.definition.kind,
+        [each for each in said.given if each.task_id == task_id],
+        ledger.newest(session, campaign).get(task_id),
+        next((each.suggestion for each in suspects if each.task == task_id), None),
+    )
 
 
 def open_campaign(
@@ -221,9 +233,7 @@ def _of_campaign(
         task, verdict = tasks[task_id], newest[task_id]
         votes = Counter(each.words for each in heard.get(task_id, []) if each.words is not None)
         label = verdict.answer if verdict.outcome == "accepted" else None
-        values = [*(each.value for each in heard.get(task_id, [])), label, suggested.get(task_id)]
-        if kind != labels.CLASSIFICATION and votes:
-            values.append(verdict.evidence.get("likeliest"))
+        offers = _offers(kind, heard.get(task_id, []), verdict, suggested.get(task_id))
         items.append(
             QueueItem(
                 campaign=campaign.name,
@@ -236,7 +246,7 @@ def _of_campaign(
                 kind=kind,
                 label=None if label is None else labels.in_words(label, kind),
                 answers=dict(sorted(votes.items(), key=lambda vote: order.get(vote[0], len(order)))),
-                suggestions=_shuffled(_different(values, kind), workspace.key, task.uid),
+                suggestions=_shuffled(offers, workspace.key, task.uid),
                 held_by=held.get(task.image_id),
             )
         )
@@ -260,6 +270,17 @@ def _held(session: Session, campaign: Campaign) -> dict[int, str]:
         .order_by(Campaign.id)
     )
     return dict(rows.all())
+
+
+def _offers(kind: str, heard: Sequence[Answer], verdict: Verdict | None, suspected: str | None) -> list[str]:
+    """What people said of an item, what stands, what it is suspected to be and what all that comes to."""
+    values = [each.value for each in heard]
+    if verdict is not None:
+        values.append(verdict.answer if verdict.outcome == "accepted" else None)
+    values.append(suspected)
+    if verdict is not None and kind != labels.CLASSIFICATION and any(each.words is not None for each in heard):
+        values.append(verdict.evidence.get("likeliest"))
+    return _different(values, kind)
 
 
 def _different(values: Sequence[str | None], kind: str) -> list[str]:

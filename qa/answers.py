@@ -274,7 +274,7 @@ def last_words(session: Session, asked: Taxonomy, *, campaign_id: int | None = N
         settling = settling.where(Campaign.parent_id == campaign_id)
     settles = _settled_tasks(session, settling)
     standings = standing.in_force(session)
-    words = _decisions(session, labelling)
+    words = _decisions(session, labelling, definition)
     for answer in _current(session, settling, definition):
         says = answer.value is not None or answer.reason in reasons.UNDECIDABLE
         if says and answer.task_id in settles and standing.counts(standings.get(answer.annotator_id), answer.given_at):
@@ -299,7 +299,7 @@ def _last_word(answer: Answer) -> LastWord:
     )
 
 
-def _decisions(session: Session, among: Select[int]) -> list[tuple[int, LastWord]]:
+def _decisions(session: Session, among: Select[int], definition: Definition) -> list[tuple[int, LastWord]]:
     """What was decided on the command line and in the dashboard, by item of these campaigns, the oldest first."""
     of_campaigns = select(Decision).join(Task, Task.id == Decision.task_id).where(Task.campaign_id.in_(among))
     rows = session.scalars(of_campaigns.order_by(Decision.id))
@@ -309,7 +309,7 @@ def _decisions(session: Session, among: Select[int]) -> list[tuple[int, LastWord
             LastWord(
                 adjudicator=row.author,
                 value=row.answer,
-                words=row.answer,
+                words=None if row.answer is None else labels.in_words(row.answer, definition.kind),
                 reason=row.reason,
                 comment=row.comment,
                 annotation_id=None,

@@ -7,7 +7,7 @@ from sqlalchemy.orm import Session
 
 from curation import labels
 from labeling import reasons
-from qa import answers
+from qa import adjudication, answers
 from store.errors import InvalidInputError, NotFoundError
 from store.schema import Campaign, Decision, Task, Taxonomy
 from store.workspace import Workspace
@@ -25,6 +25,7 @@ class Decided:
     task: int
     image: int
     answer: str | None
+    words: str | None  # the same, for people
     reason: str
     comment: str
     author: str
@@ -47,8 +48,8 @@ def decide(
         workspace: holds the catalog.
         campaign_name: a labelling campaign.
         item: the image's id, or `task:` and the task's.
-        answer: the class; none where it cannot be decided, which rejects the item. Where more than one class is asked
-            for, it is said in Label Studio.
+        answer: the class; where more than one class is asked for, a value that the item's `adjudication.offers` hold:
+            anything else is said in Label Studio. None where it cannot be decided, which rejects the item.
         reason: a code of `labeling.reasons`.
         author: who decides.
         comment: anything to add.
@@ -70,15 +71,9 @@ def decide(
     with workspace.database.write() as session:
         campaign = answers.labelling_campaign(session, campaign_name)
         taxonomy = session.get_one(Taxonomy, campaign.taxonomy_id)
-        if answer is not None and taxonomy.task_kind != labels.CLASSIFICATION:
-            raise InvalidInputError(
-                f"{campaign_name!r} asks for {taxonomy.task_kind}, which is answered in Label Studio: "
-                f"winnow qa adjudicate {campaign_name}"
-            )
-        classes = [str(each["name"]) for each in taxonomy.classes]
-        if answer is not None and answer not in classes:
-            raise InvalidInputError(f"{answer!r} is no class; the classes are {', '.join(classes)}.")
         task = _task(session, campaign, item)
+        if answer is not None:
+            _check_answer(session, campaign, taxonomy, task, answer)
         if task.state == "withdrawn":
             raise InvalidInputError(f"Image {task.image_id} was withdrawn from {campaign_name!r}: it gets no verdict.")
         if task.id in answers.gold(session, taxonomy):
@@ -87,7 +82,31 @@ def decide(
         row = Decision(task_id=task.id, answer=answer, reason=reason, comment=comment, author=author)
         session.add(row)
         session.flush()
-        return Decided(row.id, campaign_name, task.id, task.image_id, answer, reason, comment, author, earlier)
+        return Decided(
+            id=row.id,
+            campaign=campaign_name,
+            task=task.id,
+            image=task.image_id,
+            answer=answer,
+            words=None if answer is None else labels.in_words(answer, taxonomy.task_kind),
+            reason=reason,
+            comment=comment,
+            author=author,
+            replaced=earlier,
+        )
+
+
+def _check_answer(session: Session, campaign: Campaign, taxonomy: Taxonomy, task: Task, answer: str) -> None:
+    """Only a class of the taxonomy, or what is offered where more than one class is asked for, decides."""
+    if taxonomy.task_kind == labels.CLASSIFICATION:
+        classes = [str(each["name"]) for each in taxonomy.classes]
+        if answer not in classes:
+            raise InvalidInputError(f"{answer!r} is no class; the classes are {', '.join(classes)}.")
+    elif answer not in adjudication.offers(session, campaign, task.id):
+        raise InvalidInputError(
+            f"{campaign.name!r} asks for {taxonomy.task_kind}: decide for one of the suggestions of winnow qa queue "
+            f"{campaign.name} --json, or answer in Label Studio: winnow qa adjudicate {campaign.name}"
+        )
 
 
 def _task(session: Session, campaign: Campaign, item: str) -> Task:

@@ -71,7 +71,11 @@ def decide(
         ),
     ],
     answer: Annotated[
-        str | None, typer.Option(help="The class; without one the item is rejected, for one of the last three reasons.")
+        str | None,
+        typer.Option(
+            help="The class; of another kind one of the suggestions of qa queue --json. Without one the item is "
+            "rejected, for one of the last three reasons."
+        ),
     ] = None,
     comment: Annotated[str, typer.Option(help="Anything to add.")] = "",
     by: Annotated[str | None, typer.Option(help="Who decides; by default your login.")] = None,
@@ -92,7 +96,7 @@ def decide(
         comment=comment,
         author=author,
     )
-    what = f"image {made.image} is {made.answer}" if made.answer else f"image {made.image} gets no label"
+    what = f"image {made.image} is {made.words}" if made.words else f"image {made.image} gets no label"
     replaced = f", in place of {made.replaced} earlier" if made.replaced else ""
     line = f"{campaign}: {what} ({made.reason}){replaced}. Next: winnow qa review {campaign}"
     console.emit(asdict(made), [line], as_json=as_json)

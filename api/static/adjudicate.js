@@ -1,4 +1,5 @@
-// One click or key decides and goes on to the next item; a refusal is shown and changes nothing.
+// One click or key decides and goes on to the next item; a refusal is shown and changes nothing. Whoever is about to
+// choose a drawing sees it alone.
 const panel = document.querySelector(".decision");
 const field = (name) => panel.querySelector(`input[name=${name}]`);
 let sending = false;
@@ -42,6 +43,12 @@ async function decide(button) {
 if (panel) {
   field("author").value = localStorage.getItem("winnow-author") ?? "";
   for (const button of panel.querySelectorAll("button")) button.addEventListener("click", () => decide(button));
+  const drawings = document.querySelectorAll(".subject g");
+  panel.querySelectorAll("[data-answer]").forEach((button, place) => {
+    const show = (only) => drawings.forEach((one, other) => one.classList.toggle("hidden", only && other !== place));
+    for (const event of ["pointerenter", "focus"]) button.addEventListener(event, () => show(true));
+    for (const event of ["pointerleave", "blur"]) button.addEventListener(event, () => show(false));
+  });
   document.addEventListener("keydown", (event) => {
     const typing = event.target.matches("input:not([type=radio])");
     if (typing || event.ctrlKey || event.metaKey || event.altKey || event.repeat) return;

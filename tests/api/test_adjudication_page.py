@@ -10,9 +10,10 @@ import pytest
 from sqlalchemy import select
 
 from api import adjudication_page
-from labeling.content import Content, ImageChoice, to_json
+from labeling.content import Content, ImageChoice, Region, essence, to_json
+from labeling.geometry import Box
 from qa import adjudication, label_errors, verdicts
-from store.schema import Decision, ImageId, Sighting
+from store.schema import Decision, ImageId, Label, Sighting
 from store.workspace import Workspace
 
 NAME = "campaign-1"
@@ -67,7 +68,7 @@ def test_the_page_shows_answers_and_hides_who_gave_them(client: Any) -> None:
     assert len(client.get("/v1/queue").json()["items"]) == 2
 
 
-def test_a_suspect_of_several_classes_is_told_and_settled_elsewhere(
+def test_a_suspect_of_several_classes_is_told_with_what_it_might_be(
     client: Any, workspace: Workspace, build: Any, post: Callable[..., Any]
 ) -> None:
     images = build.images(2)
@@ -80,11 +81,17 @@ def test_a_suspect_of_several_classes_is_told_and_settled_elsewhere(
     text = client.get("/adjudication?task=1").text
     assert "&#39;dog&#39; is probably missing: the same picture, image 2, is labelled with it." in text
     assert "The label in force is <b>cat</b>." in text
-    assert "settled in Label Studio: <code>winnow qa adjudicate campaign-1 --label-errors 1</code>" in text
+    assert "</kbd> cat</button>" in text
+    assert "</kbd> cat, dog</button>" in text
+    assert "answer in Label Studio: <code>winnow qa adjudicate campaign-1 --label-errors 1</code>" in text
     assert adjudication.open_campaign(workspace, NAME, label_errors_too=1).items == 1
-    assert "settled in Label Studio, in campaign-1-adjudication" in client.get("/adjudication?task=1").text
-    assert "which is answered in Label Studio" in post(1).text
+    assert "answer in Label Studio, in campaign-1-adjudication" in client.get("/adjudication?task=1").text
+    other = to_json(Content(choice=ImageChoice(("dog",))))
+    for answer in ("dog", other):
+        assert "decide for one of the suggestions of winnow qa queue campaign-1 --json" in post(1, answer=answer).text
     assert post(1, answer=None).status_code == 201  # it cannot be decided
+    assert post(1, answer=both).json()["words"] == "cat, dog"
+    assert kept(workspace) == [(1, None, "bad-image", "eve"), (1, both, "bad-image", "eve")]
 
 
 def test_a_decision_is_kept_only_from_a_page_of_ours(
@@ -121,9 +128,9 @@ def test_what_cannot_be_kept_is_a_sentence(
     assert kept(workspace) == []
 
 
-def test_an_expert_decides_by_keyboard_and_by_mouse(
-    page: Any, client: Any, workspace: Workspace, disputed: list[ImageId]
-) -> None:
+def through(page: Any, client: Any) -> list[str]:
+    """Have a page ask the client instead of a server; what its console complains of."""
+
     def answer(route: Any) -> None:
         asked = urlsplit(route.request.url)
         given = client.request(
@@ -137,10 +144,21 @@ def test_an_expert_decides_by_keyboard_and_by_mouse(
     page.route("**/*", answer)
     problems: list[str] = []
     page.on("console", lambda message: problems.append(message.text) if message.type == "error" else None)
+    return problems
+
+
+def look(page: Any, name: str) -> None:
+    if folder := os.environ.get("SCREENSHOTS"):
+        page.screenshot(path=f"{folder}/{name}.png", full_page=True)
+
+
+def test_an_expert_decides_by_keyboard_and_by_mouse(
+    page: Any, client: Any, workspace: Workspace, disputed: list[ImageId]
+) -> None:
+    problems = through(page, client)
     page.goto(f"http://127.0.0.1/adjudication?campaign={NAME}")
     page.locator(".subject img").wait_for()
-    if folder := os.environ.get("SCREENSHOTS"):
-        page.screenshot(path=f"{folder}/adjudication.png", full_page=True)
+    look(page, "adjudication")
     page.keyboard.press("2")
     assert kept(workspace) == []  # nobody's decision is kept
     page.get_by_label("Your name").fill("eve 2")  # typing decides nothing
@@ -170,3 +188,52 @@ def test_an_image_whose_file_is_gone_can_be_decided(
     assert client.get(f"/thumbnails/{disputed[0]}.jpg?size=384").status_code == 404
     assert "its file cannot be shown" in client.get("/adjudication").text
     assert post(11, answer=None).status_code == 201
+
+
+def test_an_expert_takes_one_of_the_drawings(
+    page: Any, client: Any, workspace: Workspace, build: Any, photos: Any
+) -> None:
+    images = [photos.add("cells.png", "teal", size=(400, 300))]
+    campaign_id = build.campaign(build.batch(images), build.taxonomy(("cat", "dog"), kind="boxes"))
+    drawn = {
+        "ann": Content(regions=(Region("a", Box(40, 30, 120, 90), ("cat",)),)),
+        "bob": Content(
+            regions=(Region("b", Box(40, 30, 120, 90), ("dog",)), Region("c", Box(220, 150, 90, 90), ("dog",)))
+        ),
+        "cid": Content(regions=(Region("d", Box(230, 30, 100, 60), ("cat",)),)),
+    }
+    build.answers(campaign_id, {name: [said] for name, said in drawn.items()})
+    verdicts.review(workspace, NAME)
+    with workspace.database.read() as session:
+        [queued] = adjudication.queue(workspace, session).items
+    problems = through(page, client)
+    page.goto("http://127.0.0.1/adjudication")
+    shown = page.locator(".subject g:not(.hidden)")
+    assert shown.count() == len(queued.suggestions) >= 3
+    wanted = queued.suggestions.index(to_json(essence(drawn["bob"])))
+    button = page.get_by_role("button", name="2 dog")
+    button.hover()
+    look(page, "adjudication-of-boxes")
+    assert shown.count() == 1
+    assert shown.locator("title").inner_html() == str(wanted + 1)
+    assert shown.locator("polygon").count() == 2
+    page.mouse.move(0, 0)
+    assert shown.count() == len(queued.suggestions)
+    page.get_by_label("Your name").fill("eve")
+    page.get_by_text("Which is right?").click()
+    page.keyboard.press(str(wanted + 1))
+    page.get_by_text("The queue is empty").wait_for()
+    assert problems == []
+    assert verdicts.review(workspace, NAME).new_labels == 1
+    with workspace.database.read() as session:
+        label = session.scalars(select(Label)).one()
+    assert label.value == to_json(essence(drawn["bob"]))
+
+
+def test_a_drawing_whose_image_is_gone_says_so(client: Any, workspace: Workspace, build: Any) -> None:
+    campaign_id = build.campaign(build.batch(build.images(1)), build.taxonomy(kind="boxes"))
+    build.answers(
+        campaign_id, {"ann": [Content(regions=(Region("a", Box(1, 1, 5, 5), ("cat",)),))], "bob": [Content()]}
+    )
+    verdicts.review(workspace, NAME)
+    assert ">its file cannot be shown</text>" in client.get("/adjudication").text
