@@ -14,6 +14,7 @@ from store.errors import InvalidInputError
 from store.schema import ImageId
 
 _BODY = struct.Struct(">QQ")  # image id, seconds since 1970 at which the token ends
+MOST_DAYS = 36_525  # that a link lasts
 _MAC_BYTES = hashlib.sha256().digest_size
 
 
@@ -31,6 +32,8 @@ def sign(key: bytes, image_id: ImageId, *, expires: datetime) -> str:
 def signer(key: bytes, base_url: str, *, days: int = 30) -> Callable[[ImageId], str]:
     """Makes the address at which a `winnow serve` reached at `base_url` shows an image for the next `days`.
 
+    A century is as long as any link lasts.
+
     Raises:
         InvalidInputError: `base_url` is not an HTTP address, or holds a login or a query.
     """
@@ -42,7 +45,7 @@ def signer(key: bytes, base_url: str, *, days: int = 30) -> Callable[[ImageId], 
         raise InvalidInputError(
             "The address at which images are shown holds a login or a query, which everyone would see."
         )
-    expires = datetime.now(UTC) + timedelta(days=days)
+    expires = datetime.now(UTC) + timedelta(days=min(days, MOST_DAYS))
     return lambda image_id: f"{base_url.rstrip('/')}/images/{sign(key, image_id, expires=expires)}"
 
 

@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import re
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -73,5 +74,9 @@ def place(address: Any, *, ls_url: str, folder: Path) -> Place:
 
 def shown(address: str) -> str:
     """An address without what may be a secret, and not longer than can be read."""
-    start = address.partition("?")[0].rpartition("@")[2]
+    start, *rest = re.split("[?#]", address, maxsplit=1)
+    if any("@" in each for each in rest):  # all before it may be a login
+        start = f"{start.partition('://')[0][:_LONGEST]}://"
+        return repr(f"{start}…")
+    start = start.rpartition("@")[2]
     return repr(start if len(start) <= _LONGEST else f"{start[:_LONGEST]}…")

@@ -5,7 +5,7 @@ with fewer than two say nothing about agreement and are left out. 1 is full agre
 annotators draw regions, `of_regions` says how far two of them do alike.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
@@ -23,7 +23,7 @@ REGION_THRESHOLDS = (0.5, 0.75, 0.9)
 _DRAWS = 1000
 _TAILS = (0.025, 0.975)
 _BLOCK = 1 << 22  # numbers held at once
-_PARTS = 50  # of the draws, so that how often each item is drawn is not held for all of them at once
+_DIGITS = 9  # of coincidences that count as equal
 
 
 def krippendorff_alpha(counts: Ints, *, level: Level = "nominal") -> float | None:
@@ -69,11 +69,11 @@ def alpha_interval(
         alike, times = np.unique(counts, axis=0, return_counts=True)
         found = _coincidences(alike, random.multinomial(len(counts), times / len(counts), size=draws))
     else:
-        groups, group = np.unique(together[is_comparable], return_inverse=True)
-        chosen = random.multinomial(len(groups), np.full(len(groups), 1 / len(groups)), size=draws)
-        parts = np.array_split(chosen, min(draws, _PARTS))
-        found = np.concatenate([_coincidences(counts, part[:, group]) for part in parts])
-    alphas = np.array([_alpha(one, level) for one in found])
+        of_group = _together(counts, np.unique(together[is_comparable], return_inverse=True)[1])
+        alike, times = np.unique(of_group.round(_DIGITS), axis=0, return_counts=True)
+        found = random.multinomial(len(of_group), times / len(of_group), size=draws) @ alike
+    classes = counts.shape[1]
+    alphas = np.array([_alpha(one, level) for one in found.reshape(-1, classes, classes)])
     low, high = np.quantile(alphas[~np.isnan(alphas)], _TAILS)
     return float(low), float(high)
 
@@ -178,13 +178,31 @@ def _coincidences(counts: Ints, times: Ints | Floats) -> Floats:
     """How often answers c and k meet in one item `(D, C, C)`, each item counted as often as `times` `(D, N)` says."""
     classes = counts.shape[1]
     result = np.zeros((len(times), classes**2))
-    step = max(1, _BLOCK // classes**2)
-    for start in range(0, len(counts), step):
-        block = counts[start : start + step]
-        pairs = block[:, :, None] * block[:, None, :] - block[:, :, None] * np.eye(classes, dtype=np.int64)
-        meeting = (pairs / (block.sum(axis=1) - 1)[:, None, None]).reshape(len(block), -1)
-        result += times[:, start : start + step] @ meeting
+    for rows in _blocks(counts):
+        result += times[:, rows] @ _meetings(counts[rows])
     return result.reshape(-1, classes, classes)
+
+
+def _together(counts: Ints, group: Ints) -> Floats:
+    """The coincidences of all items of each of G groups `(G, C²)`; `group` is `(N,)`."""
+    result = np.zeros((group.max() + 1, counts.shape[1] ** 2))
+    for rows in _blocks(counts):
+        np.add.at(result, group[rows], _meetings(counts[rows]))
+    return result
+
+
+def _blocks(counts: Ints) -> Iterator[slice]:
+    """Of rows whose coincidences fit into memory."""
+    step = max(1, _BLOCK // counts.shape[1] ** 2)
+    return (slice(start, start + step) for start in range(0, len(counts), step))
+
+
+def _meetings(counts: Ints) -> Floats:
+    """The coincidences of each item `(N, C²)`."""
+    classes = counts.shape[1]
+    pairs = counts[:, :, None] * counts[:, None, :] - counts[:, :, None] * np.eye(classes, dtype=np.int64)
+    meetings: Floats = pairs / (counts.sum(axis=1) - 1)[:, None, None]
+    return meetings.reshape(len(counts), -1)
 
 
 def _alpha(coincidences: Floats, level: Level) -> float:

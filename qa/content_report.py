@@ -146,7 +146,8 @@ def read(
         revisions = list(agreement_tables.of_revisions(session, taxonomy, said))
         this = _Revision(said)
         disputed = list(_disputed(session, campaign, this, own.tolist()))
-    present = {answer.annotator_id for answer in [*said.given, *said.aside] if answer.task_id in set(own.tolist())}
+    own_tasks = set(own.tolist())
+    present = {answer.annotator_id for answer in [*said.given, *said.aside] if answer.task_id in own_tasks}
     qualities = annotators.qualities(people, least_accuracy)
     image_of = np.array(said.image_ids, dtype=np.int64)[np.searchsorted(said.task_ids, own)]
     parts = [_Part("slice", name, this, own[np.isin(image_of, ids)]) for name, ids in slices.items()]
@@ -168,7 +169,8 @@ def read(
 
 def _disputed(session: Session, campaign: Campaign, revision: _Revision, task_ids: Sequence[int]) -> Iterator[Disputed]:
     said, verdicts = revision.said, ledger.newest(session, campaign)
-    contents = {task_id: revision.contents[task_id] for task_id in task_ids if task_id not in said.settled}
+    settled = said.settled
+    contents = {task_id: revision.contents[task_id] for task_id in task_ids if task_id not in settled}
     different = [
         one for one, by_name in contents.items() if len({to_json(essence(each)) for each in by_name.values()}) > 1
     ]

@@ -143,8 +143,13 @@ class Crowd:
             chance = np.where(self.alone.rows, self.alone.right, chance)
             kept = ~self.alone.doubtful
         return accuracy.estimate(
-            chance[kept], group[kept], groups=groups, classes=len(self.classes), weight=self.weight[kept]
+            chance[kept], group[kept], groups=groups, classes=self._outcomes, weight=self.weight[kept]
         )
+
+    @property
+    def _outcomes(self) -> int:
+        """How many answers there are to a thing: where several classes are asked for, each is there or not."""
+        return 2 if self.taxonomy.task_kind == labels.MULTILABEL else len(self.classes)
 
     @cached_property
     def alone(self) -> Alone:
@@ -225,7 +230,7 @@ class Crowd:
     @cached_property
     def _credit(self) -> tuple[Floats, Floats]:
         """`(L,)` both: see `accuracy.credit`, the mean of the judged answers of each look and all they weigh."""
-        credit, weight = accuracy.credit(self.table, self.judged, self.total.accuracy)
+        credit, weight = accuracy.credit(self.table, self.judged, self.total.accuracy, classes=self._outcomes)
         if self.of_things:
             weight = np.where(self.alone.rows, 0.0, weight)
         look = self.look[self.judged.rows]

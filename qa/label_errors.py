@@ -187,7 +187,7 @@ def _by_look(
         pairs = duplicates.pairs_in_force(session)
         encoder_name, digest = row.name, row.digest
         held = [everything[ImageId(image_id)] for image_id in directions.image_ids.tolist()]
-        asked_of = _asked(session, held)
+        asked_of = _asked(session, held) if kind == MULTILABEL else []
     if not held:
         raise NotFoundError(f"None of {len(everything)} labelled images has a vector. Run: winnow embed.")
     values = sorted({label.value for label in held})

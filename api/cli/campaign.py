@@ -168,7 +168,9 @@ def push(
     ] = None,
     link_days: Annotated[
         int | None,
-        typer.Option(min=1, help="How long links to images last: by default 30, and a week past the deadline."),
+        typer.Option(
+            min=1, max=36_525, help="How long links to images last: by default 30, and a week past the deadline."
+        ),
     ] = None,
     as_json: AsJson = False,
 ) -> None:

@@ -122,15 +122,15 @@ def by_class(confusions: Floats, *, weight: float = 1.0) -> Estimates:
     return Estimates((right + 1) / (given + 2), interval, np.rint(given / weight).astype(np.int64))
 
 
-def credit(answers: Ints, judged: Judged, accuracy: Floats) -> tuple[Floats, Floats]:
+def credit(answers: Ints, judged: Judged, accuracy: Floats, *, classes: int) -> tuple[Floats, Floats]:
     """For each judged answer a number whose mean is how often its author is right, and how much it weighs; `(J,)` both.
 
     Where the truth is known it is 1 or 0. Where others are unsure it lies further out and weighs less: it is the
     author's accuracy `(A,)` plus the score of the answer's likelihood (see `estimate`) over its Fisher information,
-    which is the weight.
+    which is the weight. A thing has `classes` possible answers.
     """
     usual = np.clip(accuracy, _EXTREME, 1 - _EXTREME)[answers[judged.rows, 1]]
-    wrong = (1 - judged.truth) / (judged.truth.shape[1] - 1)
+    wrong = (1 - judged.truth) / (classes - 1)
     steep = judged.truth - wrong
     likely = wrong + usual[:, None] * steep
     information = np.maximum((steep**2 / likely).sum(axis=1), np.finfo(np.float64).tiny)

@@ -12,6 +12,7 @@ SESSION_GAP_S = 1800.0  # a longer pause begins a new session
 _Z = 1.959963984540054  # 97.5 % of a normal distribution lie below
 _LEAST_ANSWERS = 40  # that a slope is told from,
 _LEAST_EACH = 5.0  # and of these right ones, and wrong ones
+_LEAST_SPAN = 0.25  # units of x within a stratum: from less, what a unit changes is guessed
 
 
 @dataclass(frozen=True)
@@ -58,11 +59,12 @@ def slope(credit: Floats, weight: Floats, x: Floats, strata: Ints) -> Slope | No
     Args:
         credit: `(M,)` see `accuracy.credit`.
         weight: `(M,)` see there.
-        x: `(M,)`.
+        x: `(M,)`, in the units of which the change is told.
         strata: `(M,)` int64, numbers from 0.
 
     Returns:
-        `None` where 40 answers, five right and five wrong ones, are not there to tell, or `x` never varies.
+        `None` where 40 answers, five right and five wrong ones, are not there to tell, or no stratum has a quarter of a
+        unit from its least `x` to its greatest.
     """
     from scipy.stats import norm
 
@@ -71,10 +73,12 @@ def slope(credit: Floats, weight: Floats, x: Floats, strata: Ints) -> Slope | No
     right = float(np.average(credit, weights=weight))
     if len(x) * min(right, 1 - right) < _LEAST_EACH:
         return None
+    if not _spans(x, strata):
+        return None
     apart, residual = _centred(x, weight, strata), _centred(credit, weight, strata)
     spread = float((weight * apart**2).sum())
     freedom = len(x) - len(np.unique(strata)) - 1
-    if freedom < 1 or spread <= 1e-9 * float((weight * np.maximum(x**2, 1e-9)).sum()):
+    if freedom < 1 or spread == 0:
         return None
     value = float((weight * apart * residual).sum()) / spread
     noise = weight * apart * (residual - value * apart)
@@ -102,6 +106,11 @@ def difference(first: tuple[int, int], second: tuple[int, int]) -> Difference | 
     table = [[first[0], first[1] - first[0]], [second[0], second[1] - second[0]]]
     p_value = float(fisher_exact(table, alternative="greater").pvalue)
     return Difference(value, (value - below, value + above), p_value, (first[1], second[1]))
+
+
+def _spans(x: Floats, strata: Ints) -> bool:
+    """Whether `x` goes far enough within any stratum."""
+    return any(np.ptp(x[strata == one]) >= _LEAST_SPAN for one in np.unique(strata))
 
 
 def _centred(values: Floats, weight: Floats, strata: Ints) -> Floats:

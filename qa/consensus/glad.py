@@ -34,12 +34,12 @@ def fit(answers: Ints, known: Ints, *, annotators: int, classes: int) -> Consens
         posteriors = joint.sum(axis=2)
         if np.abs(posteriors - before).max(initial=0.0) < _TOLERANCE:
             break
-        item, _, said = answers.T
+        item, who, said = answers.T
         right, either = joint[item, said], joint.sum(axis=1)[item]
         found = minimize(
             _surprise,
             ability,
-            (answers[:, 1], right, either - right),
+            (_by_annotator(who, right, annotators), _by_annotator(who, either - right, annotators)),
             jac=True,
             method="L-BFGS-B",
             options={"maxiter": _STEPS},
@@ -73,20 +73,25 @@ def _e_step(answers: Ints, known: Ints, ability: Floats, classes: int) -> Floats
     return belief.normalised(evidence.reshape(len(known), classes * len(ease)), unknown).reshape(evidence.shape)
 
 
-def _surprise(ability: Floats, who: Ints, right: Floats, wrong: Floats) -> tuple[float, Floats]:
+def _by_annotator(who: Ints, chance: Floats, annotators: int) -> Floats:
+    """`(A, K)`: the sums over each annotator's answers `(M, K)`."""
+    columns = [np.bincount(who, weights=column, minlength=annotators) for column in chance.T]
+    return np.stack(columns, axis=1)
+
+
+def _surprise(ability: Floats, right: Floats, wrong: Floats) -> tuple[float, Floats]:
     """Negative expected log-likelihood of the answers with the prior, and its gradient.
 
     Args:
         ability: `(A,)`.
-        who: `(M,)` int64, who gave each answer.
-        right: `(M, K)`, the chance that it is right and its item of each ease;
-        wrong: `(M, K)`, that it is wrong and of that.
+        right: `(A, K)`, how many right answers each gave to items of each ease, as far as is known;
+        wrong: `(A, K)`, and how many wrong ones.
     """
     from scipy.special import expit, log_expit
 
     ease, _ = _eases()
-    odds = ability[who, None] * ease
+    odds = ability[:, None] * ease
     away = (ability - _ABILITY) / _SPREAD**2
     loss = -(right * log_expit(odds) + wrong * log_expit(-odds)).sum() + (away * (ability - _ABILITY)).sum() / 2
     slope = (((right + wrong) * expit(odds) - right) * ease).sum(axis=1)
-    return float(loss), np.bincount(who, weights=slope, minlength=len(ability)) + away
+    return float(loss), slope + away

@@ -36,11 +36,14 @@ def search(
     worst = np.where(doubts.is_candidate, doubts.score, 0).max(axis=1)
     suspects = np.flatnonzero(doubts.is_candidate.any(axis=1) & ~settled)
     suspects = suspects[np.argsort(-worst[suspects], kind="stable")]
+    copies_of: dict[int, list[int]] = {}
+    for i, group in enumerate(groups.tolist()):
+        copies_of.setdefault(group, []).append(i)
     candidates = []
     for i in suspects.tolist():
         wrong = np.flatnonzero(doubts.is_candidate[i])
         wrong = wrong[np.argsort(-doubts.score[i, wrong], kind="stable")]
-        copies = [each for each in np.flatnonzero(groups == groups[i]).tolist() if each != i]
+        copies = [each for each in copies_of[int(groups[i])] if each != i]
         sentences = []
         for number in wrong.tolist():
             differing = [held[j] for j in copies if asked[j, number] and bits[j, number] != bits[i, number]]

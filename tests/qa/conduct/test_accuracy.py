@@ -58,7 +58,7 @@ def test_of_nobody_and_of_no_answers_nothing_is_known() -> None:
     judged = accuracy.judge(nothing, np.zeros(0, np.bool_), nobody, found)
     assert (judged.rows.shape, judged.truth.shape) == ((0,), (0, 2))
     assert accuracy.confusion(nothing, judged, found).shape == (0, 2, 2)
-    assert [each.shape for each in accuracy.credit(nothing, judged, np.zeros(0))] == [(0,), (0,)]
+    assert [each.shape for each in accuracy.credit(nothing, judged, np.zeros(0), classes=2)] == [(0,), (0,)]
     assert accuracy.estimate(np.zeros(0), nobody, groups=0, classes=2).accuracy.shape == (0,)
     silent = accuracy.estimate(np.zeros(0), nobody, groups=1, classes=2)
     assert (silent.accuracy.tolist(), silent.enough.tolist()) == ([0.5], [False])
@@ -157,7 +157,7 @@ def test_credit_is_whether_it_is_right_where_that_is_known() -> None:
     answers = np.array([(0, 0, 0), (1, 0, 1)])
     known = np.array([0, 0])
     judged = accuracy.judge(answers, np.ones(2, np.bool_), known, fit(answers, known, annotators=1))
-    credit, weight = accuracy.credit(answers, judged, np.array([0.8]))
+    credit, weight = accuracy.credit(answers, judged, np.array([0.8]), classes=judged.truth.shape[1])
     assert credit == pytest.approx([1, 0])
     assert weight == pytest.approx([1 / (0.8 * 0.2)] * 2)  # the Fisher information of a coin
 
@@ -171,5 +171,5 @@ def test_credit_averages_to_the_accuracy_where_others_are_unsure() -> None:
     answers = np.stack([np.arange(len(truth)), np.zeros(len(truth), np.int64), said], axis=1)
     judged = accuracy.Judged(np.arange(len(truth)), np.tile([0.6, 0.3, 0.1], (len(truth), 1)))
     for supposed in (0.5, 0.9):
-        credit, weight = accuracy.credit(answers, judged, np.array([supposed]))
+        credit, weight = accuracy.credit(answers, judged, np.array([supposed]), classes=judged.truth.shape[1])
         assert np.average(credit, weights=weight) == pytest.approx(0.7, abs=0.02)

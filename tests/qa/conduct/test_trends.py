@@ -54,6 +54,7 @@ def test_a_slope_is_that_of_statsmodels_with_its_robust_interval(seed: int) -> N
         (np.repeat([0.0, 1.0], [3, 97]), np.arange(100.0)),  # three of them wrong
         (np.zeros(100), np.arange(100.0)),  # all of them wrong
         (np.tile([0.0, 1.0], 50), np.full(100, 7.0)),  # all at once
+        (np.tile([0.0, 1.0], 50), 7 + np.arange(100) / 400),  # within a quarter of a unit
         (np.zeros(0), np.zeros(0)),
     ],
 )
@@ -112,7 +113,7 @@ def slopes(answers: Ints, moments: Floats, *, people: int = 8) -> list[trends.Sl
     judged = accuracy.judge(answers, np.ones(len(answers), np.bool_), known, found)
     who = answers[judged.rows, 1]
     right = accuracy.estimate(judged.chance(answers), who, groups=people, classes=3).accuracy
-    credit, weight = accuracy.credit(answers, judged, right)
+    credit, weight = accuracy.credit(answers, judged, right, classes=3)
     result = []
     for one in range(people):
         rows = np.flatnonzero(who == one)
