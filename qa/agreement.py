@@ -69,11 +69,11 @@ def alpha_interval(
         alike, times = np.unique(counts, axis=0, return_counts=True)
         found = _coincidences(alike, random.multinomial(len(counts), times / len(counts), size=draws))
     else:
-        of_group = _together(counts, np.unique(together[is_comparable], return_inverse=True)[1])
-        alike, times = np.unique(of_group.round(_DIGITS), axis=0, return_counts=True)
-        found = random.multinomial(len(of_group), times / len(of_group), size=draws) @ alike
-    classes = counts.shape[1]
-    alphas = np.array([_alpha(one, level) for one in found.reshape(-1, classes, classes)])
+        of_each = _together(counts, np.unique(together[is_comparable], return_inverse=True)[1])
+        kinds, times = np.unique(of_each.round(_DIGITS), axis=0, return_counts=True)
+        drawn = random.multinomial(len(of_each), times / len(of_each), size=draws) @ kinds
+        found = drawn.reshape(draws, *2 * counts.shape[1:])
+    alphas = np.array([_alpha(one, level) for one in found])
     low, high = np.quantile(alphas[~np.isnan(alphas)], _TAILS)
     return float(low), float(high)
 

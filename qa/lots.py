@@ -103,6 +103,7 @@ class _Asked:
     terms: Terms
     severity: Severity
     resubmits_id: int | None
+    earlier: int  # lots of the same campaign
 
 
 @dataclass(frozen=True)
@@ -192,7 +193,7 @@ def open_lot(
     with workspace.database.read() as session:
         asked = ask(session)
     plan = make_plan(asked.terms, asked.severity, lot_size=len(asked.label_of))
-    seed = _seed(workspace.key, campaign_name, asked.label_of)
+    seed = _seed(workspace.key, campaign_name, asked)
     task_ids = sorted(asked.label_of)
     order = np.random.default_rng(seed).permutation(len(task_ids)).tolist()
     with workspace.database.write() as session:
@@ -266,27 +267,32 @@ def decide(workspace: Workspace, lot_id: int, *, sort: bool = False) -> LotStatu
 def withdraw(workspace: Workspace, lot_id: int) -> LotStatus:
     """Call off a lot that is not decided: what nobody audited is in the next one, what an auditor said stands.
 
-    Its audits are cancelled first; whatever dies after that, the same withdraws on.
+    Its audits are cancelled first, which brings their last answers; whatever dies after that, the same withdraws on.
 
     Raises:
         NotFoundError: there is no such lot.
-        ConflictError: it was accepted or rejected.
+        ConflictError: it was accepted or rejected, or what was audited decides it or lets it only be rejected.
         RemoteError: Label Studio failed or refused; the same withdraws on.
     """
     with workspace.database.read() as session:
         lot = _get(session, lot_id)
         campaign_id = lot.campaign_id
-        _check_undecided(session, lot)
-        audits = [each.name for each in _of_lot(session, lot, "audit") if campaigns.state(each) != "closed"]
-    for name in audits:
-        cancel.cancel(workspace, name)
-    with campaigns.exclusive(workspace, campaign_id), workspace.database.write() as session:
-        lot = _get(session, lot_id)
-        if not _check_undecided(session, lot):
-            audit = _audit(session, lot)
-            _settle(session, session.get_one(Campaign, campaign_id), lot, audit)
-            _append(session, lot, "withdrawn", len(audit.in_order), audit)
-        fail_points.reach("lots.before_commit")
+        _check_withdrawable(session, lot)
+        audits = _open_audits(session, lot)
+    is_done = False
+    while not is_done:
+        for name in audits:
+            cancel.cancel(workspace, name)
+        with campaigns.exclusive(workspace, campaign_id), workspace.database.write() as session:
+            lot = _get(session, lot_id)
+            is_withdrawn = _check_withdrawable(session, lot)
+            audits = _open_audits(session, lot)  # that a decision planned meanwhile
+            is_done = not audits
+            if is_done and not is_withdrawn:
+                audit = _audit(session, lot)
+                _settle(session, session.get_one(Campaign, campaign_id), lot, audit)
+                _append(session, lot, "withdrawn", len(audit.in_order), audit)
+            fail_points.reach("lots.before_commit")
     fail_points.reach("lots.after_commit")
     return _shown(workspace, lot_id)
 
@@ -383,7 +389,8 @@ def _ask(
     terms = _completed(terms, told, None if before is None else _terms(before), definition)
     if severity is None:
         severity = _next_severity(session, campaign, before)
-    return _Asked(label_of, terms, severity, None if before is None else before.id)
+    earlier = session.scalar(select(func.count(Lot.id)).where(Lot.campaign_id == campaign.id)) or 0
+    return _Asked(label_of, terms, severity, None if before is None else before.id, earlier)
 
 
 def _completed(terms: Terms, told: Mapping[str, float], before: Terms | None, definition: Definition) -> Terms:
@@ -451,9 +458,9 @@ def _next_severity(session: Session, campaign: Campaign, before: Lot | None) -> 
     return now if before is None else max(now, _severity(before.severity), key=_SEVERITIES.index)
 
 
-def _seed(key: bytes, campaign_name: str, label_of: Mapping[int, int]) -> int:
-    """The same again for the same lot, and nobody can tell it who has not the workspace's key."""
-    words = f"lot/{campaign_name}/{min(label_of.values())}"
+def _seed(key: bytes, campaign_name: str, asked: _Asked) -> int:
+    """Another one for each lot, also for one that was withdrawn; nobody can tell it who has not the workspace's key."""
+    words = f"lot/{campaign_name}/{min(asked.label_of.values())}/{asked.earlier}"
     return int.from_bytes(hmac.digest(key, words.encode(), hashlib.sha256)[:4]) >> 1
 
 
@@ -538,12 +545,27 @@ def _check_sortable(session: Session, lot: Lot, decision: LotDecision | None) ->
         raise ConflictError(f"The lot {lot.id} is reworked in {rework!r}: it is not sorted too.")
 
 
-def _check_undecided(session: Session, lot: Lot) -> bool:
+def _check_withdrawable(session: Session, lot: Lot) -> bool:
     """Whether it is withdrawn already."""
     decision = _decision(session, lot)
-    if decision is None or decision.outcome in ("continue", "withdrawn"):
-        return decision is not None and decision.outcome == "withdrawn"
-    raise ConflictError(f"The lot {lot.id} is {_called(decision)}: only one that is not decided can be withdrawn.")
+    if decision is not None and decision.outcome == "withdrawn":
+        return True
+    if decision is not None and decision.outcome != "continue":
+        raise ConflictError(f"The lot {lot.id} is {decision.outcome}: only one that is not decided can be withdrawn.")
+    plan, audit = _plan(lot), _audit(session, lot)
+    found = sum(audit.is_defective[place] for place in audit.said if place < audit.drawn)
+    if acceptance.decide(plan, np.array(audit.in_order, dtype=np.bool_)).outcome != "continue":
+        raise ConflictError(f"What was audited decides the lot {lot.id}. Run: winnow qa lots decide {lot.id}.")
+    if found > plan.accept[-1]:
+        raise ConflictError(
+            f"Of the lot {lot.id} {found} items are wrong, where {plan.accept[-1]} may be: it can only be rejected, so "
+            f"it is not withdrawn. Once its sample is answered: winnow qa lots decide {lot.id}."
+        )
+    return False
+
+
+def _open_audits(session: Session, lot: Lot) -> list[str]:
+    return [each.name for each in _of_lot(session, lot, "audit") if each.closed_at is None]
 
 
 def _decision(session: Session, lot: Lot) -> LotDecision | None:

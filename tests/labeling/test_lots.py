@@ -103,7 +103,7 @@ def test_a_lot_that_is_withdrawn_takes_back_what_the_auditor_has_not_answered(ca
         site.answer(task, "cat")
     pull.pull(workspace, catalog.name)
     verdicts.review(workspace, catalog.name, accept_at=0.5)
-    lot = lots.open_lot(workspace, catalog.name, auditor="auditors", terms=Terms("single", sizes=(3,), accept=(0,)))
+    lot = lots.open_lot(workspace, catalog.name, auditor="auditors", terms=Terms("single", sizes=(3,), accept=(1,)))
     answered, *_ = pushed(lot.audits[0])
     site.answer(answered, "dog")
 

@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-from sqlalchemy import func, select
+from sqlalchemy import delete, func, select
 
 from curation import labels, versions
-from labeling import campaigns, content, evolution, vendors
+from labeling import campaigns, cancel, content, evolution, vendors
 from labeling.content import Content
 from labeling.definitions import TaskKind
 from qa import decisions, lots, migrations, standing, verdicts
@@ -18,6 +18,7 @@ from qa.acceptance import Levels
 from qa.lots import LotStatus, Terms
 from store.errors import ConflictError, InvalidInputError, NotFoundError
 from store.schema import Annotation, Campaign, ImageId, Label, Lot, LotDecision, LotItem, Task, Verdict
+from store.workspace import Workspace
 
 FIVE = Terms("single", sizes=(5,), accept=(0,))  # five items, none of which may be wrong
 TWICE = Terms("double", sizes=(4, 4), accept=(0, 1))
@@ -86,6 +87,15 @@ class Bench:
             campaign_id = session.scalars(select(Campaign.id).where(Campaign.name == campaign)).one()
         values = [(said or self.truth.__getitem__)(task.image_id) for task in self.tasks(campaign)]
         self.build.answers(campaign_id, dict.fromkeys(people, values))
+
+    def answer_first(self, lot: LotStatus, count: int) -> None:
+        """The auditor has answered so many of what was drawn; the others were not sent."""
+        self.answer(lot.audits[-1], "eve")
+        with self.workspace.database.write() as session:  # nobody has answered what was not sent
+            for task in self.tasks(lot.audits[-1])[:count]:
+                session.get_one(Task, task.id).state = "pushed"
+            for task in self.tasks(lot.audits[-1])[count:]:
+                session.execute(delete(Annotation).where(Annotation.task_id == task.id))
 
     def audit(self, lot: LotStatus, **options: Any) -> LotStatus:
         """The auditor answers what was drawn last, and the lot is decided."""
@@ -344,13 +354,10 @@ def test_an_audit_that_was_called_off_is_planned_again(bench: Bench) -> None:
 
 
 def test_a_lot_that_is_withdrawn_is_in_the_next_but_for_what_was_audited(bench: Bench) -> None:
-    campaign = bench.deliver(20, wrong=16)
+    campaign = bench.deliver(20)
     lot = bench.open(campaign)
     audited = bench.drawn(lot)[0]
-    bench.answer(lot.audits[0], "eve")
-    with bench.workspace.database.write() as session:  # nobody has answered what was not sent
-        task_id = bench.tasks(lot.audits[0])[0].id
-        session.get_one(Task, task_id).state = "pushed"
+    bench.answer_first(lot, 1)
     done = lots.withdraw(bench.workspace, lot.id)
     assert (done.outcome, done.audited, done.decided_on, done.rework) == ("withdrawn", 1, 1, None)
     assert bench.labels()[audited] == "cat"
@@ -366,9 +373,62 @@ def test_a_lot_that_is_withdrawn_is_in_the_next_but_for_what_was_audited(bench: 
     again = bench.open(campaign)
     assert sorted([audited, *bench.drawn(again)]) == sorted(bench.truth)
     assert again.severity == "normal"
-    assert bench.audit(again).outcome == "rejected"
-    with pytest.raises(ConflictError, match=r"lot 2 is rejected: only one that is not decided can be withdrawn"):
+    assert bench.audit(again).outcome == "accepted"
+    with pytest.raises(ConflictError, match=r"lot 2 is accepted: only one that is not decided can be withdrawn"):
         lots.withdraw(bench.workspace, again.id)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "answered", "sentence"),
+    [
+        (0, 5, "What was audited decides the lot 1. Run: winnow qa lots decide 1"),
+        (20, 5, "What was audited decides the lot 1"),
+        (20, 1, "Of the lot 1 1 items are wrong, where 0 may be: it can only be rejected, so it is not withdrawn"),
+    ],
+)
+def test_no_lot_escapes_its_audit_by_a_withdrawal(bench: Bench, wrong: int, answered: int, sentence: str) -> None:
+    lot = bench.open(bench.deliver(20, wrong=wrong))
+    bench.answer_first(lot, answered)
+    before = bench.rows()
+    with pytest.raises(ConflictError, match=sentence):
+        lots.withdraw(bench.workspace, lot.id)
+    assert bench.rows() == before
+    assert campaigns_open(bench) == lot.audits
+
+
+def test_what_a_decision_plans_during_a_withdrawal_is_called_off_too(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lot = bench.open(bench.deliver(20))
+    really, planned = cancel.cancel, []
+
+    def cancel_while_somebody_decides(workspace: Workspace, name: str) -> cancel.Cancelled:
+        done = really(workspace, name)
+        if not planned:
+            planned.extend(lots.decide(workspace, lot.id).audits)
+        return done
+
+    monkeypatch.setattr(cancel, "cancel", cancel_while_somebody_decides)
+    done = lots.withdraw(bench.workspace, lot.id)
+    assert (done.outcome, done.audits) == ("withdrawn", planned)
+    assert len(planned) == 2
+    assert campaigns_open(bench) == []
+
+
+def test_a_lot_after_one_that_was_withdrawn_has_another_sample(bench: Bench) -> None:
+    campaign = bench.deliver(20)
+    first = bench.open(campaign)
+    lots.withdraw(bench.workspace, first.id)
+    second = bench.open(campaign)
+    assert bench.drawn(first) != bench.drawn(second)
+    assert sorted(bench.drawn(first)) == sorted(bench.drawn(second))
+
+
+def campaigns_open(bench: Bench) -> list[str]:
+    """The audits that are not closed."""
+    with bench.workspace.database.read() as session:
+        audits = session.scalars(select(Campaign).where(Campaign.purpose == "audit").order_by(Campaign.id))
+        return [each.name for each in audits if each.closed_at is None]
 
 
 def test_a_lot_is_not_decided_while_its_campaign_is_reviewed(bench: Bench) -> None:
