@@ -28,6 +28,7 @@ from store.schema import (
     Campaign,
     Encoder,
     FailureCluster,
+    Label,
     Pick,
     PredictionRun,
     Task,
@@ -296,8 +297,9 @@ def _progress(session: Session, batch_id: int, picks: int) -> Progress:
         .join(Annotation, Annotation.task_id == Task.id)
         .where(Annotation.id.in_(standing), *dashboard.is_answer())
     )
+    own = select(Pick.image_id).where(Pick.batch_id == batch_id)
     labelled = session.scalar(
-        select(func.count()).select_from(Pick).where(Pick.batch_id == batch_id, labels.is_labelled(Pick.image_id))
+        select(func.count(Label.image_id.distinct())).where(Label.id.in_(labels.newest_ids(of=own)))
     )
     campaigns = session.execute(
         select(Campaign, Vendor)

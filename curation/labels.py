@@ -6,14 +6,21 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Select, func, select
-from sqlalchemy.orm import InstrumentedAttribute, Session, aliased
+from sqlalchemy import Select, func, select
+from sqlalchemy.orm import Session, aliased
 
 from store.errors import InvalidInputError, NotFoundError
 from store.schema import Campaign, Image, ImageId, Label, Task, Taxonomy, Verdict
 
 CLASSIFICATION = "classification"  # the kind of task that asks for one class, which is the value of its labels
 MULTILABEL = "multilabel"  # several classes an image
+MIGRATED = "migration"  # in the evidence of a verdict that a migration of the taxonomy made of an earlier one
+
+_is_experts = (
+    Verdict.posterior.is_(None)
+    & func.json_extract(Verdict.evidence, "$.adjudicator").is_not(None)
+    & ((Verdict.outcome == "accepted") | func.json_extract(Verdict.evidence, f"$.{MIGRATED}").is_(None))
+)  # what a migration rejected, as its class is no more, anybody may label anew
 
 
 @dataclass(frozen=True)
@@ -93,27 +100,46 @@ def history(session: Session, image_id: int) -> list[LabelOnce]:
     ]
 
 
-def newest_ids(taxonomy: str | None = None) -> Select[int]:
-    """A query for the ids of the labels in force, of one taxonomy name or of all, to build others on.
+def newest_ids(taxonomy: str | None = None, *, of: Select[int] | None = None) -> Select[int]:
+    """A query for the ids of the labels in force, to build others on.
 
-    A label is in force while the verdict behind it is its item's newest: a reopened item has none.
+    A label is in force while the verdict behind it is its item's newest: a reopened item has none. Where several
+    campaigns hold an image, the newest label is in force, unless an expert spoke: what they said stands until an expert
+    says something else, and what they rejected has no label under that revision of the taxonomy.
+
+    Args:
+        taxonomy: the name of one; by default of all.
+        of: ids of images; by default of all.
     """
-    standing = select(func.max(Verdict.id)).group_by(Verdict.task_id)
+    newer = aliased(Verdict)
+    stands = ~select(newer.id).where(newer.task_id == Verdict.task_id, newer.id > Verdict.id).exists()
+    by_expert = (
+        select(Task.image_id, Taxonomy.name, Taxonomy.id, func.max(Verdict.id).label("verdict_id"))
+        .join(Campaign, Campaign.id == Task.campaign_id)
+        .join(Taxonomy, Taxonomy.id == Campaign.taxonomy_id)
+        .join(Verdict, Verdict.task_id == Task.id)
+        .where(stands, _is_experts)
+    )
+    if of is not None:
+        by_expert = by_expert.where(Task.image_id.in_(of))
+    said = by_expert.where(Verdict.outcome == "accepted").group_by(Task.image_id, Taxonomy.name).subquery()
+    barred = by_expert.where(Verdict.outcome == "rejected").group_by(Task.image_id, Taxonomy.id).subquery()
     query = (
         select(func.max(Label.id))
         .join(Taxonomy, Taxonomy.id == Label.taxonomy_id)
-        .where(Label.verdict_id.in_(standing))
+        .join(Verdict, Verdict.id == Label.verdict_id)
+        .outerjoin(said, (said.c.image_id == Label.image_id) & (said.c.name == Taxonomy.name))
+        .outerjoin(barred, (barred.c.image_id == Label.image_id) & (barred.c.id == Taxonomy.id))
+        .where(
+            stands,
+            said.c.verdict_id.is_(None) | (said.c.verdict_id == Verdict.id),
+            barred.c.verdict_id.is_(None) | (_is_experts & (Verdict.id > barred.c.verdict_id)),
+        )
         .group_by(Label.image_id, Taxonomy.name)
     )
+    if of is not None:
+        query = query.where(Label.image_id.in_(of))
     return query if taxonomy is None else query.where(Taxonomy.name == taxonomy)
-
-
-def is_labelled(image_id: InstrumentedAttribute[int]) -> ColumnElement[bool]:
-    """Whether the image in this column has a label in force, under any taxonomy: for queries over few images."""
-    newer = aliased(Verdict)
-    was_reopened = select(newer.id).where(newer.task_id == Verdict.task_id, newer.id > Verdict.id).exists()
-    standing = select(Label.id).join(Verdict, Verdict.id == Label.verdict_id).where(~was_reopened)
-    return standing.where(Label.image_id == image_id).exists()
 
 
 def rejected() -> Select[int]:

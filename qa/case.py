@@ -131,10 +131,13 @@ def read(workspace: Workspace, session: Session, campaign_name: str, accept_at: 
 
 
 def _last_accept_at(session: Session, campaign: Campaign) -> float | None:
-    """What the newest verdict of a fixed overlap was decided by."""
+    """What the newest verdict of a fixed overlap was decided by; of a rework that nobody reviewed, in its parent."""
     by_age = sorted(ledger.newest(session, campaign).values(), key=lambda verdict: -verdict.id)
     policies = (verdict.evidence.get("policy", {}) for verdict in by_age)
-    return next((policy["accept_at"] for policy in policies if "accept_at" in policy), None)
+    found = next((policy["accept_at"] for policy in policies if "accept_at" in policy), None)
+    if found is None and campaign.parent_id is not None:
+        return _last_accept_at(session, session.get_one(Campaign, campaign.parent_id))
+    return found
 
 
 def _embedded(workspace: Workspace, session: Session, said: Answers) -> Seen | None:

@@ -2,16 +2,30 @@
 
 from collections.abc import Sequence
 
-from sqlalchemy import insert
+from sqlalchemy import insert, select
 from sqlalchemy.orm import Session
 
+from curation import labels
 from labeling import campaigns
-from store.schema import Campaign, Label, Verdict
+from store.schema import Campaign, Label, Task, Taxonomy, Verdict
 
 
 def newest(session: Session, campaign: Campaign) -> dict[int, Verdict]:
     """The verdict in force of each item of a campaign that has one, by task id."""
     return {verdict.task_id: verdict for verdict in campaigns.verdicts_in_force(session, campaign.id)}
+
+
+def labelled_by(session: Session, campaign: Campaign) -> dict[int, int]:
+    """Of the images of a campaign that have a label in force under its taxonomy: the campaign that gave it."""
+    taxonomy = session.get_one(Taxonomy, campaign.taxonomy_id)
+    own = select(Task.image_id).where(Task.campaign_id == campaign.id)
+    rows = session.execute(
+        select(Label.image_id, Task.campaign_id)
+        .join(Verdict, Verdict.id == Label.verdict_id)
+        .join(Task, Task.id == Verdict.task_id)
+        .where(Label.id.in_(labels.newest_ids(taxonomy.name, of=own)))
+    )
+    return dict(rows.all())
 
 
 def enter(session: Session, taxonomy_id: int, verdicts: Sequence[tuple[int, Verdict]]) -> int:

@@ -443,7 +443,7 @@ def _new_labels(session: Session, campaign: Campaign) -> dict[int, int]:
         for task_id, label_id, verdict in rows
         if "adjudicator" not in verdict.evidence
         and label_id not in judged
-        and not (migrations.KEY in verdict.evidence and task_id in in_lots)
+        and not (labels.MIGRATED in verdict.evidence and task_id in in_lots)
     }
 
 

@@ -22,8 +22,6 @@ from qa import ledger
 from store.schema import ImageId, Label, Taxonomy, Verdict
 from store.workspace import Workspace
 
-KEY = "migration"  # of the evidence of such a verdict
-
 
 @dataclass(frozen=True)
 class CarriedOver:
@@ -135,5 +133,5 @@ def _verdict(label: _Old, now: str | NeedsRelabelling, *, to: Taxonomy) -> Verdi
         outcome="rejected" if isinstance(now, NeedsRelabelling) else "accepted",
         answer=None if isinstance(now, NeedsRelabelling) else now,
         posterior=label.verdict.posterior,
-        evidence={**label.verdict.evidence, KEY: source},
+        evidence={**label.verdict.evidence, labels.MIGRATED: source},
     )

@@ -17,6 +17,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from curation import labels
 from labeling import campaigns
 from qa import answers, case, ledger, migrations, outcomes, rejections
 from qa.answers import LastWord
@@ -44,6 +45,8 @@ class QaSummary:
     outcomes: dict[str, int]  # how many items stand at each outcome now
     new_verdicts: int
     new_labels: int
+    replaced: int  # of these: images whose label in force was another campaign's
+    overruled: int  # and those where that of an expert, or their rejection, stays in force
     model: str | None  # what was heard beside the people
     opinions: list[Opinion]  # of an adaptive campaign, by rank
 
@@ -94,7 +97,10 @@ def review(workspace: Workspace, campaign_name: str, *, accept_at: float | None 
                 and (decision.task_id not in held or "adjudicator" in decision.evidence)
             ]
             verdicts = [(read.image_of[decision.task_id], _verdict(decision)) for decision in fresh]
+            before = ledger.labelled_by(session, read.campaign)
             new_labels = ledger.enter(session, read.campaign.taxonomy_id, verdicts)
+            after = ledger.labelled_by(session, read.campaign)
+            labelled = [image_id for image_id, verdict in verdicts if verdict.outcome == "accepted"]
             migrations.carry_over(session, session.get_one(Taxonomy, read.campaign.taxonomy_id).name)
             outcome_of = {
                 task_id: verdict.outcome for task_id, verdict in ledger.newest(session, read.campaign).items()
@@ -105,6 +111,8 @@ def review(workspace: Workspace, campaign_name: str, *, accept_at: float | None 
         outcomes=dict(sorted(Counter(outcome_of.values()).items())),
         new_verdicts=len(fresh),
         new_labels=new_labels,
+        replaced=sum(before.get(one, campaign_id) != campaign_id == after.get(one) for one in labelled),
+        overruled=sum(after.get(one) != campaign_id for one in labelled),
         model=model,
         opinions=[
             Opinion(each.task_id, read.image_of[each.task_id], each.evidence["ask"])
@@ -166,7 +174,7 @@ def _stands(verdict: Verdict | None, decision: _Decision) -> bool:
     sources = ("annotations", "decision")
     if verdict is None or any(verdict.evidence.get(key) != decision.evidence.get(key) for key in sources):
         return False
-    if migrations.KEY in verdict.evidence:
+    if labels.MIGRATED in verdict.evidence:
         return True
     before, now = ({**each.evidence.get("policy", {}), "method": None} for each in (verdict, decision))
     return before == now and verdict.outcome in ("accepted", decision.outcome)

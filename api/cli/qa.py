@@ -47,6 +47,10 @@ def review(
     outcomes = ", ".join(f"{count} {outcome}" for outcome, count in summary.outcomes.items())
     heard = f"people and {summary.model}" if summary.model else "people alone"
     lines = [f"{campaign}: {summary.items} items, {outcomes}; {summary.new_labels} new labels; heard {heard}"]
+    if summary.replaced:
+        lines.append(f"  {summary.replaced} of these are in force in place of another campaign's")
+    if summary.overruled:
+        lines.append(f"  {summary.overruled} are not in force: an expert settled or rejected these images elsewhere")
     if summary.opinions:
         wanted = Counter(each.ask or "somebody new" for each in summary.opinions)
         people = ", ".join(f"{name} {count}" for name, count in wanted.most_common())

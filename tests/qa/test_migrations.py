@@ -61,7 +61,7 @@ def test_renamed_and_merged_labels_are_carried_over_through_verdicts(bench: Benc
         assert (newest.revision, newest.definition.class_names) == (2, ["fowl", "pet"])
         for label in session.scalars(select(Label).where(Label.taxonomy_id == newest.id)):
             verdict = session.get_one(Verdict, label.verdict_id)
-            source = verdict.evidence[migrations.KEY]
+            source = verdict.evidence[labels.MIGRATED]
             old = session.get_one(Label, source["label"])
             before = session.get_one(Verdict, source["verdict"])
             assert (source["from"], source["to"]) == (1, 2)
@@ -82,8 +82,8 @@ def test_split_and_retired_labels_make_images_unlabelled_again(bench: Bench) -> 
         campaign = session.get_one(Campaign, bench.campaign)
         newest = ledger.newest(session, campaign)
         bird, _, cat, *_ = [newest[task_id] for task_id in sorted(newest)]
-        assert bird.evidence[migrations.KEY]["why"] == "The class 'bird' was retired in revision 2."
-        assert cat.evidence[migrations.KEY]["why"] == "The class 'cat' was split into cat, lion in revision 2."
+        assert bird.evidence[labels.MIGRATED]["why"] == "The class 'bird' was retired in revision 2."
+        assert cat.evidence[labels.MIGRATED]["why"] == "The class 'cat' was split into cat, lion in revision 2."
     assert report.report(bench.workspace, "campaign-1").rejected == 4
 
 

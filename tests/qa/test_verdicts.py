@@ -4,10 +4,11 @@ import numpy as np
 import pytest
 from sqlalchemy import func, select
 
-from qa import annotators, ledger, report, verdicts
+from curation import labels, where
+from qa import annotators, decisions, ledger, report, verdicts
 from store import schema
 from store.errors import InvalidInputError, NotFoundError
-from store.schema import Annotation, Campaign, Label, Task, Verdict
+from store.schema import Annotation, Campaign, Label, Task, Taxonomy, Verdict
 from store.workspace import Workspace
 
 AGREE = ["cat"] * 8 + ["dog"] * 8
@@ -305,3 +306,48 @@ def test_what_a_cancellation_withdrew_is_not_decided(workspace: Workspace, build
     assert (summary.items, summary.outcomes) == (2, {"accepted": 2})
     found = report.report(workspace, "campaign-1")
     assert (found.items, found.waiting, found.unreviewed) == (2, 0, 0)
+
+
+def test_what_an_expert_says_of_an_image_stands_in_every_campaign(workspace: Workspace, build: Any) -> None:
+    images = build.images(12)
+    batch, taxonomy = build.batch(images), build.taxonomy()
+    build.answers(build.campaign(batch, taxonomy), dict.fromkeys(("ann", "bob"), ["dog"] * 12))
+    assert verdicts.review(workspace, "campaign-1", accept_at=0.6).replaced == 0
+    for image, answer, reason in ((images[0], "dog", "annotator-mistake"), (images[1], None, "bad-image")):
+        decisions.decide(workspace, "campaign-1", str(image), answer=answer, reason=reason, author="eve")
+    assert verdicts.review(workspace, "campaign-1").overruled == 0
+
+    build.answers(build.campaign(build.batch(images[:6]), taxonomy), dict.fromkeys(("cid", "dan"), ["cat"] * 6))
+    summary = verdicts.review(workspace, "campaign-2", accept_at=0.6)
+    assert (summary.new_labels, summary.replaced, summary.overruled) == (6, 4, 2)
+    assert in_force(workspace) == dict.fromkeys([images[0], *images[6:]], "dog") | dict.fromkeys(images[2:6], "cat")
+    with workspace.database.read() as session:
+        assert labels.history(session, images[1])[0].in_force is False
+        assert where.image_ids(session, "rejected and labelled").tolist() == []
+
+    decisions.decide(workspace, "campaign-2", str(images[1]), answer="cat", reason="annotator-mistake", author="zoe")
+    verdicts.review(workspace, "campaign-2")
+    assert in_force(workspace)[images[1]] == "cat"  # of two experts the later
+
+
+def test_what_an_expert_rejected_may_be_labelled_under_a_later_revision(workspace: Workspace, build: Any) -> None:
+    images = build.images(2)
+    batch, taxonomy = build.batch(images), build.taxonomy()
+    build.answers(build.campaign(batch, taxonomy), dict.fromkeys(("ann", "bob"), ["dog"] * 2))
+    decisions.decide(workspace, "campaign-1", str(images[0]), answer=None, reason="taxonomy-gap", author="eve")
+    verdicts.review(workspace, "campaign-1", accept_at=0.6)
+    with workspace.database.write() as session:
+        later = session.get_one(Taxonomy, taxonomy)
+        fox = [*later.classes, {"name": "fox", "description": ""}]
+        row = Taxonomy(name="animals", revision=2, task_kind=later.task_kind, classes=fox, guideline="")
+        session.add(row)
+        session.flush()
+        revision = row.id
+    build.answers(build.campaign(build.batch(images[:1]), revision), {"ann": ["fox"], "bob": ["fox"]})
+    verdicts.review(workspace, "campaign-2", accept_at=0.6)
+    assert in_force(workspace) == {images[0]: "fox", images[1]: "dog"}
+
+
+def in_force(workspace: Workspace) -> dict[int, str]:
+    with workspace.database.read() as session:
+        return {label.image_id: label.value for label in labels.in_force(session, "animals")}
