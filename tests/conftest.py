@@ -1,6 +1,7 @@
 """What every test may ask for: a workspace of its own, and rows to put into it."""
 
 import hashlib
+import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -27,8 +28,18 @@ hypothesis.settings.register_profile("winnow", deadline=None)  # a busy machine 
 hypothesis.settings.load_profile("winnow")
 
 
+@pytest.fixture(scope="session")
+def empty_catalog(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The file of a catalog in which nothing is, so that not every test migrates its own."""
+    made = open_workspace(tmp_path_factory.mktemp("empty") / "home")
+    made.database.engine.dispose()
+    return made.home / "winnow.db"
+
+
 @pytest.fixture
-def workspace(tmp_path: Path) -> Workspace:
+def workspace(tmp_path: Path, empty_catalog: Path) -> Workspace:
+    (tmp_path / "home").mkdir()
+    shutil.copy(empty_catalog, tmp_path / "home")
     return open_workspace(tmp_path / "home")
 
 
