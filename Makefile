@@ -4,8 +4,9 @@ SHELL := /bin/bash
 .PHONY: help setup label-studio demo demo-stop check format test test-all bench screenshots clean
 
 python := .venv/bin/python
-# three on two cores, as a quarter of their time tests wait; more threads of each get in each other's way
-pytest := OMP_NUM_THREADS=1 $(python) -m pytest --numprocesses 3 --dist loadfile
+# three on two cores, as a quarter of their time tests wait; more threads of each get in each other's way;
+# files in their order, as those of the longest tests come before the many short ones
+pytest := OMP_NUM_THREADS=1 $(python) -m pytest --numprocesses 3 --dist loadfile --no-loadscope-reorder
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)

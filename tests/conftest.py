@@ -9,7 +9,7 @@ from typing import Any
 import hypothesis
 import numpy as np
 import pytest
-from sqlalchemy import select
+from sqlalchemy import func, select
 
 from api.demo import label_studio_server
 from api.demo.label_studio_server import LabelStudioServer
@@ -58,11 +58,11 @@ class Builder:
         side: int = 8,
     ) -> list[ImageId]:
         """`count` images that no file stands behind, sha256 of their number, ingested in the order of these numbers."""
-        ids = []
+        numbers = range(count) if order is None else order
+        digests = [hashlib.sha256(str(i).encode()).hexdigest() for i in numbers]
         with self.workspace.database.write() as session:
-            for i in range(count) if order is None else order:
-                sha256 = hashlib.sha256(str(i).encode()).hexdigest()
-                image = schema.Image(
+            images = [
+                schema.Image(
                     sha256=sha256,
                     pixels_sha256=sha256,
                     phash=sha256[:16],
@@ -75,21 +75,23 @@ class Builder:
                     exposure=0.5,
                     entropy=4.0,
                 )
-                session.add(image)
-                session.flush()
-                session.add(
-                    schema.Sighting(
-                        image_id=image.id,
-                        uri=f"/photos/{i}.png",
-                        source="photos",
-                        scene=scenes[i] if scenes else None,
-                        details={},
-                        bytes=100,
-                        modified_ns=0,
-                    )
+                for sha256 in digests
+            ]
+            session.add_all(images)
+            session.flush()
+            session.add_all(
+                schema.Sighting(
+                    image_id=image.id,
+                    uri=f"/photos/{i}.png",
+                    source="photos",
+                    scene=scenes[i] if scenes else None,
+                    details={},
+                    bytes=100,
+                    modified_ns=0,
                 )
-                ids.append(ImageId(image.id))
-        return ids
+                for i, image in zip(numbers, images, strict=True)
+            )
+            return [ImageId(image.id) for image in images]
 
     def vectors(self, image_ids: Sequence[ImageId], values: np.ndarray, *, name: str = "test") -> schema.Encoder:
         """`values` (N, D) as the embeddings of `image_ids` under an encoder called `name`."""
@@ -212,20 +214,24 @@ class Builder:
             tasks = session.scalars(
                 select(schema.Task).where(schema.Task.campaign_id == campaign_id).order_by(schema.Task.rank)
             ).all()
+            definition = taxonomies.get(session, campaign.taxonomy_id).definition
+            sides = select(schema.Task.id, schema.Image.width, schema.Image.height).join(schema.Image)
+            size_of = {
+                task_id: results.ImageSize(width, height)
+                for task_id, width, height in session.execute(sides.where(schema.Task.campaign_id == campaign_id))
+            }
+            number = session.scalar(select(func.count(schema.Annotation.id))) or 0
             for name, values in answers.items():
                 annotator = session.scalar(select(schema.Annotator).where(schema.Annotator.name == name))
                 if annotator is None:
-                    number = len(session.scalars(select(schema.Annotator)).all()) + 1
-                    annotator = schema.Annotator(vendor_id=campaign.vendor_id, ls_user_id=number, name=name)
+                    people = session.scalar(select(func.count(schema.Annotator.id))) or 0
+                    annotator = schema.Annotator(vendor_id=campaign.vendor_id, ls_user_id=people + 1, name=name)
                     session.add(annotator)
                     session.flush()
                 for task, value in zip(tasks, values, strict=True):
                     if value is None:
                         continue
-                    number = len(session.scalars(select(schema.Annotation.id)).all()) + 1
-                    definition = taxonomies.get(session, campaign.taxonomy_id).definition
-                    image = session.get_one(schema.Image, task.image_id)
-                    size = results.ImageSize(image.width, image.height)
+                    number += 1
                     session.add(
                         schema.Annotation(
                             task_id=task.id,
@@ -233,13 +239,12 @@ class Builder:
                             ls_annotation_id=number,
                             revision=0,
                             answer=value if isinstance(value, str) else None,
-                            result=[] if isinstance(value, str) else results.write(value, definition, size),
+                            result=[] if isinstance(value, str) else results.write(value, definition, size_of[task.id]),
                             skipped=False,
                             deleted=False,
                             ls_updated_at=f"2026-01-01T00:00:00.{number:06}Z",
                         )
                     )
-                    session.flush()
 
     def adjudication(
         self, parent_id: int, said: Mapping[int, str | Content], *, by: str = "eve", name: str | None = None
