@@ -76,7 +76,7 @@ def shown(address: str) -> str:
     """An address without what may be a secret, and not longer than can be read."""
     start, *rest = re.split("[?#]", address, maxsplit=1)
     if any("@" in each for each in rest):  # all before it may be a login
-        start = f"{start.partition('://')[0][:_LONGEST]}://"
-        return repr(f"{start}…")
+        scheme, separator, _ = start.partition("://")
+        return repr(f"{scheme if separator else ''}{separator}…")
     start = start.rpartition("@")[2]
     return repr(start if len(start) <= _LONGEST else f"{start[:_LONGEST]}…")

@@ -75,3 +75,12 @@ def test_an_address_with_a_secret_is_refused_and_not_repeated(base_url: str) -> 
 def test_links_need_an_address(base_url: str) -> None:
     with pytest.raises(InvalidInputError, match="is not the address"):
         image_urls.signer(b"k" * 32, base_url)
+
+
+def test_a_link_lasts_a_century_at_most() -> None:
+    address = image_urls.signer(KEY, "http://127.0.0.1:1", days=10**9)(ImageId(1))
+    token = address.rpartition("/")[2]
+    century = timedelta(days=36_525)
+    assert image_urls.verify(KEY, token, now=datetime.now(UTC) + century - timedelta(minutes=1)) == 1
+    with pytest.raises(InvalidInputError, match="ended at"):
+        image_urls.verify(KEY, token, now=datetime.now(UTC) + century + timedelta(minutes=1))

@@ -89,3 +89,18 @@ def test_a_password_in_an_address_is_not_repeated(address: str) -> None:
     with pytest.raises(InvalidInputError) as refused:
         place(address)
     assert "hunter2" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("address", "shown"),
+    [
+        ("https://bob:secret@host/a.png?token=secret#secret", "'host/a.png'"),
+        ("https://bob:se?cret@host/a.png", "'https://…'"),  # of which nothing before the @ may be a login
+        ("https://bob:se#cret@host/a.png", "'https://…'"),
+        ("https://host/a.png?mail=bob@secret", "'https://…'"),
+        ("bob:se?cret@host", "'…'"),
+        (f"https://host/{'a' * 100}", f"'https://host/{'a' * 67}…'"),
+    ],
+)
+def test_an_address_is_shown_without_what_may_be_a_secret(address: str, shown: str) -> None:
+    assert addresses.shown(address) == shown

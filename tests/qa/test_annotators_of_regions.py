@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,7 +17,8 @@ from labeling.geometry import Box, Keypoint, Polygon, Shape
 from qa import annotators, standing
 from qa.annotators import AnnotatorQuality
 from store.schema import Annotation, Annotator
-from store.workspace import Workspace
+from store.workspace import Workspace, open_workspace
+from tests.conftest import Builder
 from tests.qa.crew import BEGIN
 
 SIDE = 240
@@ -255,3 +257,34 @@ def test_where_nothing_was_drawn_nobody_is_judged(workspace: Workspace, build: A
         for annotation in session.scalars(select(Annotation)):
             annotation.skipped = True
     assert [(one.answers, one.skips) for one in annotators.list_all(workspace)] == [(0, 6)] * 3
+
+
+def test_of_several_classes_accuracy_is_the_share_of_right_words_on_what_anybody_names(tmp_path: Path) -> None:
+    """A class is there or not, however many classes there are: half of the guesses are right."""
+    right_of = {"ann": 0.93, "bob": 0.92, "cay": 0.72, "dan": 0.85, "eve": 0.63}
+    classes, items, held = ("red", "green", "blue"), 100, []
+    for seed in range(10):
+        random = np.random.default_rng(seed)
+        workspace = open_workspace(tmp_path / str(seed))
+        build = Builder(workspace)
+        taxonomy = build.taxonomy(classes, kind="multilabel")
+        campaign = build.campaign(build.batch(build.images(items)), taxonomy, overlap=3)
+        truth = random.random((items, 3)) < 0.4
+        seen = np.argsort(random.random((items, len(right_of))), axis=1) < 3
+        right = random.random((items, len(right_of), 3)) < np.array([*right_of.values()])[:, None]
+        ticked = np.where(right, truth[:, None], ~truth[:, None]) & seen[:, :, None]
+        answers = {
+            name: [
+                Content(choice=ImageChoice(tuple(np.array(classes)[ticked[item, who]].tolist())))
+                if seen[item, who]
+                else None
+                for item in range(items)
+            ]
+            for who, name in enumerate(right_of)
+        }
+        build.answers(campaign, answers)
+        named = seen[:, :, None] & ticked.any(axis=1)[:, None]
+        for who, quality in enumerate(by_name(workspace).values()):
+            low, high = quality.interval
+            held.append(low < right[:, who][named[:, who]].mean() < high)
+    assert sum(held) >= 45
