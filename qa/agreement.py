@@ -70,8 +70,8 @@ def alpha_interval(
         found = _coincidences(alike, random.multinomial(len(counts), times / len(counts), size=draws))
     else:
         of_group = _together(counts, np.unique(together[is_comparable], return_inverse=True)[1])
-        alike, times = np.unique(of_group.round(_DIGITS), axis=0, return_counts=True)
-        found = random.multinomial(len(of_group), times / len(of_group), size=draws) @ alike
+        kinds, times = np.unique(of_group.round(_DIGITS), axis=0, return_counts=True)
+        found = random.multinomial(len(of_group), times / len(of_group), size=draws) @ kinds
     classes = counts.shape[1]
     alphas = np.array([_alpha(one, level) for one in found.reshape(-1, classes, classes)])
     low, high = np.quantile(alphas[~np.isnan(alphas)], _TAILS)
