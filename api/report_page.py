@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from api import drawings, image_files, pages
+from api import agreement_words, drawings, image_files, pages
 from curation import labels
 from curation.evaluation import wilson
 from qa.content_report import ContentReport
@@ -63,6 +63,7 @@ def render(workspace: Workspace, report: QaReport | ContentReport) -> str:
         return pages.qa_report(
             report,
             **_everywhere(report, labels.CLASSIFICATION),
+            notes=list(agreement_words.of_answers(report.agreement)),
             reliability=None if report.check is None else lay_out(report.check),
             pictures={one.image: picture for one in report.disputed if (picture := _picture(workspace, one.image))},
             most_classes=_MOST_CLASSES,
@@ -71,6 +72,7 @@ def render(workspace: Workspace, report: QaReport | ContentReport) -> str:
     return pages.content_report(
         report,
         **_everywhere(report, report.kind),
+        notes=[*agreement_words.of_answers(report.agreement), *agreement_words.of_drawings(report.drawn)],
         is_drawn=report.kind != labels.MULTILABEL,
         likeness="nearness" if report.kind == "keypoints" else "IoU",
         most_ghosts=max(1.0, math.ceil(2 * max(ghosts, default=0.0))),

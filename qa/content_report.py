@@ -29,10 +29,10 @@ class DrawnRow:
     of: str  # campaign, class, slice, vendor, guideline or people
     name: str
     images: int  # that two people saw, and one or more drew in
-    regions: int  # drawn by both of each two
+    regions: int  # of both of each two: one counts once for each other person who saw its image
     matched: int  # pairs of these that overlap by half
     mean_iou: float | None  # of the pairs
-    f1: tuple[float, ...] | None  # at each of agreement.REGION_THRESHOLDS
+    f1: tuple[float, ...] | None  # at each of agreement.REGION_THRESHOLDS; of a class where both call it that
 
 
 @dataclass(frozen=True)

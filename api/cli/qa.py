@@ -1,7 +1,7 @@
 """`winnow qa`: verdicts, agreement, annotators, adjudication, and lots beside this file."""
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -14,6 +14,7 @@ from api.cli.console import AsJson
 if TYPE_CHECKING:
     from labeling.opinions import Offered
     from qa.agreement_tables import AgreementRow
+    from qa.annotators import AnnotatorQuality
     from qa.backtest import Backtest
     from qa.content_report import ContentReport
     from qa.report import Progress, QaReport
@@ -212,7 +213,15 @@ def _progress(found: "Progress") -> Iterable[str]:
     yield ""
 
 
-def _agreement(rows: "Iterable[AgreementRow]") -> list[str]:
+def _people(found: "Progress", judged: "Iterable[AnnotatorQuality]") -> Iterable[str]:
+    yield ""
+    yield f"Who answers here, judged over all campaigns under {found.taxonomy} {found.revision}:"
+    yield from annotators.lines(judged)
+
+
+def _agreement(rows: "Sequence[AgreementRow]") -> list[str]:
+    from api import agreement_words
+
     cells = [
         (
             row.of,
@@ -226,11 +235,13 @@ def _agreement(rows: "Iterable[AgreementRow]") -> list[str]:
         )
         for row in rows
     ]
-    return console.table(("agreement", "on", "items", "alpha", "95 % interval", "raw", "kappa", ""), cells)
+    lines = console.table(("agreement", "on", "items", "alpha", "95 % interval", "raw", "kappa", ""), cells)
+    return [*lines, *agreement_words.of_answers(rows)]
 
 
 def _content_report(found: "ContentReport") -> Iterable[str]:
     """The report, to fit a screen."""
+    from api import agreement_words
     from qa.agreement import REGION_THRESHOLDS
 
     yield from _progress(found)
@@ -242,9 +253,9 @@ def _content_report(found: "ContentReport") -> Iterable[str]:
             for row in found.drawn
         ]
         at = (f"F1 at {threshold:g}" for threshold in REGION_THRESHOLDS)
-        yield from console.table(("agreement", "on", "images", "regions", "matched", "mean IoU", *at), rows)
-    yield ""
-    yield from annotators.lines(found.annotators)
+        yield from console.table(("agreement", "on", "images", "compared", "matched", "mean IoU", *at), rows)
+        yield from agreement_words.of_drawings(found.drawn)
+    yield from _people(found, found.annotators)
 
 
 def _report(found: "QaReport") -> Iterable[str]:
@@ -262,5 +273,4 @@ def _report(found: "QaReport") -> Iterable[str]:
         yield console.printable(
             f"{pair.item} is answered {pair.answer} {pair.answers:.1f} times, {pair.share:.0%} of answers"
         )
-    yield ""
-    yield from annotators.lines(found.annotators)
+    yield from _people(found, found.annotators)

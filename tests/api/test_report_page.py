@@ -63,6 +63,8 @@ def test_what_people_drew_is_over_the_images_they_dispute(workspace: Workspace, 
     assert "ann: 2 &lt;script&gt;" in disputed
     assert ": nothing<br>" in disputed
     assert ("Mean nearness" if kind == "keypoints" else "Mean IoU") in text
+    assert "Regions compared" in text
+    assert "a region counts once for each other person" in text
     for outside in ("http:", "https:", "<link", "url(", 'src="/'):
         assert outside not in text
 
@@ -80,6 +82,7 @@ def test_who_names_which_classes(workspace: Workspace, build: Any) -> None:
     assert "Krippendorff’s α on whether an image holds a class" in text
     assert "Called rightly" not in text
     assert "<script" not in text
+    assert "Items of a class are those that anyone gave it" in text
 
 
 def test_where_nobody_answered_it_says_so(workspace: Workspace, build: Any, tmp_path: Path) -> None:
