@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from qa.annotators import AnnotatorQuality
     from qa.backtest import Backtest
     from qa.content_report import ContentReport
+    from qa.next_answers import NextAnswers
     from qa.report import Progress, QaReport
     from qa.simulate import Outcome
     from store.arrays import Floats
@@ -105,16 +106,12 @@ def next_answers(
     from qa import next_answers
 
     found = next_answers.rank(console.workspace(context), campaign, answers, most_answers=most_answers)
-    told = "what others are" if found.model is None else found.model
-    lines = [
-        f"{campaign}: of the next {len(found.items)} answers {found.again} are worth most on items that have some, "
-        f"{found.new} on new ones; {found.gain:.1f} more items are expected to be right (new ones are judged by {told})"
-    ]
+    lines = [f"{campaign}: {_worth(found)}"]
     rows = [
         (f"{item.gain:.3f}", item.image, item.answers, item.likeliest, f"{item.posterior:.3f}", item.ask or "anybody")
         for item in found.items[:limit]
     ]
-    if rows:
+    if rows and not _is_blank(found):
         lines += ["", *console.table(("gain", "image", "answers", "likeliest", "posterior", "ask"), rows)]
     console.emit(asdict(found), lines, as_json=as_json)
 
@@ -161,6 +158,32 @@ def _offered(offered: "Offered") -> str:
     if not offered.more and not offered.fewer:
         return "nothing to change in Label Studio"
     return f"in Label Studio {offered.more} more offered, {offered.fewer} no longer"
+
+
+def _worth(found: "NextAnswers") -> str:
+    """What the next answers bring, or why that cannot be told."""
+    if not found.items:
+        return (
+            "nobody is left to ask: it has ended, or its items lie with an expert, have as many answers as "
+            "--most-answers allows, or were seen by all its people"
+        )
+    if _is_blank(found):
+        return (
+            f"nobody has answered anything under its taxonomy yet, so that no answer is known to be worth more than "
+            f"another on the {found.new} items that can be asked about; --json has them in the order wanted"
+        )
+    rise = f"{found.gain:.1f} more items" if round(found.gain, 1) else "hardly any more items"
+    told = "what others are" if found.model is None else found.model
+    new = f" (new ones are judged by {told})" if found.new else ""
+    return (
+        f"of the next {len(found.items)} answers {found.again} are worth most on items that have some, "
+        f"{found.new} on new ones; {rise} are expected to be right{new}"
+    )
+
+
+def _is_blank(found: "NextAnswers") -> bool:
+    """Whether nothing tells its items apart."""
+    return not found.heard and found.model is None
 
 
 _FIGURES = ("answers_per_item", "accuracy", "ece", "cost", "doubtful")

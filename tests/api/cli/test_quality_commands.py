@@ -12,6 +12,7 @@ from typer.testing import CliRunner
 
 from api.cli.main import app
 from labeling.content import Content, ImageChoice, Region
+from labeling.definitions import TaskKind
 from labeling.geometry import Box
 from store import schema
 from store.errors import InvalidInputError
@@ -69,8 +70,10 @@ def test_boxes_are_reviewed_reported_listed_and_shown(winnow: Winnow, workspace:
         "new": 0,
         "gain": 0,
         "model": None,
+        "heard": 12,
         "items": [],
     }  # both people have seen everything
+    assert "campaign-1: nobody is left to ask: it has ended" in said(workspace, "qa", "next", "campaign-1")
     report = winnow("qa", "report", "campaign-1")
     assert (report["kind"], report["accepted"], report["drawn"][0]["mean_iou"]) == ("boxes", 5, pytest.approx(1))
     queued = winnow("qa", "queue")["items"]
@@ -91,6 +94,29 @@ def test_the_next_answers(winnow: Winnow, campaign: str) -> None:
     found = winnow("qa", "next", campaign, "--answers", "3")
     assert (found["again"], found["new"]) == (1, 0)  # the other items were before both people
     assert [(item["image"], item["answers"], item["ask"]) for item in found["items"]] == [(60, 1, "bob")]
+
+
+@pytest.mark.parametrize("kind", ["classification", "multilabel", "boxes"])
+def test_the_next_answers_of_every_kind_are_told(workspace: Workspace, build: Any, kind: TaskKind) -> None:
+    contents = {
+        "classification": "cat",
+        "multilabel": Content(choice=ImageChoice(("cat",))),
+        "boxes": Content(regions=(Region("one", Box(5, 5, 30, 30), ("cat",)),)),
+    }
+    campaign = build.campaign(build.batch(build.images(6, side=100)), build.taxonomy(kind=kind))
+    told = said(workspace, "qa", "next", "campaign-1")
+    assert told.startswith("campaign-1: nobody has answered anything under its taxonomy yet")
+    assert "on the 6 items that can be asked about" in told
+    assert "posterior" not in told
+    build.answers(campaign, {"ann": [contents[kind]] * 3 + [None] * 3})
+    told = said(workspace, "qa", "next", "campaign-1")
+    assert "of the next 6 answers 3 are worth most on items that have some, 3 on new ones; " in told
+    assert " more items are expected to be right (new ones are judged by what others are)\n" in told
+    build.answers(campaign, {"ann": [None] * 3 + [contents[kind]] * 3, "bob": [contents[kind]] * 5 + [None]})
+    told = said(workspace, "qa", "next", "campaign-1")
+    assert "of the next 1 answers 1 are worth most on items that have some, 0 on new ones; " in told
+    assert "new ones are judged" not in told
+    assert "0.0 more items" not in told
 
 
 def test_qa_and_labels(winnow: Winnow, campaign: str) -> None:
