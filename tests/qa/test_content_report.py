@@ -110,3 +110,17 @@ def test_a_campaign_without_answers_has_a_report(workspace: Workspace, build: An
     build.campaign(build.batch(build.images(2)), build.taxonomy(kind="polygons"))
     found = content_report.read(workspace, NAME)
     assert (found.answers, found.unreviewed, found.drawn[0].f1, found.drawn[0].mean_iou) == (0, 2, None, None)
+
+
+def test_what_is_drawn_by_different_hands_is_not_disputed(workspace: Workspace, build: Any) -> None:
+    """Of four images one is drawn a little apart, one far, one is called something else, one is missed by one."""
+    images = build.images(4, side=100)
+    campaign = build.campaign(build.batch(images), build.taxonomy(["cat", "dog"], kind="boxes"), overlap=2)
+    ann = drawn((Box(10, 10, 30, 30), "cat"))
+    bob = [
+        drawn((Box(12.5, 11, 30, 29), "cat")),
+        drawn((Box(60, 60, 30, 30), "cat")),
+        drawn((Box(10, 10, 30, 30), "dog")),
+    ]
+    build.answers(campaign, {"ann": [ann] * 4, "bob": [*bob, Content()]})
+    assert {one.image for one in content_report.read(workspace, NAME).disputed} == set(images[1:])
