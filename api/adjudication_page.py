@@ -160,7 +160,8 @@ def _drawn(session: Session, queued: QueueItem) -> Picture:
     """The image with each suggestion in it, by its number."""
     image = session.get_one(Image, queued.image)
     said = {str(number): content.from_json(value) for number, value in enumerate(queued.suggestions, 1)}
-    return drawings.picture(f"/thumbnails/{image.id}.jpg?size=1024", image.width, image.height, said)
+    address = f"/thumbnails/{image.id}.jpg?size=1024"
+    return drawings.picture(address, image.width, image.height, said, drawings.colours(said))
 
 
 def _digit(number: int) -> str | None:

@@ -1,9 +1,10 @@
 """What was drawn in an image, for an SVG in its pixels: see the macro `drawn` of parts.html."""
 
 import base64
+import colorsys
 import io
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,6 +14,7 @@ from labeling.content import Content
 from labeling.geometry import Box, Keypoint, Mask, Point, Polygon
 
 _COLOURS = ("#e4572e", "#29a3e0", "#f2c230", "#8a5cf0", "#2fbf71", "#e655a8", "#11b5b5", "#a06a3b")  # seen on photos
+_GOLDEN_RATIO = 0.618034  # of a circle: its multiples lie apart, however many there are
 _MASK_SIDE = 192  # pixels of the longer side of a mask that is shown
 _MASK_OPACITY = 110  # of 255
 _DOT = 0.012  # radius of a point, as a share of the longer side of its image
@@ -42,14 +44,25 @@ class Picture:
     drawings: list[Drawing]
 
 
-def picture(address: str | None, width: int, height: int, said: Mapping[str, Content]) -> Picture:
+def colours(names: Iterable[str]) -> dict[str, str]:
+    """A colour of its own for each: whose drawings they are."""
+    return {name: _colour(number) for number, name in enumerate(names)}
+
+
+def picture(
+    address: str | None, width: int, height: int, said: Mapping[str, Content], colour_of: Mapping[str, str]
+) -> Picture:
     """An image of these sides with the answers to it, by whose they are."""
-    return Picture(address, width, height, _DOT * max(width, height), _drawings(said))
+    drawn = [_drawing(name, content, colour_of[name]) for name, content in said.items()]
+    return Picture(address, width, height, _DOT * max(width, height), drawn)
 
 
-def _drawings(said: Mapping[str, Content]) -> list[Drawing]:
-    """Each in a colour of its own as far as there are colours."""
-    return [_drawing(name, content, _COLOURS[i % len(_COLOURS)]) for i, (name, content) in enumerate(said.items())]
+def _colour(number: int) -> str:
+    """Beyond those that are easy to tell apart, hues that never come again."""
+    if number < len(_COLOURS):
+        return _COLOURS[number]
+    hue, lightness = _GOLDEN_RATIO * number % 1, 0.45 + 0.1 * (number % 3)
+    return "#" + "".join(f"{round(255 * part):02x}" for part in colorsys.hls_to_rgb(hue, lightness, 0.8))
 
 
 def _drawing(name: str, said: Content, colour: str) -> Drawing:

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 from qa.acceptance import Plan
 from qa.defects import Tolerance
+from qa.lots import LotStatus
 
 
 def short(plan: Plan) -> str:
@@ -35,6 +36,32 @@ def defect(tolerance: Tolerance | None) -> str:
     return (
         f"Wrong is a label whose F1 against what the auditor draws is under {tolerance.least_f1:g}, at an IoU of "
         f"{tolerance.least_iou:g}."
+    )
+
+
+def risks(lot: LotStatus) -> str | None:
+    """How often its plan errs about a lot as good as the AQL allows, and one as bad as the LTPD; none without levels.
+
+    A lot holds whole items: the most wrong ones within the AQL, and the fewest at the LTPD or beyond it.
+    """
+    levels = lot.terms.levels
+    if levels is None or lot.producers_risk is None or lot.consumers_risk is None:
+        return None
+    good, bad = levels.defectives(lot.size)
+    return (
+        f"{lot.producers_risk:.1%} that a lot with {good} of {lot.size:,} wrong (AQL {levels.aql:.3g}) is rejected, "
+        f"{lot.consumers_risk:.1%} that one with {bad} wrong (LTPD {levels.ltpd:.3g}) is accepted"
+    )
+
+
+def settle_skipped(lot: LotStatus) -> str | None:
+    """What is to be done about items drawn that the auditor skipped without a reason; none where there are none."""
+    if not lot.skipped:
+        return None
+    return (
+        f"{len(lot.skipped)} of the items drawn were skipped without a reason, such as image {lot.skipped[0]}, and no "
+        f"push brings them back: settle each by winnow qa decide IMAGE --campaign {lot.campaign} --answer ANSWER "
+        "--reason REASON, without an answer where nobody can tell."
     )
 
 

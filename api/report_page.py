@@ -2,14 +2,16 @@
 
 import base64
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from api import drawings, image_files, pages
+from api import agreement_words, drawings, image_files, pages
+from api.drawings import Picture
 from curation import labels
 from curation.evaluation import wilson
-from qa.content_report import ContentReport
+from qa.content_report import ContentReport, Disputed
 from qa.report import PosteriorCheck, QaReport
 from store.errors import InvalidInputError, WinnowError
 from store.schema import ImageId, now
@@ -63,22 +65,30 @@ def render(workspace: Workspace, report: QaReport | ContentReport) -> str:
         return pages.qa_report(
             report,
             **_everywhere(report, labels.CLASSIFICATION),
+            notes=list(agreement_words.of_answers(report.agreement)),
             reliability=None if report.check is None else lay_out(report.check),
             pictures={one.image: picture for one in report.disputed if (picture := _picture(workspace, one.image))},
             most_classes=_MOST_CLASSES,
         )
-    ghosts = [one.detection.ghosts_per_image or 0.0 for one in report.annotators if one.detection]
+    ghosts = [
+        found.ghosts_interval[1] for one in report.annotators if (found := one.detection) and found.ghosts_interval
+    ]
+    colour_of = drawings.colours(sorted({name for one in report.disputed for name in one.said}))
     return pages.content_report(
         report,
         **_everywhere(report, report.kind),
+        notes=[*agreement_words.of_answers(report.agreement), *agreement_words.of_drawings(report.drawn)],
         is_drawn=report.kind != labels.MULTILABEL,
         likeness="nearness" if report.kind == "keypoints" else "IoU",
-        most_ghosts=max(1.0, math.ceil(2 * max(ghosts, default=0.0))),
-        pictures={
-            one.image: drawings.picture(_picture(workspace, one.image, size=384), one.width, one.height, one.said)
-            for one in report.disputed
-        },
+        most_ghosts=max(1.0, math.ceil(max(ghosts, default=0.0))),
+        pictures={one.image: _drawn(workspace, one, colour_of) for one in report.disputed},
     )
+
+
+def _drawn(workspace: Workspace, item: Disputed, colour_of: Mapping[str, str]) -> Picture:
+    """An item with what people said of it, each of them in the same colour on all pictures."""
+    address = _picture(workspace, item.image, size=384)
+    return drawings.picture(address, item.width, item.height, item.said, colour_of)
 
 
 def _everywhere(report: QaReport | ContentReport, kind: str) -> dict[str, Any]:

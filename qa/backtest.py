@@ -29,6 +29,8 @@ class Backtest:
     known: int  # items whose true class is known
     skipped: int  # rows without a label
     repeated: int  # rows replaced by a later answer
+    repeated_truth: int  # rows of the truth replaced by a later one of the same item
+    repeated_predictions: int  # likewise of the model's probabilities
     model: str | None  # what the posterior heard beside the people
     outcomes: list[Outcome]
 
@@ -61,12 +63,13 @@ def backtest(
     model, seen, tied = (None if probabilities is None else probabilities.name), None, None
     if probabilities is None and told.uris:
         model, seen, tied = _views(workspace, told, encoder)
+    chances, repeated = (None, 0) if probabilities is None else answer_files.read_probabilities(probabilities, told)
     recorded = Recorded(
         told.answers,
         told.truth,
         annotators=len(told.annotators),
         classes=len(told.classes),
-        probabilities=None if probabilities is None else answer_files.read_probabilities(probabilities, told),
+        probabilities=chances,
         views=seen,
         tied=tied,
     )
@@ -78,6 +81,8 @@ def backtest(
         known=int((told.truth >= 0).sum()),
         skipped=told.skipped,
         repeated=told.repeated,
+        repeated_truth=told.repeated_truth,
+        repeated_predictions=repeated,
         model=model,
         outcomes=simulate(recorded, rules=rules, seeds=seeds, on_progress=on_progress),
     )

@@ -1,25 +1,29 @@
 """How a campaign of several classes, or of regions, is doing, and how good its annotators are. Reads only."""
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import combinations
+from itertools import combinations, islice
 
 import numpy as np
 from sqlalchemy.orm import Session
 
 from curation import labels
 from labeling import content
-from labeling.content import Content, Region, essence, to_json
-from qa import agreement, agreement_tables, annotators, answers, crowd, ledger, report, shapes
+from labeling.content import Content, Region
+from labeling.results import ImageSize
+from qa import agreement, agreement_tables, annotators, answers, crowd, defects, ledger, report, shapes
 from qa.agreement_tables import AgreementRow
 from qa.annotators import LEAST_ACCURACY, AnnotatorQuality
 from qa.answers import Answers
+from qa.defects import Tolerance
 from qa.report import Progress
 from store.arrays import Floats, Ints
 from store.schema import Campaign, Taxonomy
 from store.workspace import Workspace
+
+_ALIKE = Tolerance(least_iou=agreement.REGION_THRESHOLDS[0], least_f1=1)  # every thing in the same place, by half
 
 
 @dataclass(frozen=True)
@@ -29,10 +33,10 @@ class DrawnRow:
     of: str  # campaign, class, slice, vendor, guideline or people
     name: str
     images: int  # that two people saw, and one or more drew in
-    regions: int  # drawn by both of each two
+    regions: int  # of both of each two: one counts once for each other person who saw its image
     matched: int  # pairs of these that overlap by half
     mean_iou: float | None  # of the pairs
-    f1: tuple[float, ...] | None  # at each of agreement.REGION_THRESHOLDS
+    f1: tuple[float, ...] | None  # at each of agreement.REGION_THRESHOLDS; of a class where both call it that
 
 
 @dataclass(frozen=True)
@@ -171,15 +175,14 @@ def _disputed(session: Session, campaign: Campaign, revision: _Revision, task_id
     said, verdicts = revision.said, ledger.newest(session, campaign)
     settled = said.settled
     contents = {task_id: revision.contents[task_id] for task_id in task_ids if task_id not in settled}
-    different = [
-        one for one, by_name in contents.items() if len({to_json(essence(each)) for each in by_name.values()}) > 1
-    ]
 
     def sure(task_id: int) -> float:
         return verdicts[task_id].posterior or 0.0 if task_id in verdicts else 0.0
 
-    worst = sorted(different, key=lambda one: (sure(one), one))[: report.MOST_DISPUTED]
     place = {task_id: i for i, task_id in enumerate(said.task_ids)}
+    most_doubtful = sorted(contents, key=lambda one: (sure(one), one))
+    different = (one for one in most_doubtful if _is_disputed(contents[one], said.sizes[place[one]]))
+    worst = list(islice(different, report.MOST_DISPUTED))
     image_of = {task_id: said.image_ids[place[task_id]] for task_id in worst}
     name_of = report.file_names(session, image_of.values())
     for task_id in worst:
@@ -193,6 +196,13 @@ def _disputed(session: Session, campaign: Campaign, revision: _Revision, task_id
             posterior=None if verdict is None else verdict.posterior,
             outcome=None if verdict is None else verdict.outcome,
         )
+
+
+def _is_disputed(by_name: Mapping[str, Content], size: ImageSize) -> bool:
+    """Whether any two people see different things; none draws exactly what another does."""
+    diagonal = math.hypot(size.width, size.height)
+    pairs = combinations(by_name.values(), 2)
+    return any(defects.differ(one, other, _ALIKE, diagonal=diagonal) for one, other in pairs)
 
 
 def _on_classes(whole: _Part, parts: Sequence[_Part]) -> Iterator[AgreementRow]:

@@ -35,6 +35,7 @@ from qa.defects import Tolerance
 from store import fail_points
 from store.errors import ConflictError, InvalidInputError, NotFoundError
 from store.schema import (
+    Annotation,
     Campaign,
     Image,
     ImageId,
@@ -87,6 +88,7 @@ class LotStatus:
     drawn: int  # items that went to the auditor
     audited: int  # of these, with an answer
     found: int  # of these, defective
+    skipped: list[int]  # images drawn that the auditor skipped without a reason, and that nobody settled
     outcome: str  # open, withdrawn, accepted, rejected or sorted
     decided_on: int | None  # items of the sample that decided
     rework: str | None  # the campaign in which its vendor labels it again
@@ -650,6 +652,16 @@ def _drawn(session: Session, lot: Lot) -> int:
     return 0 if last is None else last + 1
 
 
+def _skipped(session: Session, lot: Lot, audit: _Audit) -> list[int]:
+    """The images drawn that are without a word since the auditor skipped them, in the order drawn."""
+    of_audits = Task.campaign_id.in_([campaign.id for campaign in _of_lot(session, lot, "audit")])
+    standing = campaigns.standing_annotations(of_audits)
+    skips = select(Task.image_id).join(Annotation).where(Annotation.id.in_(standing), Annotation.skipped)
+    skipped = set(session.scalars(skips.where(of_audits, Task.state != "withdrawn")))
+    drawn = enumerate(audit.items[: audit.drawn])
+    return [item.image_id for place, item in drawn if item.image_id in skipped and place not in audit.said]
+
+
 def _rework(session: Session, lot: Lot) -> str | None:
     return next((campaign.name for campaign in _of_lot(session, lot, "labelling")), None)
 
@@ -700,6 +712,7 @@ def _status(session: Session, lot: Lot, audit: _Audit) -> LotStatus:
         drawn=audit.drawn,
         audited=len(audited),
         found=sum(audit.is_defective[place] for place in audited),
+        skipped=_skipped(session, lot, audit),
         outcome=decision.outcome if decision is not None and is_decided else "open",
         decided_on=decision.audited if decision is not None and is_decided else None,
         rework=_rework(session, lot),

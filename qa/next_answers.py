@@ -38,6 +38,7 @@ class NextAnswers:
     new: int
     gain: float  # of all together
     model: str | None  # by what new items are told apart; none: by what the others are alone
+    heard: int  # answers under the taxonomy; without any, and without a model, all items look alike
     items: list[NextAnswer]  # the most worth first
 
 
@@ -85,5 +86,11 @@ def rank(workspace: Workspace, campaign_name: str, count: int, *, most_answers: 
         )
     again = sum(each.answers > 0 for each in items)
     return NextAnswers(
-        campaign_name, again, len(items) - again, sum(each.gain for each in items), model=belief.model, items=items
+        campaign=campaign_name,
+        again=again,
+        new=len(items) - again,
+        gain=sum(each.gain for each in items),
+        model=belief.model,
+        heard=sum(answer.value is not None for answer in read.said.given),
+        items=items,
     )

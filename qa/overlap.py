@@ -19,9 +19,8 @@ Gain: TypeAlias = Callable[[Ints], Floats]  # of rows `(K, 2)` of item and annot
 class Rules:
     """What labels may cost and how wrong they may be."""
 
-    target_error: float = (
-        0.06  # the share of all items, of regions of the things in them, that is believed wrong at most
-    )
+    # the share of all items, of regions of the things in them, that is believed wrong at most
+    target_error: float = 0.06
     most_answers: int = 3  # to one item, before it goes to an expert
     answer_cost: float = 1.0
     adjudication_cost: float | None = None  # of one item; none: experts are asked only where nobody else can be

@@ -122,7 +122,9 @@ def progress(session: Session, campaign: Campaign, taxonomy: Taxonomy, said: Ans
         cost=cost,
         cost_per_label=cost / accepted if cost is not None and accepted else None,
         accepted=accepted,
-        adjudicated=sum("adjudicator" in verdict.evidence for verdict in decided.values()),
+        adjudicated=sum(
+            verdict.outcome == "accepted" and "adjudicator" in verdict.evidence for verdict in decided.values()
+        ),
         in_adjudication=outcomes["adjudication"],
         waiting=outcomes["another-opinion"],
         rejected=outcomes["rejected"],

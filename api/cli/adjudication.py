@@ -203,7 +203,7 @@ def _queued(items: "list[QueueItem]") -> list[str]:
             item.image,
             item.campaign,
             item.reason,
-            ", ".join(f"{name} {count}" for name, count in item.answers.items()),
+            "; ".join(f"{name} ×{count}" for name, count in item.answers.items()),
             item.label,
             item.held_by,
             item.why,

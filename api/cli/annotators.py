@@ -136,21 +136,22 @@ def lines(found: "Iterable[AnnotatorQuality]") -> Iterable[str]:
 
 def _detections(people: "Iterable[AnnotatorQuality]") -> Iterable[str]:
     """How they find things, of those who were asked for any."""
+    asked = [(each, each.detection) for each in people if each.detection is not None]
+    draws = any(found.naming is not None or found.iou is not None for _, found in asked)
     rows = [
         (
             *(each.annotator, f"{each.taxonomy} {each.revision}", found.images),
             *(found.recall.accuracy, _range(found.recall.interval)),
             None if found.ghosts_per_image is None else f"{found.ghosts_per_image:.2f}",
             None if found.ghosts_interval is None else _range(found.ghosts_interval),
-            *(_judged(found.naming), _judged(found.iou)),
+            *((_judged(found.naming), _judged(found.iou)) if draws else ()),
         )
-        for each in people
-        if (found := each.detection) is not None
+        for each, found in asked
     ]
     if rows:
         headings = ("annotator", "taxonomy", "images", "recall", "95 % interval", "ghosts an image", "95 % interval")
         yield ""
-        yield from console.table((*headings, "called rightly", "mean IoU"), rows)
+        yield from console.table((*headings, *(("called rightly", "mean IoU") if draws else ())), rows)
 
 
 def _in_full(found: "InFull") -> Iterable[str]:

@@ -76,7 +76,9 @@ def _evidence(found: dict[str, Any]) -> Iterator[str]:
         right = f"; is right {answer['accuracy']:.3f} of the time" if "accuracy" in answer else ""
         yield f"{answer['annotator']} {said}{right}"
     if adjudicator := found.get("adjudicator"):
-        yield f"{adjudicator['annotator']} settled it as adjudicator: {adjudicator['answer']}"
+        reason = f" ({adjudicator['reason']})" if "reason" in adjudicator else ""
+        comment = f": {adjudicator['comment']}" if "comment" in adjudicator else ""
+        yield f"{adjudicator['annotator']} settled it as adjudicator: {adjudicator['answer']}{reason}{comment}"
     elif model := found.get("model"):
         yield (
             f"{model['model']} said {model['says']} ({model['probability']:.3f}); its say counts to the power "

@@ -251,22 +251,20 @@ def _told(lot: "LotStatus") -> Iterator[str]:
     yield from (f"  {sentence}" for sentence in lot_words.sentences(lot.plan))
     if sum(lot.terms.sizes) > lot.size:
         yield f"  The lot holds fewer items than the plan's {sum(lot.terms.sizes)}: it is inspected as a whole."
-    if lot.terms.levels is not None and lot.producers_risk is not None and lot.consumers_risk is not None:
-        levels = lot.terms.levels
-        yield (
-            f"  Risks: {lot.producers_risk:.1%} that a lot with {levels.aql:.3g} wrong is rejected, "
-            f"{lot.consumers_risk:.1%} that one with {levels.ltpd:.3g} is accepted."
-        )
+    if risks := lot_words.risks(lot):
+        yield f"  Risks: {risks}."
     yield f"  {lot_words.defect(lot.terms.tolerance)}"
     yield f"  Audit by {lot.auditor}: {lot.audited} of {lot.drawn} answered, {lot.found} wrong."
+    if _is_audited(lot) and (skipped := lot_words.settle_skipped(lot)):
+        yield f"  {skipped}"
     yield f"  {lot.outcome.capitalize()}. {_next(lot)}".rstrip()
 
 
 def _next(lot: "LotStatus") -> str:
     """What to do now."""
     audit = lot.audits[-1]
-    if lot.outcome == "open" or (lot.outcome == "rejected" and lot.drawn == lot.size):
-        if lot.audited < lot.drawn:
+    if _is_audited(lot):
+        if lot.audited + len(lot.skipped) < lot.drawn:
             return f"Next: winnow campaign push {audit}, winnow campaign pull {audit}, winnow qa lots decide {lot.id}"
         return f"Next: winnow qa lots decide {lot.id}"
     if lot.outcome != "rejected":
@@ -277,6 +275,11 @@ def _next(lot: "LotStatus") -> str:
         f"Next: winnow campaign push {lot.rework}; once it is reviewed: "
         f"winnow qa lots open {lot.rework} --auditor {lot.auditor}"
     )
+
+
+def _is_audited(lot: "LotStatus") -> bool:
+    """Whether its auditor's answers are waited for."""
+    return lot.outcome == "open" or (lot.outcome == "rejected" and lot.drawn == lot.size)
 
 
 def _curve(points: Iterable[dict[str, float]]) -> list[str]:

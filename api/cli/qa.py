@@ -1,7 +1,7 @@
 """`winnow qa`: verdicts, agreement, annotators, adjudication, and lots beside this file."""
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -14,8 +14,10 @@ from api.cli.console import AsJson
 if TYPE_CHECKING:
     from labeling.opinions import Offered
     from qa.agreement_tables import AgreementRow
+    from qa.annotators import AnnotatorQuality
     from qa.backtest import Backtest
     from qa.content_report import ContentReport
+    from qa.next_answers import NextAnswers
     from qa.report import Progress, QaReport
     from qa.simulate import Outcome
     from store.arrays import Floats
@@ -108,16 +110,12 @@ def next_answers(
     from qa import next_answers
 
     found = next_answers.rank(console.workspace(context), campaign, answers, most_answers=most_answers)
-    told = "what others are" if found.model is None else found.model
-    lines = [
-        f"{campaign}: of the next {len(found.items)} answers {found.again} are worth most on items that have some, "
-        f"{found.new} on new ones; {found.gain:.1f} more items are expected to be right (new ones are judged by {told})"
-    ]
+    lines = [f"{campaign}: {_worth(found)}"]
     rows = [
         (f"{item.gain:.3f}", item.image, item.answers, item.likeliest, f"{item.posterior:.3f}", item.ask or "anybody")
         for item in found.items[:limit]
     ]
-    if rows:
+    if rows and not _is_blank(found):
         lines += ["", *console.table(("gain", "image", "answers", "likeliest", "posterior", "ask"), rows)]
     console.emit(asdict(found), lines, as_json=as_json)
 
@@ -166,6 +164,32 @@ def _offered(offered: "Offered") -> str:
     return f"in Label Studio {offered.more} more offered, {offered.fewer} no longer"
 
 
+def _worth(found: "NextAnswers") -> str:
+    """What the next answers bring, or why that cannot be told."""
+    if not found.items:
+        return (
+            "nobody is left to ask: it has ended, or its items lie with an expert, have as many answers as "
+            "--most-answers allows, or were seen by all its people"
+        )
+    if _is_blank(found):
+        return (
+            f"nobody has answered anything under its taxonomy yet, so that no answer is known to be worth more than "
+            f"another on the {found.new} items that can be asked about; --json has them in the order wanted"
+        )
+    rise = f"{found.gain:.1f} more items" if round(found.gain, 1) else "hardly any more items"
+    told = "what others are" if found.model is None else found.model
+    new = f" (new ones are judged by {told})" if found.new else ""
+    return (
+        f"of the next {len(found.items)} answers {found.again} are worth most on items that have some, "
+        f"{found.new} on new ones; {rise} are expected to be right{new}"
+    )
+
+
+def _is_blank(found: "NextAnswers") -> bool:
+    """Whether nothing tells its items apart."""
+    return not found.heard and found.model is None
+
+
 _FIGURES = ("answers_per_item", "accuracy", "ece", "cost", "doubtful")
 
 
@@ -184,6 +208,9 @@ def _told(done: "Backtest") -> list[str]:
     lines = [f"{people}; the truth of {done.known} is known; beside the people: {done.model or 'no model'}."]
     if done.skipped or done.repeated:
         lines.append(f"{done.skipped} rows without a label were left out, {done.repeated} replaced by a later answer.")
+    for count, what in ((done.repeated_truth, "truth"), (done.repeated_predictions, "predictions")):
+        if count:
+            lines.append(f"{count} rows of --{what} were replaced by a later one of the same item.")
     rows = []
     for policy in map(_policy, done.outcomes):
         spread = policy["standard_deviation"]
@@ -216,7 +243,15 @@ def _progress(found: "Progress") -> Iterable[str]:
     yield ""
 
 
-def _agreement(rows: "Iterable[AgreementRow]") -> list[str]:
+def _people(found: "Progress", judged: "Iterable[AnnotatorQuality]") -> Iterable[str]:
+    yield ""
+    yield f"Who answers here, judged over all campaigns under {found.taxonomy} {found.revision}:"
+    yield from annotators.lines(judged)
+
+
+def _agreement(rows: "Sequence[AgreementRow]") -> list[str]:
+    from api import agreement_words
+
     cells = [
         (
             row.of,
@@ -230,11 +265,13 @@ def _agreement(rows: "Iterable[AgreementRow]") -> list[str]:
         )
         for row in rows
     ]
-    return console.table(("agreement", "on", "items", "alpha", "95 % interval", "raw", "kappa", ""), cells)
+    lines = console.table(("agreement", "on", "items", "alpha", "95 % interval", "raw", "kappa", ""), cells)
+    return [*lines, *agreement_words.of_answers(rows)]
 
 
 def _content_report(found: "ContentReport") -> Iterable[str]:
     """The report, to fit a screen."""
+    from api import agreement_words
     from qa.agreement import REGION_THRESHOLDS
 
     yield from _progress(found)
@@ -246,9 +283,9 @@ def _content_report(found: "ContentReport") -> Iterable[str]:
             for row in found.drawn
         ]
         at = (f"F1 at {threshold:g}" for threshold in REGION_THRESHOLDS)
-        yield from console.table(("agreement", "on", "images", "regions", "matched", "mean IoU", *at), rows)
-    yield ""
-    yield from annotators.lines(found.annotators)
+        yield from console.table(("agreement", "on", "images", "compared", "matched", "mean IoU", *at), rows)
+        yield from agreement_words.of_drawings(found.drawn)
+    yield from _people(found, found.annotators)
 
 
 def _report(found: "QaReport") -> Iterable[str]:
@@ -266,5 +303,4 @@ def _report(found: "QaReport") -> Iterable[str]:
         yield console.printable(
             f"{pair.item} is answered {pair.answer} {pair.answers:.1f} times, {pair.share:.0%} of answers"
         )
-    yield ""
-    yield from annotators.lines(found.annotators)
+    yield from _people(found, found.annotators)

@@ -57,9 +57,8 @@ def believe(
     confusion = np.concatenate([chances[:, :, None] * calls, 1 - chances[:, :, None]], axis=2)
     unseen = np.zeros((images, classes))
     np.add.at(unseen, seen[:, 0], np.log1p(-chances[seen[:, 1]]))
-    was_seen = np.isin(
-        image[asked], seen[:, 0]
-    )  # gold that nobody has answered yet tells nothing of how much is missed
+    # gold that nobody has answered yet tells nothing of how much is missed
+    was_seen = np.isin(image[asked], seen[:, 0])
     held = (there / np.maximum(1 - np.exp(unseen[image[asked]]), _SMALLEST))[was_seen].sum(axis=0) + _SMALLEST
     usual = np.tile(held / held.sum(), (len(image), 1))
     posteriors = usual.copy()

@@ -1,6 +1,7 @@
 """The page on which an expert decides: what it shows and hides, what it keeps, and by keyboard in a real browser."""
 
 import os
+import re
 from collections.abc import Callable
 from typing import Any
 from urllib.parse import urlsplit
@@ -236,4 +237,7 @@ def test_a_drawing_whose_image_is_gone_says_so(client: Any, workspace: Workspace
         campaign_id, {"ann": [Content(regions=(Region("a", Box(1, 1, 5, 5), ("cat",)),))], "bob": [Content()]}
     )
     verdicts.review(workspace, NAME)
-    assert ">its file cannot be shown</text>" in client.get("/adjudication").text
+    text = client.get("/adjudication").text
+    assert ">its file cannot be shown</text>" in text
+    colours = re.findall(r'<g stroke="(#\w{6})"', text)
+    assert len(set(colours)) == len(colours) >= 2

@@ -39,6 +39,7 @@ def test_lots_are_shown_with_what_became_of_them(client: Any, workspace: Workspa
     text = " ".join(shown.text.split())
     size, accept = lot.plan.sizes[0], lot.plan.accept[0]
     assert f"1 · {HOSTILE}nobody, audited by experts 40 n = {size}; c = {accept}normal · risks" in text
+    assert f"{lot.producers_risk:.1%} at 2 wrong, {lot.consumers_risk:.1%} at 10 {size} of" in text
     assert f"{size} of {size} {size} rejectedrework: campaign-1-rework" in text
     assert "Operating curve of lot 1, 40 items" in text
     assert "LTPD: " in text

@@ -1,20 +1,29 @@
 """The QA report of several classes, and of regions, as a page."""
 
+import base64
+import io
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
+from sqlalchemy import select
 
-from api import report_page
+from api import drawings, report_page
 from labeling.content import Content, ImageChoice, Region
 from labeling.definitions import TaskKind
 from labeling.geometry import Box, Keypoint, Mask, Polygon, Shape
-from qa import content_report, verdicts
+from qa import content_report, report, verdicts
+from qa.annotators import Part
+from qa.content_report import ContentReport
 from store.errors import InvalidInputError
+from store.schema import Sighting
 from store.workspace import Workspace
 
+HOSTILE_FILE = '<img src=x onerror="alert(1)">.png'
 HOSTILE = '<script>alert("bob")</script>'
 SIDE = 60
 DISC = Mask.of((np.arange(SIDE)[:, None] - 20) ** 2 + (np.arange(SIDE) - 30) ** 2 < 100)
@@ -27,12 +36,32 @@ SHAPES: dict[TaskKind, tuple[Shape, Shape]] = {
 }
 
 
-def page(build: Any, kind: TaskKind, said: dict[str, list[Content | None]]) -> str:
-    """Of a campaign in which people said that."""
+def reported(build: Any, kind: TaskKind, said: dict[str, list[Content | None]]) -> ContentReport:
+    """A campaign in which people said that, of files that are called as nobody should."""
     images = build.images(len(next(iter(said.values()))), side=SIDE)
     build.answers(build.campaign(build.batch(images), build.taxonomy([HOSTILE, "dog"], kind=kind)), said)
+    hostile_files(build.workspace)
     verdicts.review(build.workspace, "campaign-1")
-    return report_page.render(build.workspace, content_report.read(build.workspace, "campaign-1"))
+    return content_report.read(build.workspace, "campaign-1")
+
+
+def hostile_files(workspace: Workspace) -> None:
+    with workspace.database.write() as session:
+        for sighting in session.scalars(select(Sighting)):
+            sighting.uri = f"/photos/{sighting.image_id}{HOSTILE_FILE}"
+
+
+def page(build: Any, kind: TaskKind, said: dict[str, list[Content | None]]) -> str:
+    return report_page.render(build.workspace, reported(build, kind, said))
+
+
+def colours(text: str) -> list[dict[str, str]]:
+    """By whose they are, in each picture of disputed items."""
+    groups = '<g stroke="(#[0-9a-f]{6})" fill="none"><title>(.+?)</title>'
+    return [
+        {name: colour for colour, name in re.findall(groups, picture)}
+        for picture in text[text.index('id="disputed"') :].split('<svg class="picture"')[1:]
+    ]
 
 
 def drawn(*shapes: Shape, name: str = "dog") -> Content:
@@ -50,6 +79,8 @@ def test_what_people_drew_is_over_the_images_they_dispute(workspace: Workspace, 
     text = page(build, kind, said)
     assert "<script" not in text
     assert "&lt;script&gt;" in text
+    assert "<img src=x" not in text
+    assert "2&lt;img src=x onerror=&#34;alert(1)&#34;&gt;.png · image 2" in text
     disputed = text[text.index('id="disputed"') :]
     assert re.findall(r"image (\d+)</small>", disputed) == ["2"]
     assert f'viewBox="0 0 {SIDE} {SIDE}"' in disputed
@@ -63,6 +94,8 @@ def test_what_people_drew_is_over_the_images_they_dispute(workspace: Workspace, 
     assert "ann: 2 &lt;script&gt;" in disputed
     assert ": nothing<br>" in disputed
     assert ("Mean nearness" if kind == "keypoints" else "Mean IoU") in text
+    assert "Regions compared" in text
+    assert "a region counts once for each other person" in text
     for outside in ("http:", "https:", "<link", "url(", 'src="/'):
         assert outside not in text
 
@@ -80,6 +113,7 @@ def test_who_names_which_classes(workspace: Workspace, build: Any) -> None:
     assert "Krippendorff’s α on whether an image holds a class" in text
     assert "Called rightly" not in text
     assert "<script" not in text
+    assert "Items of a class are those that anyone gave it" in text
 
 
 def test_where_nobody_answered_it_says_so(workspace: Workspace, build: Any, tmp_path: Path) -> None:
@@ -90,3 +124,55 @@ def test_where_nobody_answered_it_says_so(workspace: Workspace, build: Any, tmp_
     assert (tmp_path / "report.html").read_text().startswith("<!doctype html>")
     with pytest.raises(InvalidInputError, match=r"is no \.html"):
         report_page.save(tmp_path / "report.pdf", workspace, found)
+
+
+def test_everybody_has_a_colour_of_their_own_and_keeps_it(workspace: Workspace, build: Any) -> None:
+    """ann and bob differ on the first image, bob and eve on the second."""
+    one, other = (drawn(shape) for shape in SHAPES["boxes"])
+    text = page(build, "boxes", {"bob": [one, one], "ann": [other, None], "eve": [None, other]})
+    first, second = colours(text)
+    assert (first.keys(), second.keys()) == ({"ann", "bob"}, {"bob", "eve"})
+    assert first["bob"] == second["bob"]
+    assert len({*first.values(), *second.values()}) == 3
+    assert len(set(drawings.colours(map(str, range(40))).values())) == 40
+
+
+def test_a_mask_covers_what_is_in_it(workspace: Workspace, build: Any) -> None:
+    text = page(build, "masks", {"ann": [drawn(DISC)], "bob": [Content()]})
+    [picture] = re.findall(r'<image href="data:image/png;base64,([^"]+)"', text)
+    with Image.open(io.BytesIO(base64.b64decode(picture))) as shown:
+        opacity = np.array(shown.getchannel("A"))
+    assert np.array_equal(opacity > 0, DISC.pixels())
+
+
+def test_a_point_is_a_dot(workspace: Workspace, build: Any) -> None:
+    text = page(build, "keypoints", {"ann": [drawn(Keypoint(5, 8))], "bob": [Content()]})
+    [(x, y, radius)] = re.findall(r'<circle cx="([\d.]+)" cy="([\d.]+)" r="([\d.]+)" fill="#', text)[:1]
+    assert (float(x), float(y)) == pytest.approx((5, 8))
+    assert 0.005 * SIDE < float(radius) < 0.03 * SIDE
+
+
+def test_intervals_are_where_they_belong(workspace: Workspace, build: Any) -> None:
+    """Of ghosts the axis holds every interval, also that of somebody who is not judged."""
+    found = reported(build, "boxes", {"ann": [drawn(SHAPES["boxes"][0])]})
+    [ann] = found.annotators
+    assert ann.detection is not None
+    recall = Part("recall", 20, 0.75, (0.5, 0.9))
+    detection = replace(ann.detection, recall=recall, ghosts_per_image=None, ghosts_interval=(5.0, 9.5))
+    text = report_page.render(workspace, replace(found, annotators=[replace(ann, detection=detection)]))
+    share, ghosts = (cell.split("</td>")[0] for cell in text.split('<td class="wide half">')[1:3])
+    assert '<rect class="span" x="200.0" y="4" width="160.0" height="6"/>' in share
+    assert '<rect class="mark" x="298.5" y="1" width="3" height="12"/>' in share
+    assert '<td class="n">0.75</td>' in text
+    assert '<rect class="span" x="200.0" y="4" width="180.0" height="6"/>' in ghosts
+    assert "<i>10.00</i>" in text
+    assert 'class="mark"' not in ghosts
+
+
+def test_a_file_of_one_class_is_called_what_it_is_called(workspace: Workspace, build: Any) -> None:
+    campaign = build.campaign(build.batch(build.images(2)), build.taxonomy())
+    build.answers(campaign, {"ann": ["cat", "cat"], "bob": ["cat", "dog"]})
+    hostile_files(workspace)
+    text = report_page.render(workspace, report.report(workspace, "campaign-1"))
+    assert "2&lt;img src=x onerror=&#34;alert(1)&#34;&gt;.png · image 2" in text
+    assert "<img src=x" not in text

@@ -8,7 +8,7 @@ import pytest
 
 from labeling.content import Content, ImageChoice, Region
 from labeling.geometry import Box, Keypoint, Mask, Polygon, Shape
-from qa import content_report, shapes, verdicts
+from qa import agreement, content_report, shapes, verdicts
 from store.schema import Campaign, Taxonomy, Vendor
 from store.workspace import Workspace
 
@@ -88,6 +88,10 @@ def test_agreement_on_each_of_several_classes(workspace: Workspace, build: Any) 
     assert (everything.items, everything.raw_agreement) == (10, 0.75)
     for row, of, name in ((vendor, "vendor", "nobody"), (guideline, "guideline", "animals 1")):
         assert row == replace(everything, of=of, name=name)
+    counts = np.array([[0, 2], [1, 1]] * 5 + [[2, 0], [2, 0]] * 5)  # without and with each class, of each image
+    both = np.repeat(np.arange(10), 2)
+    assert everything.interval == agreement.alpha_interval(counts, together=both)
+    assert everything.interval != agreement.alpha_interval(counts)
     assert (cat.name, cat.items, cat.alpha, cat.raw_agreement, cat.kappa) == ("cat", 5, 1, 1, 1)
     assert (dog.items, dog.raw_agreement) == (5, 0.5)
     assert dog.alpha is not None
@@ -110,3 +114,17 @@ def test_a_campaign_without_answers_has_a_report(workspace: Workspace, build: An
     build.campaign(build.batch(build.images(2)), build.taxonomy(kind="polygons"))
     found = content_report.read(workspace, NAME)
     assert (found.answers, found.unreviewed, found.drawn[0].f1, found.drawn[0].mean_iou) == (0, 2, None, None)
+
+
+def test_what_is_drawn_by_different_hands_is_not_disputed(workspace: Workspace, build: Any) -> None:
+    """Of four images one is drawn a little apart, one far, one is called something else, one is missed by one."""
+    images = build.images(4, side=100)
+    campaign = build.campaign(build.batch(images), build.taxonomy(["cat", "dog"], kind="boxes"), overlap=2)
+    ann = drawn((Box(10, 10, 30, 30), "cat"))
+    bob = [
+        drawn((Box(12.5, 11, 30, 29), "cat")),
+        drawn((Box(60, 60, 30, 30), "cat")),
+        drawn((Box(10, 10, 30, 30), "dog")),
+    ]
+    build.answers(campaign, {"ann": [ann] * 4, "bob": [*bob, Content()]})
+    assert {one.image for one in content_report.read(workspace, NAME).disputed} == set(images[1:])

@@ -1,5 +1,6 @@
 """Which labels differ too far from the last word on their item."""
 
+import sys
 from dataclasses import replace
 
 import numpy as np
@@ -151,3 +152,11 @@ def test_a_tolerance_that_means_nothing_is_a_sentence() -> None:
     for tolerance in ({"least_iou": 0.0}, {"least_f1": 1.5}, {"least_iou": float("nan")}):
         with pytest.raises(InvalidInputError, match="above 0 and up to 1"):
             Tolerance(**tolerance)
+
+
+def test_what_was_compared_is_remembered_without_its_text() -> None:
+    label, word = content.to_json(cells(3)), content.to_json(cells(4))
+    before = sys.getrefcount(label), sys.getrefcount(word)
+    found = [defects.is_defective(label, word, Tolerance(least_f1=least), diagonal=DIAGONAL) for least in (0.5, 1, 0.5)]
+    assert found == [False, True, False]
+    assert (sys.getrefcount(label), sys.getrefcount(word)) == before

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from sqlalchemy import select
 
-from qa import annotators, report, standing, verdicts
+from qa import annotators, decisions, report, standing, verdicts
 from store.errors import InvalidInputError, NotFoundError
 from store.schema import Sighting, Vendor
 from store.workspace import Workspace
@@ -126,3 +126,13 @@ def test_answers_of_paused_people_are_set_aside(workspace: Workspace, build: Any
     found = report.report(workspace, "campaign-1")
     assert (found.answers, found.set_aside) == (3, 3)
     assert [(each.annotator, each.standing) for each in found.annotators] == [("ann", "good"), ("bob", "paused")]
+
+
+def test_what_an_adjudicator_rejected_is_not_accepted_by_one(workspace: Workspace, build: Any) -> None:
+    images = build.images(4)
+    build.answers(build.campaign(build.batch(images), build.taxonomy()), {"ann": ["cat"] * 4, "bob": ["dog"] * 4})
+    for image, answer, reason in ((images[0], "cat", "annotator-mistake"), (images[1], None, "bad-image")):
+        decisions.decide(workspace, "campaign-1", str(image), answer=answer, reason=reason, author="eve")
+    verdicts.review(workspace, "campaign-1")
+    found = report.report(workspace, "campaign-1")
+    assert (found.accepted, found.adjudicated, found.rejected) == (1, 1, 1)

@@ -168,6 +168,7 @@ def test_the_command_with_the_model_of_somebody_and_with_the_probe(
             "names 30 classes in 30 answers, too many to agree on: does label hold labels",
         ),
         ("", "it has: none"),
+        (f"item,annotator,label\n1,a,{'x' * 140_000}\n", "holds a value of more than 131,072 characters"),
     ],
 )
 def test_what_cannot_be_replayed_is_a_sentence(workspace: Workspace, tmp_path: Path, rows: str, complaint: str) -> None:
@@ -194,6 +195,44 @@ def test_other_files_that_do_not_fit(workspace: Workspace, files: tuple[Path, Pa
     wrong = tmp_path / "wrong.jsonl"
     wrong.write_text("\n".join(f'{{"item": "{item:03}", "probabilities": [1, 1, 0]}}' for item in range(120)))
     assert "sum to one" in complaint("--predictions", str(wrong))
+    table = write(tmp_path / "table.csv", "item,probabilities", [("000", "x")])
+    assert "is a CSV, whose cells hold no lists: write probabilities as .jsonl or .parquet" in complaint(
+        "--predictions", str(table)
+    )
+    other = write(tmp_path / "others.csv", "item,truth", [("000", "0"), ("001", "1")])
+    told = complaint("--truth", str(other))
+    assert f"None of the 2 classes of {other}, such as '0', is among the 3 labels of {files[0]}, such as 'NA'" in told
+    lists = tmp_path / "lists.jsonl"
+    lists.write_text(
+        '{"item": 1, "annotator": "a", "label": "x"}\n{"item": 1, "annotator": "b", "label": ["x", "y"]}\n'
+    )
+    told = str(run(workspace, "--answers", str(lists)).exception)
+    assert "Row 2 of" in told
+    assert "has more than one value as its label, ['x', 'y']" in told
+
+
+def test_headings_are_read_whatever_their_capitals_and_empty_rows_are_nothing(
+    workspace: Workspace, tmp_path: Path
+) -> None:
+    rows = [(1, "a", "x"), (2, "a", "y"), ("", "", ""), ("", " ", "", "")]
+    path = write(tmp_path / "answers.csv", "Item, Annotator ,LABEL", rows)
+    document = json.loads(run(workspace, "--answers", str(path), "--seeds", "1", "--json").stdout)
+    assert (document["answers"], document["skipped"], document["classes"]) == (2, 0, ["x", "y"])
+    path.write_text("Item, Annotator ,LABEL\n1,a,x\n,,\n2,,y\n")
+    assert "Row 3 of" in str(run(workspace, "--answers", str(path)).exception)
+
+
+def test_rows_of_truth_and_of_predictions_that_are_replaced_are_told(workspace: Workspace, tmp_path: Path) -> None:
+    answers = write(tmp_path / "answers.csv", "item,annotator,label", [(1, "a", "x"), (2, "a", "y")])
+    truth = write(tmp_path / "truth.csv", "item,truth", [(1, "y"), (1, "x"), (1, "x"), (2, "")])
+    model = tmp_path / "model.jsonl"
+    model.write_text("".join(f'{{"Item": {item}, "Probabilities": [0.5, 0.5]}}\n' for item in (1, 2, 2)))
+    command = ("--answers", str(answers), "--truth", str(truth), "--predictions", str(model), "--seeds", "1")
+    told = run(workspace, *command).stdout
+    assert "2 rows of --truth were replaced by a later one of the same item." in told
+    assert "1 rows of --predictions were replaced by a later one of the same item." in told
+    document = json.loads(run(workspace, *command, "--json").stdout)
+    assert (document["known"], document["repeated_truth"], document["repeated_predictions"]) == (1, 2, 1)
 
 
 def test_a_later_answer_replaces_an_earlier_one_and_skips_are_counted(workspace: Workspace, tmp_path: Path) -> None:

@@ -41,7 +41,7 @@ def winnow(workspace: Workspace, build: Any) -> Any:
 
 def test_the_queue_is_worked_off(winnow: Any) -> None:
     text, document = winnow("queue", NAME)
-    assert "cat 1, dog 1" in text
+    assert "cat ×1; dog ×1" in text
     assert text.endswith("1 of 1 items.\n")
     [item] = document["items"]
     assert (item["image"], item["reason"], item["answers"], document["total"]) == (

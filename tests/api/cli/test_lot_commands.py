@@ -114,8 +114,55 @@ def test_of_regions_it_is_said_how_far_labels_may_differ(workspace: Workspace, b
     build.labels(dict.fromkeys(build.images(6), content.to_json(Content())))
     vendors.add(workspace, "experts", url="http://127.0.0.1:2", token="env:NOTHING")
     options = ["--auditor", "experts", "--sample", "3", "--accept", "0", "--least-iou", "0.7"]
+    with pytest.raises(InvalidInputError, match=r"these are 0\.7 and 2"):
+        said(workspace, "qa", "lots", "open", "campaign-1", *options, "--least-f1", "2")
     opened = said(workspace, "qa", "lots", "open", "campaign-1", *options)
     assert "Wrong is a label whose F1 against what the auditor draws is under 0.9, at an IoU of 0.7." in opened
     assert winnow(workspace, "qa", "lots", "show", "1")["terms"]["tolerance"] == {"least_iou": 0.7, "least_f1": 0.9}
-    with pytest.raises(InvalidInputError, match=r"these are 0\.7 and 2"):
-        said(workspace, "qa", "lots", "open", "campaign-1", *options, "--least-f1", "2")
+
+
+def test_risks_name_the_wrong_items_they_are_of(workspace: Workspace, build: Any) -> None:
+    """5 % of 16 items is less than one: the risk is that of a lot without any wrong."""
+    build.taxonomy()
+    build.labels(dict.fromkeys(build.images(16), "dog"))
+    vendors.add(workspace, "experts", url="http://127.0.0.1:2", token="env:NOTHING")
+    levels = ("--aql", "0.05", "--ltpd", "0.25")
+    opened = said(workspace, "qa", "lots", "open", "campaign-1", "--auditor", "experts", *levels)
+    assert "  Risks: 0.0% that a lot with 0 of 16 wrong (AQL 0.05) is rejected, " in opened
+    assert "that one with 4 wrong (LTPD 0.25) is accepted." in opened
+
+
+def test_a_skip_without_a_reason_names_the_way_out(workspace: Workspace, build: Any) -> None:
+    images = build.images(4)
+    build.taxonomy()
+    build.labels(dict.fromkeys(images, "dog"))
+    vendors.add(workspace, "experts", url="http://127.0.0.1:2", token="env:NOTHING")
+    said(workspace, "qa", "lots", "open", "campaign-1", "--auditor", "experts", "--sample", "4", "--accept", "0")
+    with workspace.database.read() as session:
+        audit = session.scalars(select(schema.Campaign.id).where(schema.Campaign.name == "audit-1")).one()
+        drawn = [
+            task.image_id
+            for task in session.scalars(
+                select(schema.Task).where(schema.Task.campaign_id == audit).order_by(schema.Task.rank)
+            )
+        ]
+    skipped = drawn[1]
+    build.answers(audit, {"eve": ["dog", "dog", None, "dog"]})
+    with workspace.database.write() as session:
+        of_image = select(schema.Annotation).join(schema.Task).where(schema.Task.campaign_id == audit)
+        session.scalars(of_image.where(schema.Task.image_id == skipped)).one().skipped = True
+    told = said(workspace, "qa", "lots", "decide", "1")
+    way_out = (
+        f"1 of the items drawn were skipped without a reason, such as image {skipped}, and no push brings them back"
+    )
+    assert way_out in told
+    assert "winnow qa decide IMAGE --campaign campaign-1 --answer ANSWER --reason REASON" in told
+    assert "Open. Next: winnow campaign push audit-1" in told  # somebody has still to answer the third
+    build.answers(audit, {"zoe": [None, None, "dog", None]})
+    assert told.count("skipped") == said(workspace, "qa", "lots", "show", "1").count("skipped")
+    assert said(workspace, "qa", "lots", "show", "1").endswith("Open. Next: winnow qa lots decide 1\n")
+    decision = ("--campaign", "campaign-1", "--answer", "dog", "--reason", "agreed-with-majority", "--by", "lead")
+    said(workspace, "qa", "decide", str(skipped), *decision)
+    told = said(workspace, "qa", "lots", "decide", "1")
+    assert "skipped" not in told
+    assert told.endswith("4 of 4 answered, 0 wrong.\n  Accepted.\n")

@@ -11,11 +11,13 @@ from sqlalchemy import select
 from typer.testing import CliRunner
 
 from api.cli.main import app
-from labeling.content import Content, Region
+from labeling.content import Content, ImageChoice, Region
+from labeling.definitions import TaskKind
 from labeling.geometry import Box
 from store import schema
 from store.errors import InvalidInputError
 from store.workspace import Workspace
+from tests.api.cli.conftest import said
 
 Winnow = Callable[..., Any]
 
@@ -59,8 +61,8 @@ def test_boxes_are_reviewed_reported_listed_and_shown(winnow: Winnow, workspace:
     images = build.images(6, side=100)
     campaign = build.campaign(build.batch(images), build.taxonomy(["cat", "dog"], kind="boxes"), overlap=2)
     cat, dog = (Region(name, Box(at, at, 30, 30), (name,)) for name, at in (("cat", 5), ("dog", 60)))
-    said = [Content(regions=(cat, dog))] * 5
-    build.answers(campaign, {"ann": [*said, Content(regions=(cat,))], "bob": [*said, Content(regions=(dog,))]})
+    both = [Content(regions=(cat, dog))] * 5
+    build.answers(campaign, {"ann": [*both, Content(regions=(cat,))], "bob": [*both, Content(regions=(dog,))]})
     assert winnow("qa", "review", "campaign-1")["outcomes"] == {"accepted": 5, "adjudication": 1}
     assert winnow("qa", "next", "campaign-1") == {
         "campaign": "campaign-1",
@@ -68,12 +70,15 @@ def test_boxes_are_reviewed_reported_listed_and_shown(winnow: Winnow, workspace:
         "new": 0,
         "gain": 0,
         "model": None,
+        "heard": 12,
         "items": [],
     }  # both people have seen everything
+    assert "campaign-1: nobody is left to ask: it has ended" in said(workspace, "qa", "next", "campaign-1")
     report = winnow("qa", "report", "campaign-1")
     assert (report["kind"], report["accepted"], report["drawn"][0]["mean_iou"]) == ("boxes", 5, pytest.approx(1))
     queued = winnow("qa", "queue")["items"]
     assert [(item["kind"], item["answers"]) for item in queued] == [("boxes", {"1 cat": 1, "1 dog": 1})]
+    assert "1 cat ×1; 1 dog ×1" in said(workspace, "qa", "queue")
     listed = winnow("labels", "list")
     assert listed["task_kind"] == "boxes"
     assert [region["classes"] for region in json.loads(listed["labels"][0]["value"])["regions"]] == [["cat"], ["dog"]]
@@ -89,6 +94,29 @@ def test_the_next_answers(winnow: Winnow, campaign: str) -> None:
     found = winnow("qa", "next", campaign, "--answers", "3")
     assert (found["again"], found["new"]) == (1, 0)  # the other items were before both people
     assert [(item["image"], item["answers"], item["ask"]) for item in found["items"]] == [(60, 1, "bob")]
+
+
+@pytest.mark.parametrize("kind", ["classification", "multilabel", "boxes"])
+def test_the_next_answers_of_every_kind_are_told(workspace: Workspace, build: Any, kind: TaskKind) -> None:
+    contents = {
+        "classification": "cat",
+        "multilabel": Content(choice=ImageChoice(("cat",))),
+        "boxes": Content(regions=(Region("one", Box(5, 5, 30, 30), ("cat",)),)),
+    }
+    campaign = build.campaign(build.batch(build.images(6, side=100)), build.taxonomy(kind=kind))
+    told = said(workspace, "qa", "next", "campaign-1")
+    assert told.startswith("campaign-1: nobody has answered anything under its taxonomy yet")
+    assert "on the 6 items that can be asked about" in told
+    assert "posterior" not in told
+    build.answers(campaign, {"ann": [contents[kind]] * 3 + [None] * 3})
+    told = said(workspace, "qa", "next", "campaign-1")
+    assert "of the next 6 answers 3 are worth most on items that have some, 3 on new ones; " in told
+    assert " more items are expected to be right (new ones are judged by what others are)\n" in told
+    build.answers(campaign, {"ann": [None] * 3 + [contents[kind]] * 3, "bob": [contents[kind]] * 5 + [None]})
+    told = said(workspace, "qa", "next", "campaign-1")
+    assert "of the next 1 answers 1 are worth most on items that have some, 0 on new ones; " in told
+    assert "new ones are judged" not in told
+    assert "0.0 more items" not in told
 
 
 def test_qa_and_labels(winnow: Winnow, campaign: str) -> None:
@@ -188,3 +216,42 @@ def test_failures_and_evaluation(winnow: Winnow, campaign: str) -> None:
     found = winnow("evaluate", "--model", "model")
     assert found["split"] == "test"
     assert found["correct"] == found["confusion"]["cat"]["cat"]
+
+
+def test_an_experts_reason_and_comment_are_evidence(winnow: Winnow, campaign: str, workspace: Workspace) -> None:
+    winnow("qa", "review", campaign)
+    decision = ("--answer", "cat", "--reason", "guideline-unclear", "--comment", "it meows", "--by", "eve")
+    winnow("qa", "decide", "59", "--campaign", campaign, *decision)
+    winnow("qa", "review", campaign)
+    told = said(workspace, "labels", "show", "59", "--evidence")
+    assert "  eve settled it as adjudicator: cat (guideline-unclear): it meows\n" in told
+
+
+def test_a_report_of_several_classes_says_what_its_rows_count(workspace: Workspace, build: Any) -> None:
+    both, cat, nothing = (Content(choice=ImageChoice(classes)) for classes in (("cat", "dog"), ("cat",), ()))
+    campaign = build.campaign(build.batch(build.images(6)), build.taxonomy(kind="multilabel"), overlap=3)
+    answers = {"ann": [both, cat] * 3, "bob": [cat, nothing] * 3, "eve": [cat, both, cat, cat, cat, cat]}
+    build.answers(campaign, answers)
+    told = said(workspace, "qa", "report", "campaign-1")
+    assert "Items of a class are those that anyone gave it; its alpha is on whether it was given" in told
+    assert "No kappa is given" not in told
+    assert "Who answers here, judged over all campaigns under animals 1:\nannotator" in told
+    assert "ghosts an image" in told
+    assert "called rightly" not in told
+    assert "mean IoU" not in told
+    with workspace.database.write() as session:
+        session.scalars(select(schema.Annotation)).first().skipped = True
+    told = said(workspace, "qa", "report", "campaign-1")
+    assert "No kappa is given where more than two people answered and items have different numbers" in told
+
+
+def test_a_report_of_boxes_says_what_its_rows_count(workspace: Workspace, build: Any) -> None:
+    campaign = build.campaign(build.batch(build.images(2, side=100)), build.taxonomy(kind="boxes"), overlap=3)
+    box = Content(regions=(Region("one", Box(5, 5, 30, 30), ("cat",)),))
+    build.answers(campaign, dict.fromkeys(("ann", "bob", "eve"), [box] * 2))
+    told = said(workspace, "qa", "report", "campaign-1")
+    assert "images  compared  matched  mean IoU" in told
+    assert "campaign   campaign-1" in told
+    assert "a region counts once for each other person. Rows of a class want both to call a region that" in told
+    assert "Items of a class" not in told
+    assert "called rightly  mean IoU" in told
