@@ -127,7 +127,6 @@ def find(labelled: Boxes, predicted: Boxes, scores: Floats) -> Findings:
     is_trusted = is_sure[row] & (believed >= _TRUSTED)
     is_candidate = (doubt >= suspicion.AGAINST) & (is_trusted | (fault[order] == FAULTS.index("badly located")))
     denied = np.isin(np.arange(len(scores)), np.concatenate([overlooked, swapped]))
-    surest = first & (scores >= np.quantile(scores[first], _SUREST)) if first.any() else first
     return Findings(
         predicted.image[row],
         fault[order],
@@ -136,7 +135,7 @@ def find(labelled: Boxes, predicted: Boxes, scores: Floats) -> Findings:
         matched.overlap[row],
         doubt,
         is_candidate,
-        float(denied[surest].mean()) if surest.any() else None,
+        float(denied[scores >= np.quantile(scores, _SUREST)].mean()) if len(scores) else None,
     )
 
 

@@ -76,14 +76,14 @@ def test_candidates_do_not_run_out_where_many_are_wrong(flipped: float) -> None:
 
 @pytest.mark.parametrize("seed", SEEDS)
 def test_what_a_probe_sees_badly_is_not_put_down_to_the_people(seed: int) -> None:
-    """Of who holds a class that pictures hardly show, the probe contradicts a third, and all are right."""
+    """Of who holds two classes that pictures hardly show, the probe contradicts a third, and all are right."""
     wrong, held, vectors = pictures(seed)
     random = np.random.default_rng(seed + 100)
-    held[:, 0] = random.random(ITEMS) < 0.4
-    shown = random.normal(size=DIMENSIONS)
-    found = doubt(held, vectors + np.outer(held[:, 0], 0.15 * shown / np.linalg.norm(shown)))
-    assert found.is_candidate[:, 0].mean() < 0.05
-    assert found.is_candidate[:, 1:][wrong[:, 1:]].mean() > 0.5
+    held[:, :2] = random.random((ITEMS, 2)) < 0.4
+    shown = np.linalg.qr(random.normal(size=(DIMENSIONS, 2)))[0].T
+    found = doubt(held, vectors + 0.15 * held[:, :2] @ shown)
+    assert found.is_candidate[:, :2].mean() < 0.05
+    assert found.is_candidate[:, 2:][wrong[:, 2:]].mean() > 0.5
 
 
 def test_a_score_is_the_probes_by_two_thirds() -> None:
@@ -94,14 +94,15 @@ def test_a_score_is_the_probes_by_two_thirds() -> None:
     assert ((of_neighbours > -1e-9) & (of_neighbours < 1 / 3 + 1e-9)).all()
 
 
+@pytest.mark.parametrize("flipped", [0, 0.05])
 @pytest.mark.parametrize("seed", SEEDS)
-def test_a_rare_class_that_nothing_tells_is_not_doubted_in_all_who_hold_it(seed: int) -> None:
-    _, held, vectors = pictures(seed, flipped=0)
+def test_a_rare_class_that_nothing_tells_is_not_doubted_in_all_who_hold_it(seed: int, flipped: float) -> None:
+    _, held, vectors = pictures(seed, flipped=flipped)
     held[:, 0] = np.random.default_rng(seed + 100).random(ITEMS) < 0.05
     found = doubt(held, vectors)
     holders = held[:, 0]
     assert (1 - found.model[holders, 0] > 0.8).mean() > 0.8  # plain confidence would doubt nearly all
-    assert found.is_candidate[holders, 0].mean() < 0.1
+    assert found.is_candidate[holders, 0].mean() < 0.2
     assert found.doubted["neighbours"][holders, 0].mean() < 0.35
     assert found.is_candidate[~holders, 0].mean() < 0.01
 
@@ -209,3 +210,4 @@ def test_what_agrees_with_its_neighbours_is_not_doubted_where_others_do_not() ->
     found = doubt(held, vectors)
     assert found.near[:4, 0].tolist() == [1, 1, 0, 1]
     assert not found.doubted["neighbours"].any()
+    assert not found.is_candidate.any()  # the probe has learnt from their twins to contradict all of them
