@@ -8,19 +8,9 @@ from qa import bit_suspicion
 from qa.bit_suspicion import Doubts
 from sampling.head import Views
 from store.arrays import Bools, Floats, Ints
+from tests.qa.pictures import DIMENSIONS, ITEMS, pictures
 
-ITEMS, CLASSES, DIMENSIONS = 400, 6, 24
 SEEDS = range(10)
-
-
-def pictures(seed: int, *, flipped: float = 0.05) -> tuple[Bools, Bools, Floats]:
-    """Which bits are wrong, the labels, and vectors that are the sum of their classes' directions and noise."""
-    random = np.random.default_rng(seed)
-    truth = random.random((ITEMS, CLASSES)) < np.linspace(0.1, 0.5, CLASSES)
-    directions = np.linalg.qr(random.normal(size=(DIMENSIONS, CLASSES)))[0].T
-    vectors = truth @ directions + random.normal(scale=0.25, size=(ITEMS, DIMENSIONS))
-    wrong = random.random(truth.shape) < flipped
-    return wrong, truth ^ wrong, vectors
 
 
 def doubt(held: Bools, vectors: Floats, *, tied: Ints | None = None, groups: Ints | None = None) -> Doubts:

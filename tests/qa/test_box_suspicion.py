@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 from sklearn.metrics import average_precision_score
 
-from curation import iou
 from qa import box_suspicion
 from qa.box_suspicion import FAULTS, UNNAMED, Boxes, Findings
 from store.arrays import Bools, Floats
@@ -176,16 +175,12 @@ def test_candidates_do_not_run_out_where_much_was_overlooked(share: float) -> No
     lacking = found_there = named = 0
     denied: list[float | None] = []
     for seed in SEEDS:
-        scene = detector.scene(seed, share=0.0)
-        kept = np.random.default_rng(seed).random(len(scene.labelled.image)) >= share
-        labelled, gone = rows_of(scene.labelled, kept), rows_of(scene.labelled, ~kept)
-        found = box_suspicion.find(labelled, scene.predicted, scene.scores)
+        scene, gone = detector.lacking(seed, share=share)
+        found = box_suspicion.find(scene.labelled, scene.predicted, scene.scores)
         said = found.predicted[found.is_candidate & (found.fault == FAULTS.index("overlooked"))]
-        at = (scene.predicted.image[said][:, None] == gone.image) & (
-            iou.of_boxes(scene.predicted.sides[said], gone.sides) >= 0.5
-        )
+        at = Boxes(scene.predicted.image[said], scene.predicted.sides[said], scene.predicted.classes[said])
         lacking, named = lacking + len(gone.image), named + len(said)
-        found_there += int(at.any(axis=1).sum())
+        found_there += int(detector.at_places(at, gone).sum())
         denied.append(found.surest_denied)
     assert found_there / lacking > 0.45
     assert found_there / named > 0.95
@@ -218,10 +213,6 @@ def test_the_surest_quarter_is_told_by_what_labels_deny_of_it() -> None:
     assert denied([0.9, 0.1, 0.8, *[0.5] * 5]) == 0.5
     assert denied([0.1, 0.2, 0.9, 0.8, *[0.5] * 4]) == 0
     assert box_suspicion.find(labelled, NONE, np.empty(0)).surest_denied is None
-
-
-def rows_of(held: Boxes, rows: Bools) -> Boxes:
-    return Boxes(held.image[rows], held.sides[rows], held.classes[rows])
 
 
 @pytest.mark.parametrize("seed", SEEDS)

@@ -109,6 +109,16 @@ def test_of_boxes(winnow: Any, workspace: Workspace, build: Any, tmp_path: Path)
     [item] = json.loads(winnow("qa", "queue", NAME, "--json"))["items"]
     assert (item["reason"], item["label"], item["held_by"]) == ("label-error", "1 cat", f"{NAME}-adjudication")
     assert item["why"] == suspect["why"]
+    with file.open("w") as lines:
+        for image in images:  # another model sees more and surer things where nothing is labelled
+            found = [{"box": [300, 10 + 60 * i, 40, 40], "class": "dog", "score": 0.9} for i in range(3)]
+            lines.write(json.dumps({"sha256": names[image], "boxes": found}) + "\n")
+    winnow("predictions", "import", str(file), "--model", "other")
+    text = winnow("qa", "label-errors", "--predictions", "other")
+    assert text.splitlines()[1] == (
+        "100% of the quarter of its predictions that other is surest of are in no label, or called otherwise there: "
+        "either the labels are that wrong or the model is not to be trusted."
+    )
     before = winnow("labels", "list")
     assert winnow("qa", "label-errors", "--predictions", "net").count("is not in the label") == 1
     assert winnow("labels", "list") == before
