@@ -33,7 +33,7 @@ from qa.consensus.regions import Drawn, Regions
 from qa.overlap import Gain, Rules
 from store.arrays import Bools, Floats, Ints
 
-_SHARED = Path(__file__).parents[2] / "shared" / "data" / "bccd.tar"
+SHARED = Path(__file__).parents[2] / "shared" / "data" / "bccd.tar"
 _CLASSES = ("RBC", "WBC", "Platelets")
 _SEEDS = 10
 _SKILL = np.array([0.4, 0.7, 1.0, 1.4, 2.0])  # what each annotator's errors are multiplied with
@@ -69,8 +69,8 @@ class Found:
 
 def main() -> None:
     """A row for each level of noise and method."""
-    if not _SHARED.exists():
-        print(f"This benchmark reads {_SHARED.name}, which is not in ../shared/data: nothing was measured.")
+    if not SHARED.exists():
+        print(f"This benchmark reads {SHARED.name}, which is not in ../shared/data: nothing was measured.")
         return
     truth, sizes = bccd(30 if report.scale() == "small" else None)
     rows: list[tuple[Any, ...]] = []
@@ -100,7 +100,7 @@ def main() -> None:
 def bccd(most: int | None) -> tuple[Boxes, Floats]:
     """The boxes of the first images by name, and the width and height of each image `(N, 2)`."""
     rows, sizes = [], []
-    with tarfile.open(_SHARED) as archive:
+    with tarfile.open(SHARED) as archive:
         for member in sorted(archive.getmembers(), key=lambda one: one.name):
             file = archive.extractfile(member) if member.name.endswith(".xml") else None
             if file is None or (most is not None and len(sizes) == most):

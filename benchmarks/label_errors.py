@@ -3,7 +3,8 @@
 10,000 photos (CIFAR-10N, where ../shared/data is), default encoder; whose answer is the label changes with the seed,
 and about 18 % are wrong. `AUROC` is of telling wrong labels from right ones; `wrong of first K` the share of the K most
 suspect that are wrong; ± the standard deviation over seeds. cleanlab is given the probabilities that Winnow's probe
-gave out of fold. `flagged` counts the labels that confident learning flags.
+gave out of fold. `flagged` counts the labels that confident learning flags. Labels of several classes and of boxes come
+first, as benchmarks.label_errors_of_contents tells.
 """
 
 import tempfile
@@ -12,7 +13,7 @@ from pathlib import Path
 import numpy as np
 from sklearn.metrics import roc_auc_score
 
-from benchmarks import adaptive_overlap, peers, report
+from benchmarks import adaptive_overlap, label_errors_of_contents, peers, report
 from qa import suspicion
 from qa.simulate import Recorded
 from qa.suspicion import Doubt
@@ -24,7 +25,8 @@ _HEADINGS = ("method", "AUROC", "±", *(f"wrong of first {count}" for count in _
 
 
 def main() -> None:
-    """A row for each way to rank."""
+    """The other kinds, then a row for each way to rank."""
+    label_errors_of_contents.main()
     seeds = 3 if report.scale() == "small" else 10
     recorded = adaptive_overlap.votes()
     runs: dict[str, list[list[float]]] = {}

@@ -3,10 +3,12 @@
 Three things may be wrong: an object was overlooked, a box is badly located, a class was swapped; after U. Tkachenko,
 A. Thyagarajan and J. Mueller, ObjectLab: Automated Diagnosis of Mislabeled Images in Object Detection Data (2023). In
 each image, predictions are assigned to labelled boxes so that the sum of score times IoU is highest. How sure is sure
-enough is measured on the labels themselves, most of which are right:
+enough is measured on the labels themselves:
 
-- a score is believed as often as predictions of such scores come true here (Platt scaling), which has to be nine times
-  in ten where it says that something was overlooked or swapped;
+- a score is believed as often as predictions of such scores come true here (Platt scaling), beside the surest: those
+  that do not come true are put down to the labels, which lack or swap a share of everything (C. Elkan and K. Noto,
+  Learning Classifiers from Only Positive and Unlabeled Data, 2008). Where something is said to be overlooked or swapped
+  it has to be nine times in ten;
 - there it also has to be at least as high as those of its class are on average that the label confirms, as in confident
   learning;
 - a box is badly located if its IoU with its prediction is lower than IoUs of its class vary here: of all that are
@@ -22,8 +24,6 @@ import numpy as np
 from curation import iou
 from qa import suspicion
 from qa.consensus import matching
-from sampling import head
-from sampling.head import Settings
 from store.arrays import Bools, Floats, Ints, positions_of_each
 
 Fault: TypeAlias = Literal["overlooked", "badly located", "swapped"]
@@ -33,9 +33,12 @@ UNNAMED = -1  # the class of what is labelled and none of those the detector kno
 
 _SAME = 0.5  # the IoU from which a box and a prediction are of one thing
 _NEAR = 0.1  # and from which they are, if their class is the same and nothing else is left for either
-_LINE = Settings(smooth=False, inverse_penalty=10.0)  # of a curve over one number
+_RIDGE = 0.1  # on the slope of a curve over scores, which are brought to unit deviation
+_COMPLETE = 5.0  # confirmed predictions' worth of belief that labels lack nothing
+_SUREST = 0.75  # the quantile of scores
 _TRUSTED = 0.9  # of predictions of such a score come true
 _EDGE = 1e-3  # scores are kept away from 0 and 1
+_LEAST = 1e-12  # a chance
 _LEAST_GAP = 0.1  # 1 - IoU: below this nothing is badly located
 _LEAST_SPREAD = 0.3  # of the logarithm of that
 _ENOUGH = 20  # pairs of a class from which on it has a measure of its own
@@ -62,6 +65,7 @@ class Findings:
     overlap: Floats  # (F,) float64, the IoU of the two; 0 where one was overlooked
     doubt: Floats  # (F,) float64, 0 to 1
     is_candidate: Bools  # (F,)
+    surest_denied: float | None  # share of the surest quarter of all predictions that labels lack or call otherwise
 
 
 @dataclass(frozen=True)
@@ -122,8 +126,17 @@ def find(labelled: Boxes, predicted: Boxes, scores: Floats) -> Findings:
     believed = np.where(fault[order] == FAULTS.index("swapped"), is_right[row], is_there[row])
     is_trusted = is_sure[row] & (believed >= _TRUSTED)
     is_candidate = (doubt >= suspicion.AGAINST) & (is_trusted | (fault[order] == FAULTS.index("badly located")))
-    overlap = np.where(matched.label[row] >= 0, matched.overlap[row], 0.0)
-    return Findings(predicted.image[row], fault[order], matched.label[row], row, overlap, doubt, is_candidate)
+    denied = np.isin(np.arange(len(scores)), np.concatenate([overlooked, swapped]))
+    return Findings(
+        predicted.image[row],
+        fault[order],
+        matched.label[row],
+        row,
+        matched.overlap[row],
+        doubt,
+        is_candidate,
+        float(denied[scores >= np.quantile(scores, _SUREST)].mean()) if len(scores) else None,
+    )
 
 
 def of_images(findings: Findings, among: Bools, *, images: int) -> Floats:
@@ -171,23 +184,45 @@ def _images(labelled: Boxes, predicted: Boxes) -> Iterator[tuple[Ints, Ints]]:
 
 
 def _believed(scores: Floats, came_true: Bools, *, among: Bools) -> Floats:
-    """`(P,)`: how often predictions of such a score come true, by those `among`; Platt's targets and curve (2000)."""
+    """`(P,)`: how often predictions of such a score are right, by those `among` that came true; Platt's targets."""
+    from scipy.special import expit
+
     true, false = int(came_true[among].sum()), int((~came_true[among]).sum())
     share = (true + 1) / (true + false + 2)
     if true + false == 0:
         return np.full(len(scores), share)
     values = np.log(scores.clip(_EDGE, 1 - _EDGE)) - np.log1p(-scores.clip(_EDGE, 1 - _EDGE))
+    values = (values - values[among].mean()) / max(float(values[among].std()), _EDGE)
     target = np.where(came_true[among], (true + 1) / (true + 2), 1 / (false + 2))
-    count = len(target)
-    fitted = head.fit(
-        np.tile(values[among], 2)[:, None],
-        np.repeat([1, 0], count),
-        _LINE,
-        weights=np.concatenate([target, 1 - target]),
-    )
-    if fitted.coef_[0, 0] <= 0:  # scores tell nothing here
+    slope, offset = _below_ceiling(values[among], target)
+    if slope <= 0:  # scores tell nothing here
         return np.full(len(scores), share)
-    return head.predict(fitted, values[:, None], classes=2)[:, 1]
+    return np.asarray(expit(slope * values + offset))
+
+
+def _below_ceiling(values: Floats, target: Floats) -> tuple[float, float]:
+    """Slope and offset of the logistic curve of being right, of which a share is confirmed: the curve's ceiling.
+
+    Args:
+        values: `(n,)`.
+        target: `(n,)`, the chance that each was confirmed.
+    """
+    from scipy.optimize import minimize
+    from scipy.special import expit
+
+    def loss(parameters: Floats) -> tuple[float, Floats]:
+        slope, offset, height = parameters
+        right, ceiling = expit(slope * values + offset), expit(height)
+        chance = (right * ceiling).clip(_LEAST, 1 - _LEAST)
+        told = target * np.log(chance) + (1 - target) * np.log1p(-chance)
+        steep = target / chance - (1 - target) / (1 - chance)
+        along = steep * ceiling * right * (1 - right)
+        up = ((steep * right).sum() * ceiling + _COMPLETE) * (1 - ceiling)
+        gradient = np.array([_RIDGE * slope - (along * values).sum(), -along.sum(), -up])
+        return float(_RIDGE * slope**2 / 2 - told.sum() - _COMPLETE * np.log(ceiling)), gradient
+
+    fitted = minimize(loss, (1.0, 0.0, 1.0), jac=True, method="L-BFGS-B", options={"ftol": 1e-12, "gtol": 1e-6})
+    return float(fitted.x[0]), float(fitted.x[1])
 
 
 def _far(gap: Floats, classes: Ints, count: int) -> Floats:

@@ -5,7 +5,7 @@ nearest neighbours, and copies of the same picture. About boxes a detector of th
 have seen them. What an adjudicator said is evidence about others and no candidate itself.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,6 +18,7 @@ from curation.index import open_directions
 from curation.labels import CLASSIFICATION, MULTILABEL, LabelInForce
 from labeling import definitions
 from labeling import taxonomy as taxonomies
+from labeling.definitions import Definition
 from qa.suspects import boxes, found, one_class, several_classes
 from qa.suspects.found import Found
 from sampling.head import Views
@@ -34,6 +35,7 @@ class Summary:
 
     scan: int
     taxonomy: str
+    kind: str  # of task
     encoder: str | None  # whose vectors; none of boxes
     model: str | None  # whose predictions; none of classes
     labels: int  # looked at
@@ -42,7 +44,9 @@ class Summary:
     adjudicated: int  # of the labels: those an adjudicator gave, which are no candidates
     candidates: int
     sources: dict[str, int]  # how many candidates each witness doubts: model, neighbours, copies; of boxes by fault
-    expected_wrong: float | None  # share of the labels of one class, by confident learning; none where it cannot tell
+    expected_wrong: float | None  # by confident learning, none where it cannot tell: of one class share of the labels;
+    # of several what is wrong of what they say of a class, at most: of the usual one
+    surest_denied: float | None  # share of the quarter a detector is surest of that labels lack or call otherwise
 
 
 @dataclass(frozen=True)
@@ -62,7 +66,12 @@ class Suspect:
 
 
 def scan(
-    workspace: Workspace, taxonomy: str | None = None, *, encoder: str | None = None, model: str | None = None
+    workspace: Workspace,
+    taxonomy: str | None = None,
+    *,
+    encoder: str | None = None,
+    model: str | None = None,
+    on_progress: Callable[[int, int], None] | None = None,
 ) -> Summary:
     """Look for wrong labels among those in force under a taxonomy's name, and keep the candidates.
 
@@ -71,6 +80,7 @@ def scan(
         taxonomy: its name; needed when several have labels.
         encoder: whose vectors; see `embed.find_encoder`. Of boxes none are looked at.
         model: whose newest predictions, which boxes need and only they.
+        on_progress: of several classes, called with how many are done and how many there are.
 
     Raises:
         NotFoundError: there are no labels, or none of their images has a vector, or a prediction.
@@ -87,7 +97,7 @@ def scan(
     if definition.kind in (CLASSIFICATION, MULTILABEL):
         if model is not None:
             raise InvalidInputError(f"{name!r} asks for {definition.kind}: predictions are compared with boxes alone.")
-        looked = _by_look(workspace, definition.kind, definition.class_names, everything, encoder)
+        looked = _by_look(workspace, name, definition, everything, encoder, on_progress=on_progress)
     elif "boxes" in definitions.shape_kinds(definition):
         if encoder is not None:
             raise InvalidInputError(f"{name!r} asks for {definition.kind}: predictions are looked at, not vectors.")
@@ -119,6 +129,7 @@ def scan(
     return Summary(
         scan=scan_id,
         taxonomy=name,
+        kind=definition.kind,
         encoder=looked.name if by_encoder else None,
         model=None if by_encoder else looked.name,
         labels=len(looked.held),
@@ -128,6 +139,7 @@ def scan(
         candidates=len(candidates),
         sources=looked.found.sources,
         expected_wrong=looked.found.expected_wrong,
+        surest_denied=looked.found.surest_denied,
     )
 
 
@@ -174,20 +186,23 @@ class _Looked:
 
 def _by_look(
     workspace: Workspace,
-    kind: str,
-    classes: Sequence[str],
+    name: str,
+    definition: Definition,
     everything: Mapping[ImageId, LabelInForce],
-    name: str | None,
+    encoder: str | None,
+    *,
+    on_progress: Callable[[int, int], None] | None,
 ) -> _Looked:
     """Hear the vectors about classes of images."""
+    kind, classes = definition.kind, definition.class_names
     with workspace.database.read() as session:
-        row = find_encoder(session, name)
+        row = find_encoder(session, encoder)
         directions = open_directions(workspace, session, row, among=everything.keys())
         catalog = splits.read(session)
         pairs = duplicates.pairs_in_force(session)
         encoder_name, digest = row.name, row.digest
         held = [everything[ImageId(image_id)] for image_id in directions.image_ids.tolist()]
-        asked_of = _asked(session, held) if kind == MULTILABEL else []
+        asked_of = _asked(session, name, held) if kind == MULTILABEL else []
     if not held:
         raise NotFoundError(f"None of {len(everything)} labelled images has a vector. Run: winnow embed.")
     values = sorted({label.value for label in held})
@@ -201,7 +216,7 @@ def _by_look(
         result = one_class.search(held, values, views, tied=tied, groups=groups)
     else:
         asked = np.array([[each in names for each in classes] for names in asked_of], dtype=np.bool_)
-        result = several_classes.search(held, classes, asked, views, tied=tied, groups=groups)
+        result = several_classes.search(held, classes, asked, views, tied=tied, groups=groups, on_progress=on_progress)
     return _Looked(held, "encoder", encoder_name, digest, result)
 
 
@@ -234,17 +249,18 @@ def _by_predictions(
                 f"{model!r} predicts none of the {len(everything)} images labelled under {name!r}: {how}."
             )
         said = predictions.read_boxes(session, run, [label.image_id for label in held])
-        asked = _asked(session, held)
+        asked = _asked(session, name, held)
         digest = run.digest
     named = sorted(frozenset().union(*asked) | set(run.classes))
     return _Looked(held, "run", model, digest, boxes.search(held, named, asked, [passes[0] for passes in said]))
 
 
-def _asked(session: Session, held: Sequence[LabelInForce]) -> list[frozenset[str]]:
+def _asked(session: Session, name: str, held: Sequence[LabelInForce]) -> list[frozenset[str]]:
     """The classes that the taxonomy had when each was labelled."""
     of_revision = {
         taxonomy.id: frozenset(str(each["name"]) for each in taxonomy.classes)
-        for taxonomy in session.scalars(select(Taxonomy))
+        for taxonomy in session.scalars(select(Taxonomy).where(Taxonomy.name == name))
     }
-    revision_of: dict[int, int] = dict(session.execute(select(Label.id, Label.taxonomy_id)).all())
+    query = select(Label.id, Label.taxonomy_id).where(Label.id.in_(labels.newest_ids(name)))
+    revision_of: dict[int, int] = dict(session.execute(query).all())
     return [of_revision[revision_of[label.label_id]] for label in held]

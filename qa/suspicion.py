@@ -168,14 +168,20 @@ def combined(model: Doubt | None, neighbours: Doubt, copies: Doubt) -> Floats:
     return np.asarray(1 - (1 - mean) * (1 - copies.score / 2))
 
 
-def expected_wrong(joint: Ints, given: Ints) -> float:
-    """The share of wrong labels that a confident joint `(C, C)` expects among labels of which `(C,)` were given.
+def estimated(joint: Ints, given: Ints) -> Floats:
+    """`(C, C)`: how many labels of class i are of class j, by a confident joint and how many were given `(C,)`.
 
-    The joint's rows are scaled to what was given: what reached no threshold is taken to be as the rest of its class.
+    The joint's rows are scaled to what was given: what reached no threshold is taken to be as the rest of its class. A
+    class of which nothing reached one is taken to be right.
     """
-    counted = joint.sum(axis=1)
-    right = np.divide(np.diag(joint), counted, out=np.ones(len(given)), where=counted > 0)
-    return float(1 - (right * given).sum() / given.sum())
+    counted = joint.sum(axis=1, keepdims=True)
+    shares = np.divide(joint, counted, out=np.eye(len(given)), where=counted > 0)
+    return np.asarray(shares * given[:, None])
+
+
+def expected_wrong(estimated: Floats) -> float:
+    """The share of wrong labels among such `(C, C)`."""
+    return float(1 - np.trace(estimated) / estimated.sum())
 
 
 def _most(votes: Ints, *, but: int) -> int:

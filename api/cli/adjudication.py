@@ -10,9 +10,12 @@ from api.cli.console import AsJson
 from store.errors import InvalidInputError
 
 if TYPE_CHECKING:
+    from qa import label_errors as errors
     from qa.adjudication import AdjudicationSummary, QueueItem
 
 app = typer.Typer(no_args_is_help=True)
+
+_MANY = 0.1  # of a model's surest predictions
 
 _Vendor = Annotated[str | None, typer.Option(help="The experts; by default each campaign's own vendor.")]
 
@@ -129,7 +132,8 @@ def label_errors(
     from qa import label_errors as errors
 
     workspace = console.workspace(context)
-    summary = errors.scan(workspace, taxonomy, encoder=encoder, model=predictions)
+    with console.progress_bar("classes") as advance:
+        summary = errors.scan(workspace, taxonomy, encoder=encoder, model=predictions, on_progress=advance)
     with workspace.database.read() as session:
         found = [one for one in errors.standing(session) if one.taxonomy == summary.taxonomy]
     opened = (
@@ -152,7 +156,12 @@ def label_errors(
     doubted = ", ".join(f"{count} {by}{name}" for name, count in summary.sources.items())
     lines = [f"{summary.taxonomy}: {summary.labels} labels, {summary.candidates} candidates ({doubted})"]
     if summary.expected_wrong is not None:
-        lines[0] += f"; about {summary.expected_wrong:.1%} of the labels are expected to be wrong"
+        lines[0] += f"; {_expected(summary)}"
+    if summary.surest_denied is not None and summary.surest_denied > _MANY:
+        lines.append(
+            f"{summary.surest_denied:.0%} of the quarter of its predictions that {summary.model} is surest of are in "
+            "no label, or called otherwise there: either the labels are that wrong or the model is not to be trusted."
+        )
     if summary.without_vectors:
         lines.append(f"{summary.without_vectors} labelled images have no vector and were left out: winnow embed.")
     if summary.without_predictions:
@@ -211,6 +220,12 @@ def _queued(items: "list[QueueItem]") -> list[str]:
         for item in items
     ]
     return console.table(("value", "image", "campaign", "reason", "answers", "label", "held by", "why"), rows)
+
+
+def _expected(summary: "errors.Summary") -> str:
+    if summary.kind == "multilabel":
+        return f"at most about {summary.expected_wrong:.1%} of what they say of a class is expected to be wrong"
+    return f"about {summary.expected_wrong:.1%} of the labels are expected to be wrong"
 
 
 def _opened(summary: "AdjudicationSummary") -> str:

@@ -73,7 +73,7 @@ def search(
     sources: dict[str, int] = {
         fault: len(np.unique(findings.image[shown & (findings.fault == i)])) for i, fault in enumerate(FAULTS)
     }
-    return Found(candidates, sources)
+    return Found(candidates, sources, surest_denied=findings.surest_denied)
 
 
 def _labelled(contents: Sequence[Content], number: dict[str, int]) -> _Labelled:

@@ -27,7 +27,8 @@ class Found:
 
     candidates: list[Candidate]
     sources: dict[str, int]  # how many of them each witness doubts, or have each fault
-    expected_wrong: float | None = None  # share of the labels, where it can be told
+    expected_wrong: float | None = None  # see `qa.label_errors.Summary`
+    surest_denied: float | None = None  # likewise
 
 
 def same_pictures(held: Sequence[LabelInForce], pairs: Sequence[tuple[ImageId, ImageId]]) -> Ints:

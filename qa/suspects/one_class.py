@@ -33,7 +33,9 @@ def search(held: Sequence[LabelInForce], classes: list[str], views: Views, *, ti
     if probabilities is not None:
         model = suspicion.confident_learning(targets, probabilities)
         is_candidate = {"model": model.flagged, **is_candidate}
-        expected = suspicion.expected_wrong(model.joint, np.bincount(targets, minlength=len(classes)))
+        expected = suspicion.expected_wrong(
+            suspicion.estimated(model.joint, np.bincount(targets, minlength=len(classes)))
+        )
     score = suspicion.combined(model, near, copies)
     settled = np.array([label.posterior is None for label in held])
     chosen = np.flatnonzero(np.any(list(is_candidate.values()), axis=0) & ~settled)
@@ -61,7 +63,7 @@ def _other(source: Doubt, fallback: Doubt, i: int, label: int) -> int:
     return suggested if suggested != label else int(fallback.suggestion[i])
 
 
-def _by_model(model: Doubt, probabilities: Floats | None, i: int, targets: Ints, classes: list[str]) -> str | None:
+def _by_model(model: Doubt, probabilities: Floats | None, i: int, targets: Ints, classes: list[str]) -> str:
     assert probabilities is not None  # noqa: S101  the model came from them
     other = int(model.suggestion[i])
     own = probabilities[i, targets[i]]

@@ -1,6 +1,6 @@
 """Suspects among labels of several classes an image: each class is a question of its own."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -16,7 +16,14 @@ from store.arrays import Bools, Ints
 
 
 def search(
-    held: Sequence[LabelInForce], classes: Sequence[str], asked: Bools, views: Views, *, tied: Ints, groups: Ints
+    held: Sequence[LabelInForce],
+    classes: Sequence[str],
+    asked: Bools,
+    views: Views,
+    *,
+    tied: Ints,
+    groups: Ints,
+    on_progress: Callable[[int, int], None] | None = None,
 ) -> Found:
     """Hear a probe, the neighbours and copies about each class of N labels; an image is as suspect as its worst class.
 
@@ -27,11 +34,12 @@ def search(
         views: of their images.
         tied: `(N,)`; what has the same number is no witness of a probe or as a neighbour.
         groups: `(N,)`; what has the same number is one picture.
+        on_progress: called with how many classes are done and how many there are.
     """
     contents = [content.from_json(label.value) for label in held]
     chosen = [set(one.choice.classes if one.choice else ()) for one in contents]
     bits = np.array([[name in names for name in classes] for names in chosen], dtype=np.bool_)
-    doubts = bit_suspicion.doubt(bits, asked, views, tied=tied, groups=groups)
+    doubts = bit_suspicion.doubt(bits, asked, views, tied=tied, groups=groups, on_progress=on_progress)
     settled = np.array([label.posterior is None for label in held])
     worst = np.where(doubts.is_candidate, doubts.score, 0).max(axis=1)
     suspects = np.flatnonzero(doubts.is_candidate.any(axis=1) & ~settled)
@@ -53,7 +61,7 @@ def search(
         better = _better(contents[i], chosen[i] ^ {classes[number] for number in wrong.tolist()})
         candidates.append(Candidate(held[i].label_id, float(worst[i]), better, together(sentences)))
     sources = {name: int((of & doubts.is_candidate)[suspects].any(axis=1).sum()) for name, of in doubts.doubted.items()}
-    return Found(candidates, sources)
+    return Found(candidates, sources, doubts.expected_wrong)
 
 
 def _better(said: Content, names: set[str]) -> str:

@@ -1,6 +1,7 @@
 """Images with boxes, a detector that looks at them, and labels with planted mistakes, for tests and measurements."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -93,10 +94,36 @@ def scene(seed: int, *, images: int = 200, share: float = 0.15) -> Scene:
     return Scene(images, labelled, predicted, scores, wrong)
 
 
+def lacking(seed: int, *, share: float, images: int = 200) -> tuple[Scene, Boxes]:
+    """A detector that did not see the labels, labels that lack a share of everything, and what they lack."""
+    whole = scene(seed, images=images, share=0.0)
+    kept = np.random.default_rng(seed).random(len(whole.labelled.image)) >= share
+    gone = _rows(whole.labelled, ~kept)
+    wrong = np.isin(np.arange(images), gone.image).astype(np.int64)
+    return Scene(images, _rows(whole.labelled, kept), whole.predicted, whole.scores, wrong), gone
+
+
+def at_places(said: Boxes, things: Boxes) -> Bools:
+    """`(R,)`: whether each box is at the place of one of some things."""
+    together = said.image[:, None] == things.image
+    return np.asarray((together & (iou.of_boxes(said.sides, things.sides) >= 0.5)).any(axis=1))
+
+
 def of_cleanlab(scene: Scene, *, classes: int = CLASSES) -> Floats:
     """`(N,)`: the suspicion of each image by cleanlab's ObjectLab, one less its quality score."""
     from cleanlab.object_detection.rank import get_label_quality_scores
 
+    return 1 - np.asarray(get_label_quality_scores(*_for_cleanlab(scene, classes), verbose=False))
+
+
+def doubted_by_cleanlab(scene: Scene, *, classes: int = CLASSES) -> Bools:
+    """`(N,)`: the images in which ObjectLab finds anything."""
+    from cleanlab.object_detection.filter import find_label_issues
+
+    return np.asarray(find_label_issues(*_for_cleanlab(scene, classes)), dtype=np.bool_)
+
+
+def _for_cleanlab(scene: Scene, classes: int) -> tuple[list[dict[str, Any]], list[Any]]:
     labels, predictions = [], []
     for image in range(scene.images):
         mine, theirs = scene.labelled.image == image, scene.predicted.image == image
@@ -106,7 +133,11 @@ def of_cleanlab(scene: Scene, *, classes: int = CLASSES) -> Floats:
             rows = theirs & (scene.predicted.classes == number)
             of_class[number] = np.column_stack([scene.predicted.sides[rows], scene.scores[rows]])
         predictions.append(of_class)
-    return 1 - np.asarray(get_label_quality_scores(labels, predictions, verbose=False))
+    return labels, predictions
+
+
+def _rows(held: Boxes, rows: Bools) -> Boxes:
+    return Boxes(held.image[rows], held.sides[rows], held.classes[rows])
 
 
 def _shaken(random: np.random.Generator, sides: Floats, share: float) -> Floats:

@@ -8,19 +8,9 @@ from qa import bit_suspicion
 from qa.bit_suspicion import Doubts
 from sampling.head import Views
 from store.arrays import Bools, Floats, Ints
+from tests.qa.pictures import DIMENSIONS, ITEMS, pictures
 
-ITEMS, CLASSES, DIMENSIONS = 400, 6, 24
 SEEDS = range(10)
-
-
-def pictures(seed: int, *, flipped: float = 0.05) -> tuple[Bools, Bools, Floats]:
-    """Which bits are wrong, the labels, and vectors that are the sum of their classes' directions and noise."""
-    random = np.random.default_rng(seed)
-    truth = random.random((ITEMS, CLASSES)) < np.linspace(0.1, 0.5, CLASSES)
-    directions = np.linalg.qr(random.normal(size=(DIMENSIONS, CLASSES)))[0].T
-    vectors = truth @ directions + random.normal(scale=0.25, size=(ITEMS, DIMENSIONS))
-    wrong = random.random(truth.shape) < flipped
-    return wrong, truth ^ wrong, vectors
 
 
 def doubt(held: Bools, vectors: Floats, *, tied: Ints | None = None, groups: Ints | None = None) -> Doubts:
@@ -52,17 +42,58 @@ def test_flipped_bits_rank_first(seed: int) -> None:
 @pytest.mark.parametrize("seed", SEEDS)
 def test_of_right_labels_few_are_candidates(seed: int) -> None:
     _, held, vectors = pictures(seed, flipped=0)
-    assert doubt(held, vectors).is_candidate.mean() < 0.02
+    found = doubt(held, vectors)
+    assert found.is_candidate.any(axis=1).mean() <= 0.03
+    assert found.expected_wrong is not None
+    assert found.expected_wrong < 0.01
+
+
+@pytest.mark.parametrize("flipped", [0.05, 0.1, 0.2, 0.3])
+def test_candidates_do_not_run_out_where_many_are_wrong(flipped: float) -> None:
+    """Of ten problems together; .66 and .92 at the least share, .68 and .75 at the greatest."""
+    hit = planted = named = 0
+    expected = []
+    for seed in SEEDS:
+        wrong, held, vectors = pictures(seed, flipped=flipped)
+        found = doubt(held, vectors)
+        hit, planted = hit + int(found.is_candidate[wrong].sum()), planted + int(wrong.sum())
+        named += int(found.is_candidate.sum())
+        expected.append(found.expected_wrong)
+    assert hit / planted > 0.6
+    assert hit / named > 0.72
+    assert flipped < np.mean(np.array(expected)) < 1.35 * flipped
 
 
 @pytest.mark.parametrize("seed", SEEDS)
-def test_a_rare_class_that_nothing_tells_is_not_doubted_in_all_who_hold_it(seed: int) -> None:
-    _, held, vectors = pictures(seed, flipped=0)
+def test_what_a_probe_sees_badly_is_not_put_down_to_the_people(seed: int) -> None:
+    """Of who holds two classes that pictures hardly show, the probe contradicts a third, and all are right."""
+    wrong, held, vectors = pictures(seed)
+    random = np.random.default_rng(seed + 100)
+    held[:, :2] = random.random((ITEMS, 2)) < 0.4
+    shown = np.linalg.qr(random.normal(size=(DIMENSIONS, 2)))[0].T
+    found = doubt(held, vectors + 0.15 * held[:, :2] @ shown)
+    assert found.is_candidate[:, :2].mean() < 0.05
+    assert found.is_candidate[:, 2:][wrong[:, 2:]].mean() > 0.5
+
+
+def test_a_score_is_the_probes_by_two_thirds() -> None:
+    _, held, vectors = pictures(0)
+    found = doubt(held, vectors)
+    of_probe = 2 / 3 * np.where(held, 1 - found.model, found.model)
+    of_neighbours = found.score - of_probe
+    assert ((of_neighbours > -1e-9) & (of_neighbours < 1 / 3 + 1e-9)).all()
+
+
+@pytest.mark.parametrize("flipped", [0, 0.05])
+@pytest.mark.parametrize("seed", SEEDS)
+def test_a_rare_class_that_nothing_tells_is_not_doubted_in_all_who_hold_it(seed: int, flipped: float) -> None:
+    _, held, vectors = pictures(seed, flipped=flipped)
     held[:, 0] = np.random.default_rng(seed + 100).random(ITEMS) < 0.05
     found = doubt(held, vectors)
     holders = held[:, 0]
     assert (1 - found.model[holders, 0] > 0.8).mean() > 0.8  # plain confidence would doubt nearly all
-    assert found.is_candidate[holders, 0].mean() < 0.35
+    assert found.is_candidate[holders, 0].mean() < 0.2
+    assert found.doubted["neighbours"][holders, 0].mean() < 0.35
     assert found.is_candidate[~holders, 0].mean() < 0.01
 
 
@@ -120,6 +151,22 @@ def test_all_alike_or_nearly(held: Bools) -> None:
     assert ((found.score >= 0) & (found.score <= 1)).all()
 
 
+def test_progress_counts_classes() -> None:
+    told: list[tuple[int, int]] = []
+    alone = np.arange(4)
+    views = Views.of(lambda rows: np.eye(4, dtype=np.float32)[rows], 4)
+    held = np.array([[True, False, True]] * 4)
+    bit_suspicion.doubt(
+        held,
+        np.ones_like(held),
+        views,
+        tied=alone,
+        groups=alone,
+        on_progress=lambda done, total: told.append((done, total)),
+    )
+    assert told == [(0, 3), (1, 3), (2, 3), (3, 3)]
+
+
 def test_one_image() -> None:
     found = doubt(np.array([[True, False]]), np.eye(1, 4))
     assert (found.score.tolist(), found.is_candidate.any()) == ([[0, 0]], False)
@@ -153,3 +200,4 @@ def test_what_agrees_with_its_neighbours_is_not_doubted_where_others_do_not() ->
     found = doubt(held, vectors)
     assert found.near[:4, 0].tolist() == [1, 1, 0, 1]
     assert not found.doubted["neighbours"].any()
+    assert not found.is_candidate.any()  # the probe has learnt from their twins to contradict all of them

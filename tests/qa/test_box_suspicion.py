@@ -59,13 +59,42 @@ def test_a_thing_said_twice_is_overlooked_once_and_one_that_is_labelled_is_not()
     assert found.count(("overlooked", True)) == 1
     found = beside_usual([(BOX, UNNAMED)], [(BOX, 0, 0.97)])  # such as a turned box
     assert found == []
+    alike = beside_usual([(BOX, 0)], [(BOX, 0, 0.9), (FAR, 1, 0.97), (FAR, 1, 0.97)])
+    assert [fault for fault, _ in alike].count("overlooked") == 1
+
+
+def test_what_is_said_twice_does_not_come_true_by_the_first() -> None:
+    """A ghost in each image, said again a little less surely: neither is in a label."""
+    random = np.random.default_rng(0)
+    things = [(image, BOX, 0) for image in range(USUAL)]
+    ghosts = [(image, FAR, 0) for image in range(USUAL)]
+    scores = [random.uniform(low, low + 0.1, USUAL) for low in (0.85, 0.5, 0.35)]
+    found = box_suspicion.find(boxes(*things), boxes(*things, *ghosts, *ghosts), np.concatenate(scores))
+    assert (found.doubt[found.fault == FAULTS.index("overlooked")] < 0.2).all()
+
+
+def test_few_predictions_that_come_true_are_not_believed_always() -> None:
+    """Seven of seven come true: by Laplace's rule of succession the next one does in eight cases of nine."""
+    labelled = boxes(*((image, BOX, 0) for image in range(6)), (6, SHIFTED, 0))
+    found = box_suspicion.find(labelled, boxes(*((image, BOX, 0) for image in range(7))), np.full(7, 0.9))
+    assert found.doubt[found.image == 6] == pytest.approx([8 / 9], abs=0.01)
 
 
 def test_a_box_beside_its_thing_is_badly_located() -> None:
     found = beside_usual([(SHIFTED, 0)], [(BOX, 0, 0.95)])
     assert found == [("badly located", True)]
+    assert beside_usual([(SHIFTED, 2)], [(BOX, 2, 0.95)]) == found  # the only one of its class
+    assert beside_usual([(BOX, 0)], [((105, 105, 225, 225), 0, 0.95), (BOX, 0, 0.2)]) == found  # the surer one is heard
     close = (103, 101, 203, 199)
     assert ("badly located", True) not in beside_usual([(close, 0)], [(BOX, 0, 0.95)])
+
+
+def test_no_box_is_badly_located_that_overlaps_by_nine_tenths() -> None:
+    labelled = boxes(*((image, BOX, 0) for image in range(USUAL)))
+    sides = labelled.sides.copy()
+    sides[0, 2] -= 8  # pixels of a hundred
+    found = box_suspicion.find(labelled, Boxes(labelled.image, sides, labelled.classes), np.full(USUAL, 0.95))
+    assert not found.is_candidate.any()
 
 
 def test_a_box_is_not_badly_located_by_a_prediction_that_is_seldom_right() -> None:
@@ -140,12 +169,60 @@ def test_of_right_labels_few_are_candidates(seed: int) -> None:
     assert (images_of(found, found.is_candidate, scene.images) > 0).mean() <= 0.02
 
 
+@pytest.mark.parametrize("share", [0.05, 0.15, 0.3, 0.5])
+def test_candidates_do_not_run_out_where_much_was_overlooked(share: float) -> None:
+    """Of ten scenes together about half is found, whatever the share, and nothing else is called overlooked."""
+    lacking = found_there = named = 0
+    denied: list[float | None] = []
+    for seed in SEEDS:
+        scene, gone = detector.lacking(seed, share=share)
+        found = box_suspicion.find(scene.labelled, scene.predicted, scene.scores)
+        said = found.predicted[found.is_candidate & (found.fault == FAULTS.index("overlooked"))]
+        at = Boxes(scene.predicted.image[said], scene.predicted.sides[said], scene.predicted.classes[said])
+        lacking, named = lacking + len(gone.image), named + len(said)
+        found_there += int(detector.at_places(at, gone).sum())
+        denied.append(found.surest_denied)
+    assert found_there / lacking > 0.45
+    assert found_there / named > 0.95
+    assert np.mean(np.array(denied)) == pytest.approx(share, abs=0.04)
+
+
+@pytest.mark.parametrize("share", [0.1, 0.2])
+def test_candidates_do_not_run_out_where_many_were_swapped(share: float) -> None:
+    swapped = hit = named = 0
+    for seed in SEEDS:
+        scene = detector.scene(seed, share=0.0)
+        wrong = np.random.default_rng(seed).random(len(scene.labelled.image)) < share
+        classes = np.where(wrong, (scene.labelled.classes + 1) % detector.CLASSES, scene.labelled.classes)
+        found = box_suspicion.find(replace(scene.labelled, classes=classes), scene.predicted, scene.scores)
+        said = found.labelled[found.is_candidate & (found.fault == FAULTS.index("swapped"))]
+        swapped, hit, named = swapped + int(wrong.sum()), hit + int(wrong[said].sum()), named + len(said)
+    assert hit / swapped > 0.35
+    assert hit / named > 0.9
+
+
+def test_the_surest_quarter_is_told_by_what_labels_deny_of_it() -> None:
+    """Of eight predictions the surest two are of a thing that is not labelled and of one that is called otherwise."""
+    labelled = boxes(*((image, BOX, 0) for image in range(1, 8)))
+    predicted = boxes((0, BOX, 0), (1, BOX, 1), *((image, BOX, 0) for image in range(2, 8)))
+
+    def denied(scores: Sequence[float]) -> float | None:
+        return box_suspicion.find(labelled, predicted, np.array(scores)).surest_denied
+
+    assert denied([0.9, 0.8, *[0.5] * 6]) == 1
+    assert denied([0.9, 0.1, 0.8, *[0.5] * 5]) == 0.5
+    assert denied([0.1, 0.2, 0.9, 0.8, *[0.5] * 4]) == 0
+    assert box_suspicion.find(labelled, NONE, np.empty(0)).surest_denied is None
+
+
 @pytest.mark.parametrize("seed", SEEDS)
 def test_a_detector_that_is_sure_of_everything_makes_no_candidates_of_its_ghosts(seed: int) -> None:
     scene = detector.scene(seed, share=0.0)
     sure = replace(scene, scores=0.9 + 0.099 * np.random.default_rng(seed).random(len(scene.scores)))
     found, _ = search(sure)
     assert not (found.is_candidate & (found.fault == FAULTS.index("overlooked"))).any()
+    assert found.surest_denied is not None
+    assert found.surest_denied > 0.1  # which is said
 
 
 @pytest.mark.parametrize("seed", SEEDS)

@@ -65,13 +65,17 @@ def test_it_finds_what_cleanlab_finds(seed: int) -> None:
     joint = compute_confident_joint(labels, probabilities, calibrate=False)
     assert (ours.joint == joint).all()
     wrong = 1 - np.trace(estimate_joint(labels, probabilities, confident_joint=joint))  # they round it to whole labels
-    assert suspicion.expected_wrong(ours.joint, np.bincount(labels)) == pytest.approx(wrong, abs=5 / 400)
+    assert suspicion.expected_wrong(suspicion.estimated(ours.joint, np.bincount(labels))) == pytest.approx(
+        wrong, abs=5 / 400
+    )
 
 
 def test_expected_wrong_by_hand() -> None:
     """A third of ten labels that count as anything count as another class, and of twenty a quarter; of five nothing."""
     joint = np.array([[2, 1, 0], [2, 6, 0], [0, 0, 0]])
-    assert suspicion.expected_wrong(joint, np.array([10, 20, 5])) == pytest.approx((10 / 3 + 20 / 4) / 35)
+    estimated = suspicion.estimated(joint, np.array([10, 20, 5]))
+    assert estimated == pytest.approx(np.array([[20 / 3, 10 / 3, 0], [5, 15, 0], [0, 0, 5]]))
+    assert suspicion.expected_wrong(estimated) == pytest.approx((10 / 3 + 20 / 4) / 35)
 
 
 def test_a_class_without_labels_is_never_what_an_item_is_counted_as() -> None:

@@ -49,7 +49,8 @@ def test_of_several_classes(winnow: Any, workspace: Workspace, build: Any) -> No
     text = winnow("qa", "label-errors", "--limit", "1")
     assert "animals: 80 labels, " in text
     assert " by neighbours, 0 by copies)" in text
-    assert "expected to be wrong" not in text
+    assert "; at most about 0." in text.splitlines()[0]
+    assert text.splitlines()[0].endswith("% of what they say of a class is expected to be wrong")
     [line] = [line for line in text.splitlines() if "'dog' is probably missing" in line]
     assert line.split()[1:6] == [str(images[WRONG]), NAME, "cat", "cat,", "dog"]
     document = json.loads(winnow("qa", "label-errors", "--limit", "1", "--adjudicate", "1", "--json"))
@@ -95,6 +96,7 @@ def test_of_boxes(winnow: Any, workspace: Workspace, build: Any, tmp_path: Path)
     text = winnow("qa", "label-errors", "--predictions", "net")
     assert "animals: 29 labels, 1 candidates (1 overlooked, 0 badly located, 0 swapped)\n" in text
     assert "1 labelled images have no prediction of net and were left out.\n" in text
+    assert "not to be trusted" not in text
     x, y = places[WRONG]
     where = f"{x + 151:.0f}, {y + 139:.0f}, 100 × 60"
     assert f"1 cat  1 cat, 1 dog  A 'dog' at {where} that the model is 97% sure of is not in the label." in text
@@ -107,6 +109,16 @@ def test_of_boxes(winnow: Any, workspace: Workspace, build: Any, tmp_path: Path)
     [item] = json.loads(winnow("qa", "queue", NAME, "--json"))["items"]
     assert (item["reason"], item["label"], item["held_by"]) == ("label-error", "1 cat", f"{NAME}-adjudication")
     assert item["why"] == suspect["why"]
+    with file.open("w") as lines:
+        for image in images:  # another model sees more and surer things where nothing is labelled
+            found = [{"box": [300, 10 + 60 * i, 40, 40], "class": "dog", "score": 0.9} for i in range(3)]
+            lines.write(json.dumps({"sha256": names[image], "boxes": found}) + "\n")
+    winnow("predictions", "import", str(file), "--model", "other")
+    text = winnow("qa", "label-errors", "--predictions", "other")
+    assert text.splitlines()[1] == (
+        "100% of the quarter of its predictions that other is surest of are in no label, or called otherwise there: "
+        "either the labels are that wrong or the model is not to be trusted."
+    )
     before = winnow("labels", "list")
     assert winnow("qa", "label-errors", "--predictions", "net").count("is not in the label") == 1
     assert winnow("labels", "list") == before
