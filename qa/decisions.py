@@ -68,7 +68,7 @@ def decide(
         raise InvalidInputError("A decision needs to know whose it is: give a name.")
     if len(comment) > _LONGEST:
         raise InvalidInputError(f"The comment has {len(comment)} letters; keep it under {_LONGEST}.")
-    with workspace.database.write() as session:
+    with workspace.database.read() as session:  # all answers there are may be read: nobody waits for that
         campaign = answers.labelling_campaign(session, campaign_name)
         taxonomy = session.get_one(Taxonomy, campaign.taxonomy_id)
         task = _task(session, campaign, item)
@@ -78,17 +78,19 @@ def decide(
             raise InvalidInputError(f"Image {task.image_id} was withdrawn from {campaign_name!r}: it gets no verdict.")
         if task.id in answers.gold(session, taxonomy):
             raise InvalidInputError(f"Image {task.image_id} is gold in {campaign_name!r}: what it is was known before.")
-        earlier = session.scalar(select(func.count(Decision.id)).where(Decision.task_id == task.id)) or 0
-        row = Decision(task_id=task.id, answer=answer, reason=reason, comment=comment, author=author)
+        task_id, image_id, kind = task.id, task.image_id, taxonomy.task_kind
+    with workspace.database.write() as session:
+        earlier = session.scalar(select(func.count(Decision.id)).where(Decision.task_id == task_id)) or 0
+        row = Decision(task_id=task_id, answer=answer, reason=reason, comment=comment, author=author)
         session.add(row)
         session.flush()
         return Decided(
             id=row.id,
             campaign=campaign_name,
-            task=task.id,
-            image=task.image_id,
+            task=task_id,
+            image=image_id,
             answer=answer,
-            words=None if answer is None else labels.in_words(answer, taxonomy.task_kind),
+            words=None if answer is None else labels.in_words(answer, kind),
             reason=reason,
             comment=comment,
             author=author,

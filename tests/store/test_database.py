@@ -15,6 +15,7 @@ from sqlalchemy import Engine, create_engine, inspect, select, text
 from store import database, schema
 from store.errors import InvalidInputError
 from store.workspace import Workspace, open_workspace
+from tests.conftest import Builder
 
 
 def test_migrations_end_at_the_schema(workspace: Workspace) -> None:
@@ -191,3 +192,28 @@ def test_a_key_that_is_none_is_refused(workspace: Workspace) -> None:
     (workspace.home / "secret.key").write_text("hello")
     with pytest.raises(InvalidInputError, match="does not hold a key of ours"):
         _ = workspace.key
+
+
+def test_a_label_is_in_another_lot_since_the_fifteenth_revision(workspace: Workspace, build: Builder) -> None:
+    """A catalog of 0014 is migrated when it is opened; back, the items of lots that were withdrawn are gone."""
+    build.labels({build.images(1)[0]: "cat"})
+    with workspace.database.write() as session:
+        label, task, vendor, campaign = (
+            session.scalars(select(each.id)).one()
+            for each in (schema.Label, schema.Task, schema.Vendor, schema.Campaign)
+        )
+        for number in (1, 2):
+            lot = schema.Lot(campaign_id=campaign, auditor_id=vendor, severity="normal", terms={}, plan={}, seed=number)
+            session.add(lot)
+            session.flush()
+            session.add(schema.LotItem(lot_id=lot.id, place=0, task_id=task, label_id=label))
+        session.add(schema.LotDecision(lot_id=1, outcome="withdrawn", audited=0, found=0, evidence={}))
+    config = Config()
+    config.set_main_option("script_location", str(Path(schema.__file__).parent / "migrations"))
+    with workspace.database.engine.begin() as connection:
+        config.attributes["connection"] = connection
+        command.downgrade(config, "0014")
+        assert connection.execute(text("SELECT lot_id FROM lot_items")).scalars().all() == [2]
+    workspace.database.engine.dispose()
+    with open_workspace(workspace.home).database.write() as session:
+        session.add(schema.LotItem(lot_id=1, place=0, task_id=task, label_id=label))

@@ -15,6 +15,9 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
+    op.execute(  # what such a lot held is in a later one
+        "DELETE FROM lot_items WHERE lot_id IN (SELECT lot_id FROM lot_decisions WHERE outcome = 'withdrawn')"
+    )
     with op.batch_alter_table("lot_items", naming_convention=_NAMES) as batch_op:
         batch_op.drop_index(batch_op.f("ix_lot_items_label_id"))
         batch_op.create_unique_constraint("uq_lot_items_label_id", ["label_id"])
