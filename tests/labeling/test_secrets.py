@@ -1,7 +1,6 @@
 """Secrets stay where they are kept, through a whole run in which much goes wrong."""
 
 import base64
-import os
 import re
 import subprocess
 import time
@@ -12,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from api import image_urls
+from api.cli import main
 from api.demo import people
 from api.demo.label_studio_server import LabelStudioServer
 from labeling import campaigns, webhooks
@@ -31,20 +31,19 @@ def forms(secret: str | bytes) -> list[bytes]:
 
 
 @pytest.fixture
-def winnow(catalog: Catalog, tmp_path: Path) -> Callable[..., bytes]:
+def winnow(
+    catalog: Catalog, monkeypatch: pytest.MonkeyPatch, capfdbinary: pytest.CaptureFixture[bytes]
+) -> Callable[..., bytes]:
     """Runs a command for people and for programs; says all it printed, after asserting its exit code."""
 
     def run(*arguments: str, code: int = 0) -> bytes:
         printed = b""
         for more in ((), ("--json",)):
-            done = subprocess.run(
-                [WINNOW, "--home", catalog.workspace.home, *arguments, *more],
-                capture_output=True,
-                env=os.environ | {"OMP_NUM_THREADS": "1"},
-                check=False,
-            )
-            printed += done.stdout + done.stderr
-            assert done.returncode == code, printed.decode()
+            monkeypatch.setattr("sys.argv", ["winnow", "--home", str(catalog.workspace.home), *arguments, *more])
+            with pytest.raises(SystemExit) as ended:
+                main.run()
+            printed += b"".join(capfdbinary.readouterr())
+            assert ended.value.code == code, printed.decode()
         return printed
 
     return run
