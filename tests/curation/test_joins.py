@@ -53,7 +53,7 @@ def keys(pairs: Ints) -> Ints:
 
 
 @pytest.mark.parametrize("make", [isotropic, clustered])
-@pytest.mark.parametrize("min_cosine", [0.7, 0.95])
+@pytest.mark.parametrize("min_cosine", [pytest.param(0.7, marks=pytest.mark.slow), 0.95])
 def test_nearly_all_pairs_are_found_and_no_other(make: Callable[..., Vectors], min_cosine: float) -> None:
     """Ten collections of each kind; in the worst one still 98 of 100 are found."""
     for seed in range(10):

@@ -163,7 +163,7 @@ def prepared(lines: list[str], server: LabelStudioServer) -> Iterator[list[str]]
 def test_the_tutorial_runs(folder: Path, label_studio: LabelStudioServer) -> None:
     environment: dict[str, Any] = os.environ | {
         "LABEL_STUDIO_TOKEN": label_studio.token_file.read_text(),
-        "OMP_NUM_THREADS": "2",
+        "OMP_NUM_THREADS": "1",
     }
     for words in prepared(commands(ROOT / "docs" / "tutorial.md"), label_studio):
         if words[1:3] == ["campaign", "pull"]:

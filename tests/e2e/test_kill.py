@@ -95,6 +95,7 @@ def test_embed(tmp_path: Path, photos: Path, fail_point: str) -> None:
     assert checks["vectors of efficientnet-lite0"].startswith(f"{_CHUNK_AND_A_BIT} vectors")
 
 
+@pytest.mark.slow
 def test_duplicates_scan(tmp_path: Path) -> None:
     """Ten crops that share nothing, each with a smaller copy: killed when proofs are recorded, refusals not yet."""
     from PIL import Image

@@ -180,6 +180,7 @@ def test_the_dashboard_and_a_labelled_task_in_the_browser(demo: Demo, page: Any)
     assert "functional" in page.inner_text("body")
 
 
+@pytest.mark.slow
 def test_a_second_demo_continues_and_stop_leaves_nothing(demo: Demo) -> None:
     before = {stage["name"]: stage["count"] for stage in demo.json("status")["stages"]}
     again = demo.run("demo", "--photos", str(PHOTOS), "--budget", str(BUDGET))

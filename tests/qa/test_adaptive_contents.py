@@ -178,6 +178,7 @@ def as_sure_as_of_three(believe: looks.Believe, *, items: int, seed: int, are_na
     return fixed, looks.as_needed(believe, items=items, people=5, rules=rules, seed=seed, are_named=are_named)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("are_named", [True, False])
 def test_several_classes_are_as_right_as_of_three_answers_with_fewer(are_named: bool) -> None:
     """Whether those answer whom the review names, or whoever comes."""
@@ -215,6 +216,7 @@ def of_boxes(rows: Drawn, sides: Floats, seen: Ints) -> Regions[places.Boxes]:
     return regions.fit(of_these, places.Boxes(sides[mine]), seen, images=IMAGES, annotators=5, classes=3)
 
 
+@pytest.mark.slow
 def test_boxes_are_as_right_as_of_three_answers_with_fewer() -> None:
     answers, precision = [], []
     for seed in range(10):
