@@ -238,6 +238,7 @@ def rows_read(workspace: Workspace) -> Iterator[list[int]]:
     workspace.database.engine.dispose()
 
 
+@pytest.mark.slow
 def test_ten_thousand_picks_are_not_ten_thousand_rows(workspace: Workspace, build: Any) -> None:
     images = build.images(61)
     encoder = build.vectors(images, np.eye(61))
