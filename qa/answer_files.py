@@ -204,14 +204,12 @@ def _read(path: Path) -> tuple[Sequence[str], list[dict[str, Any]]]:
             return reader.fieldnames or [], list(reader)
     except UnicodeDecodeError as error:
         raise InvalidInputError(f"The table {path} is not UTF-8 text: save it as UTF-8.") from error
-    except csv.Error as error:
+    except (ValueError, csv.Error) as error:
         if str(error).startswith("field larger"):
             raise InvalidInputError(
                 f"The table {path} holds a value of more than {csv.field_size_limit():,} characters, too long for a "
                 "name: is a quotation mark left open?"
             ) from error
-        raise InvalidInputError(f"The table {path} cannot be read: {error}.") from error
-    except ValueError as error:
         raise InvalidInputError(f"The table {path} cannot be read: {error}.") from error
 
 

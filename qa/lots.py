@@ -127,6 +127,16 @@ class _Audit:
     is_defective: dict[int, bool]
 
     @property
+    def audited(self) -> list[int]:
+        """The items drawn that have a word, by place."""
+        return [place for place in range(self.drawn) if place in self.said]
+
+    @property
+    def found(self) -> int:
+        """How many of these are defective."""
+        return sum(self.is_defective[place] for place in self.audited)
+
+    @property
     def in_order(self) -> list[bool]:
         """Whether the items drawn are defective, up to the first without a word."""
         return [self.is_defective[place] for place in takewhile(self.is_defective.__contains__, range(self.drawn))]
@@ -555,13 +565,12 @@ def _check_withdrawable(session: Session, lot: Lot) -> bool:
     if decision is not None and decision.outcome != "continue":
         raise ConflictError(f"The lot {lot.id} is {decision.outcome}: only one that is not decided can be withdrawn.")
     plan, audit = _plan(lot), _audit(session, lot)
-    found = sum(audit.is_defective[place] for place in audit.said if place < audit.drawn)
     if acceptance.decide(plan, np.array(audit.in_order, dtype=np.bool_)).outcome != "continue":
         raise ConflictError(f"What was audited decides the lot {lot.id}. Run: winnow qa lots decide {lot.id}.")
-    if found > plan.accept[-1]:
+    if audit.found > plan.accept[-1]:
         raise ConflictError(
-            f"Of the lot {lot.id} {found} items are wrong, where {plan.accept[-1]} may be: it can only be rejected, so "
-            f"it is not withdrawn. Once its sample is answered: winnow qa lots decide {lot.id}."
+            f"Of the lot {lot.id} {audit.found} items are wrong, where {plan.accept[-1]} may be: it can only be "
+            f"rejected, so it is not withdrawn. Once its sample is answered: winnow qa lots decide {lot.id}."
         )
     return False
 
@@ -693,7 +702,6 @@ def _terms(lot: Lot) -> Terms:
 def _status(session: Session, lot: Lot, audit: _Audit) -> LotStatus:
     campaign = session.get_one(Campaign, lot.campaign_id)
     size = len(audit.items)
-    audited = [place for place in range(audit.drawn) if place in audit.said]
     plan, terms, decision = _plan(lot), _terms(lot), _decision(session, lot)
     is_decided = decision is not None and decision.outcome != "continue"
     risks = None if terms.levels is None else acceptance.risks(plan, terms.levels, lot_size=size)
@@ -710,8 +718,8 @@ def _status(session: Session, lot: Lot, audit: _Audit) -> LotStatus:
         consumers_risk=None if risks is None else risks[1],
         audits=[each.name for each in _of_lot(session, lot, "audit")],
         drawn=audit.drawn,
-        audited=len(audited),
-        found=sum(audit.is_defective[place] for place in audited),
+        audited=len(audit.audited),
+        found=audit.found,
         skipped=_skipped(session, lot, audit),
         outcome=decision.outcome if decision is not None and is_decided else "open",
         decided_on=decision.audited if decision is not None and is_decided else None,
