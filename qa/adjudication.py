@@ -233,7 +233,7 @@ def _of_campaign(
         task, verdict = tasks[task_id], newest[task_id]
         votes = Counter(each.words for each in heard.get(task_id, []) if each.words is not None)
         label = verdict.answer if verdict.outcome == "accepted" else None
-        offers = _offers(kind, heard.get(task_id, []), verdict, suggested.get(task_id))
+        suggestions = _offers(kind, heard.get(task_id, []), verdict, suggested.get(task_id))
         items.append(
             QueueItem(
                 campaign=campaign.name,
@@ -246,7 +246,7 @@ def _of_campaign(
                 kind=kind,
                 label=None if label is None else labels.in_words(label, kind),
                 answers=dict(sorted(votes.items(), key=lambda vote: order.get(vote[0], len(order)))),
-                suggestions=_shuffled(offers, workspace.key, task.uid),
+                suggestions=_shuffled(suggestions, workspace.key, task.uid),
                 held_by=held.get(task.image_id),
             )
         )

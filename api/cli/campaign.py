@@ -168,9 +168,7 @@ def push(
     ] = None,
     link_days: Annotated[
         int | None,
-        typer.Option(
-            min=1, max=36_525, help="How long links to images last: by default 30, and a week past the deadline."
-        ),
+        typer.Option(min=1, help="How long links to images last, a century at most; default 30, or past the deadline."),
     ] = None,
     as_json: AsJson = False,
 ) -> None:
