@@ -4,7 +4,6 @@ import json
 import os
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta
@@ -23,9 +22,10 @@ from api.schedules import CampaignTerms
 from labeling import vendors
 from store.schema import Batch, Campaign, ImageId, PredictionRun, Task, now
 from store.workspace import Workspace
+from tests import commands
+from tests.commands import WINNOW
 from tests.labeling.conftest import Site, administrator
 
-WINNOW = Path(sys.executable).with_name("winnow")
 EVERY_SECOND = "* * * * * *"
 
 
@@ -80,9 +80,7 @@ def pool(workspace: Workspace, build: Any) -> None:
 
 def winnow(workspace: Workspace, *arguments: str, status: int = 0) -> tuple[str, str]:
     """What a command printed on stdout and stderr."""
-    done = subprocess.run(
-        [WINNOW, "--home", workspace.home, *arguments], capture_output=True, text=True, timeout=120, check=False
-    )
+    done = commands.winnow(workspace.home, *arguments)
     assert done.returncode == status, done.stderr
     return done.stdout, done.stderr
 

@@ -1,11 +1,8 @@
 """What the documents say is true: every command in them runs, every name and link in them exists."""
 
 import io
-import os
 import re
 import shlex
-import subprocess
-import sys
 from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
@@ -17,17 +14,17 @@ import yaml
 from PIL import Image
 from sqlalchemy import select
 
-from api.cli import main, reference
+from api.cli import reference
 from api.demo import people
 from api.demo.label_studio_server import LabelStudioServer
 from labeling import campaigns, definitions, label_config
 from sampling import recipes
 from store.schema import Task
 from store.workspace import open_workspace
+from tests.commands import run
 from tests.conftest import Builder
 
 ROOT = Path(__file__).parents[2]
-WINNOW = Path(sys.executable).with_name("winnow")
 DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 
 
@@ -68,22 +65,24 @@ def test_every_command_and_target_named_exists(document: Path) -> None:
         assert target in targets
 
 
-def test_what_is_said_of_taxonomies_runs(tmp_path: Path) -> None:
+def test_what_is_said_of_taxonomies_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     document = ROOT / "docs" / "taxonomies.md"
     [example] = re.findall(r"^```yaml\n(.*?)^```", document.read_text(), re.MULTILINE | re.DOTALL)
     (tmp_path / "taxonomy.yaml").write_text(example)
+    monkeypatch.chdir(tmp_path)
     Builder(open_workspace(tmp_path / "winnow-data")).images(17)  # the example's examples
     for command in [*commands(document), "winnow taxonomy create all --from-file taxonomy.yaml"]:
-        done = subprocess.run(
-            [WINNOW, *shlex.split(command)[1:]], cwd=tmp_path, capture_output=True, text=True, check=False
-        )
+        done = run(*shlex.split(command)[1:])
         assert done.returncode == 0, f"{command}\n{done.stderr}"
 
 
 @pytest.mark.label_studio
-def test_what_is_said_of_adopting_runs(tmp_path: Path, label_studio: LabelStudioServer) -> None:
+def test_what_is_said_of_adopting_runs(
+    tmp_path: Path, label_studio: LabelStudioServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
     token = label_studio.token_file.read_text()
-    environment = os.environ | {"LABEL_STUDIO_TOKEN": token, "OMP_NUM_THREADS": "2"}
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("LABEL_STUDIO_TOKEN", token)
     with httpx.Client(base_url=label_studio.url, headers={"Authorization": f"Token {token}"}, timeout=60) as http:
         asked = [{"name": "cat"}, {"name": "dog"}]
         config = label_config.render(definitions.parse({"kind": "classification", "classes": asked}))
@@ -99,9 +98,7 @@ def test_what_is_said_of_adopting_runs(tmp_path: Path, label_studio: LabelStudio
         http.post(f"/api/tasks/{task}/annotations/", json=answer).raise_for_status()
     for words in prepared(commands(ROOT / "docs" / "adopting.md"), label_studio):
         command = [str(project) if before == "--ls-project" else word for before, word in pairwise(["", *words])]
-        done = subprocess.run(
-            [WINNOW, *command[1:]], cwd=tmp_path, env=environment, capture_output=True, text=True, check=False
-        )
+        done = run(*command[1:])
         assert done.returncode == 0, f"{' '.join(words)}\n{done.stderr}"
         if words[2] == "pull":
             assert done.stdout.startswith("street: 1 answers")
@@ -159,21 +156,12 @@ def prepared(lines: list[str], server: LabelStudioServer) -> Iterator[list[str]]
 
 @pytest.mark.label_studio
 @pytest.mark.timeout(1200)
-def test_the_tutorial_runs(
-    folder: Path,
-    label_studio: LabelStudioServer,
-    monkeypatch: pytest.MonkeyPatch,
-    capfd: pytest.CaptureFixture[str],
-) -> None:
-    """All in one process, since half of what so many commands take is to start them."""
+def test_the_tutorial_runs(folder: Path, label_studio: LabelStudioServer, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(folder)
     monkeypatch.setenv("LABEL_STUDIO_TOKEN", label_studio.token_file.read_text())
     for words in prepared(commands(ROOT / "docs" / "tutorial.md"), label_studio):
         if words[1:3] == ["campaign", "pull"]:
             answer(folder, words[3], label_studio, (label_studio.email, label_studio.password))
-        monkeypatch.setattr("sys.argv", words)
-        with pytest.raises(SystemExit) as ended:
-            main.run()
-        said = capfd.readouterr()
-        assert ended.value.code == 0, f"{' '.join(words)}\n{said.out}{said.err}"
-        assert said.out.strip(), f"{' '.join(words)} said nothing"
+        done = run(*words[1:])
+        assert done.returncode == 0, f"{' '.join(words)}\n{done.stdout}{done.stderr}"
+        assert done.stdout.strip(), f"{' '.join(words)} said nothing"

@@ -7,34 +7,20 @@ import json
 import os
 import signal
 import sqlite3
-import subprocess
-import sys
 import tarfile
 from pathlib import Path
 from typing import Any
 
 import pytest
 from sklearn.datasets import load_sample_images
-from typer.testing import CliRunner
 
-from api.cli.main import app
 from labeling import campaigns, content, vendors
 from labeling.content import Content, Region
 from labeling.geometry import Box
 from store.workspace import Workspace
+from tests.commands import winnow
 
-WINNOW = Path(sys.executable).with_name("winnow")
 _CHUNK_AND_A_BIT = 260  # embed commits every 256 images
-
-
-def winnow(home: Path, *arguments: str, fail_point: str = "") -> "subprocess.CompletedProcess[str]":
-    return subprocess.run(
-        [WINNOW, "--home", home, *arguments],
-        check=False,
-        capture_output=True,
-        text=True,
-        env=os.environ | {"WINNOW_FAIL_POINT": fail_point, "OMP_NUM_THREADS": "1"},
-    )
 
 
 def verified(home: Path) -> Any:
@@ -146,8 +132,8 @@ def test_lots(workspace: Workspace, build: Any) -> None:
             assert winnow(home, "qa", "lots", *command, fail_point=fail_point).returncode == -signal.SIGKILL
         after = rows(home)
         made.append({name: after[name] - before[name] for name in after if after[name] > before[name]})
-        again = CliRunner().invoke(app, ["--home", str(home), "qa", "lots", *command])
-        assert "since its last lot" in str(again.exception) if command is opening else again.exit_code == 0
+        again = winnow(home, "qa", "lots", *command)
+        assert "since its last lot" in again.stderr if command is opening else again.returncode == 0
         assert rows(home) == after
         if command is opening:
             with workspace.database.read() as session:

@@ -2,10 +2,8 @@
 
 import os
 import subprocess
-import sys
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 from typing import Any
 
 import httpx
@@ -17,10 +15,9 @@ from api.demo.label_studio_server import LabelStudioServer
 from labeling import campaigns, label_config, vendors
 from store.schema import ImageId, Prediction, PredictionRun, Task
 from store.workspace import Workspace
+from tests.commands import WINNOW, winnow
 from tests.conftest import Builder
 from tests.labeling.stand_in import StandIn
-
-WINNOW = Path(sys.executable).with_name("winnow")
 
 
 class Site:
@@ -108,11 +105,11 @@ class Catalog:
         with self.workspace.database.read() as session:
             return campaigns.status(session, self.name)
 
-    def command(self, *arguments: str, fail_point: str = "") -> "subprocess.Popen[str]":
-        """`winnow campaign …` in a process of its own."""
+    def start(self, *arguments: str) -> "subprocess.Popen[str]":
+        """`winnow campaign …` in a process of its own, that runs beside the test."""
         return subprocess.Popen(
             [WINNOW, "--home", self.workspace.home, "campaign", *arguments],
-            env=os.environ | {"WINNOW_FAIL_POINT": fail_point, "OMP_NUM_THREADS": "1"},
+            env=os.environ | {"OMP_NUM_THREADS": "1"},
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
@@ -120,9 +117,8 @@ class Catalog:
 
     def run(self, *arguments: str, fail_point: str = "") -> tuple[int, str, str]:
         """Exit code, stdout and stderr of `winnow campaign …`."""
-        process = self.command(*arguments, fail_point=fail_point)
-        stdout, stderr = process.communicate(timeout=120)
-        return process.returncode, stdout, stderr
+        done = winnow(self.workspace.home, "campaign", *arguments, fail_point=fail_point)
+        return done.returncode, done.stdout, done.stderr
 
     def push(self, *, fail_point: str = "") -> tuple[int, str, str]:
         return self.run("push", self.name, "--image-base-url", "http://127.0.0.1:1", fail_point=fail_point)

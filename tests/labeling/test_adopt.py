@@ -2,7 +2,6 @@
 
 import io
 import json
-import subprocess
 import threading
 from collections import Counter
 from collections.abc import Iterator
@@ -26,7 +25,8 @@ from sampling import batch
 from store.errors import ConflictError, InvalidInputError, NotFoundError, RemoteError
 from store.schema import AdoptedTask, Annotation, Annotator, Campaign, Image, Pick, Sighting, Task
 from store.workspace import Workspace, open_workspace
-from tests.labeling.conftest import WINNOW, Catalog, Site
+from tests.commands import winnow
+from tests.labeling.conftest import Catalog, Site
 
 pytestmark = pytest.mark.label_studio
 
@@ -310,8 +310,7 @@ def test_a_restored_project_gets_its_answers_back_once(home: Workspace, site: Si
     site.call("PATCH", f"/api/projects/{team.project}/", json={"description": description})  # as a backup would say
     with pytest.raises(ConflictError, match="restored from a backup"):
         pull.pull(home, "street")
-    command = [WINNOW, "--home", home.home, "campaign", "reconcile", "street", "--json"]
-    done = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+    done = json.loads(winnow(home.home, "campaign", "reconcile", "street", "--json").stdout)
     assert (done["restored"], done["put_back"], done["recreated"]) == (True, 1, 0)
     assert pull.pull(home, "street").answers == 1
 

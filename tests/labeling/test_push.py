@@ -372,7 +372,7 @@ def test_a_killed_push_is_continued_without_copies(catalog: Catalog, site: Site,
 def test_two_pushes_at_once_make_one_of_everything(catalog: Catalog, site: Site) -> None:
     catalog.campaign(20)
     arguments = ("push", catalog.name, "--image-base-url", "http://127.0.0.1:1")
-    both = [catalog.command(*arguments), catalog.command(*arguments)]
+    both = [catalog.start(*arguments), catalog.start(*arguments)]
     outputs = [process.communicate(timeout=120) for process in both]
     assert [process.returncode for process in both] == [0, 0], outputs
     assert_each_once(catalog, site)
@@ -385,7 +385,7 @@ def test_a_request_that_arrives_after_its_sender_died_is_not_sent_again(
     arguments = ("push", catalog.name, "--image-base-url", "http://127.0.0.1:1")
     with fault_proxy.between(label_studio.url, Fault("late", "POST", _IMPORT, seconds=4)) as proxy:
         vendors.add(catalog.workspace, "acme", url=proxy.url, token=f"file:{label_studio.token_file}")
-        sender = catalog.command(*arguments)
+        sender = catalog.start(*arguments)
         assert proxy.fired.wait(60)
         sender.kill()
         sender.communicate()

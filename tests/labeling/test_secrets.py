@@ -11,12 +11,13 @@ from pathlib import Path
 import pytest
 
 from api import image_urls
-from api.cli import main
 from api.demo import people
 from api.demo.label_studio_server import LabelStudioServer
 from labeling import campaigns, webhooks
 from store.schema import ImageId
-from tests.labeling.conftest import WINNOW, Catalog, Site
+from tests import commands
+from tests.commands import WINNOW
+from tests.labeling.conftest import Catalog, Site
 
 pytestmark = pytest.mark.label_studio
 
@@ -31,19 +32,15 @@ def forms(secret: str | bytes) -> list[bytes]:
 
 
 @pytest.fixture
-def winnow(
-    catalog: Catalog, monkeypatch: pytest.MonkeyPatch, capfdbinary: pytest.CaptureFixture[bytes]
-) -> Callable[..., bytes]:
+def winnow(catalog: Catalog, capfdbinary: pytest.CaptureFixture[bytes]) -> Callable[..., bytes]:
     """Runs a command for people and for programs; says all it printed, after asserting its exit code."""
 
     def run(*arguments: str, code: int = 0) -> bytes:
         printed = b""
         for more in ((), ("--json",)):
-            monkeypatch.setattr("sys.argv", ["winnow", "--home", str(catalog.workspace.home), *arguments, *more])
-            with pytest.raises(SystemExit) as ended:
-                main.run()
-            printed += b"".join(capfdbinary.readouterr())
-            assert ended.value.code == code, printed.decode()
+            done = commands.winnow(catalog.workspace.home, *arguments, *more)
+            printed += f"{done.stdout}{done.stderr}".encode() + b"".join(capfdbinary.readouterr())
+            assert done.returncode == code, printed.decode()
         return printed
 
     return run

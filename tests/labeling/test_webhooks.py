@@ -13,7 +13,8 @@ from sqlalchemy import select
 
 from labeling import push, webhooks
 from store.schema import Annotation, Campaign
-from tests.labeling.conftest import WINNOW, Catalog, Site
+from tests.commands import WINNOW
+from tests.labeling.conftest import Catalog, Site
 
 pytestmark = pytest.mark.label_studio
 
