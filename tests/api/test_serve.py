@@ -184,7 +184,15 @@ def test_a_killed_service_continues_and_no_tick_is_planned_twice(
 @pytest.mark.label_studio
 @pytest.mark.usefixtures("pool")
 @pytest.mark.parametrize(
-    "where", ["jobs.planned", "jobs.campaign_created", "push.after_project", "push.after_request", "push.after_commit"]
+    "where",
+    [
+        "jobs.campaign_created",
+        "push.after_request",
+        *(
+            pytest.param(each, marks=pytest.mark.slow)
+            for each in ("jobs.planned", "push.after_project", "push.after_commit")
+        ),
+    ],
 )
 def test_a_sampling_job_killed_anywhere_makes_one_batch_one_campaign_and_one_task_per_item(
     workspace: Workspace, serve: Callable[..., Service], build: Any, label_studio: LabelStudioServer, where: str

@@ -315,7 +315,10 @@ def test_a_restored_project_gets_its_answers_back_once(home: Workspace, site: Si
     assert pull.pull(home, "street").answers == 1
 
 
-@pytest.mark.parametrize("fail_point", ["adopt.after_page", "adopt.before_commit", "adopt.after_commit"])
+@pytest.mark.parametrize(
+    "fail_point",
+    ["adopt.after_page", "adopt.after_commit", pytest.param("adopt.before_commit", marks=pytest.mark.slow)],
+)
 def test_whatever_dies_the_same_adopts_on(
     fail_point: str, build: Any, label_studio: LabelStudioServer, site: Site, pictures: Pictures
 ) -> None:

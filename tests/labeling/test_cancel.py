@@ -54,7 +54,14 @@ def test_the_unanswered_goes_and_answers_stay(catalog: Catalog, site: Site, unde
     assert pull.pull(catalog.workspace, catalog.name).new == 1  # late answers may still be pulled
 
 
-@pytest.mark.parametrize("where", ["cancel.noted", "cancel.pulled", "cancel.removed", "cancel.withdrawn"])
+@pytest.mark.parametrize(
+    "where",
+    [
+        "cancel.noted",
+        "cancel.removed",
+        *(pytest.param(f"cancel.{each}", marks=pytest.mark.slow) for each in ("pulled", "withdrawn")),
+    ],
+)
 def test_a_killed_cancellation_is_finished_by_the_same(
     catalog: Catalog, site: Site, under_way: list[int], where: str
 ) -> None:
