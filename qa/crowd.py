@@ -26,7 +26,6 @@ from qa.things import Things
 from store.arrays import Bools, Floats, Ints
 from store.schema import Annotator, Campaign, ImageId, PredictionRun, Standing, Task, Taxonomy, Vendor
 
-_LEAST_PEOPLE = 3
 _WEEK_S = 7 * 24 * 3600.0
 
 
@@ -98,19 +97,14 @@ class Crowd:
     def judged(self) -> Judged:
         """What is held against each answer."""
         judged = accuracy.judge(self.table, self.counted[self.look], self.known, self.found)
-        if self._others_tell:
-            return judged
-        is_told = self.known[self.table[judged.rows, 0]] >= 0
+        item, who, _ = self.table[judged.rows].T
+        is_told = self._others_tell[who] | (self.known[item] >= 0)
         return Judged(judged.rows[is_told], judged.truth[is_told])
 
     @cached_property
-    def _others_tell(self) -> bool:
-        """Whether people can be judged by each other.
-
-        Not by things where there are but two: what one draws and the other does not may be a ghost of the one or a miss
-        of the other, and only what is settled tells.
-        """
-        return not self.of_things or len(np.unique(self.looks[self.counted, 1])) >= _LEAST_PEOPLE
+    def _others_tell(self) -> Bools:
+        """`(A,)`: who can be judged by others, see `accuracy.told_by_others`; everybody is by what is settled."""
+        return accuracy.told_by_others(self.looks, items=len(self.said.task_ids), annotators=len(self.people))
 
     @cached_property
     def weight(self) -> Floats:
@@ -173,7 +167,7 @@ class Crowd:
         """Of things: how many that are not there each says are, in an image that others saw or that is settled."""
         item, who = self.looks.T
         others = np.bincount(item[self.counted], minlength=len(self.said.task_ids))[item] - self.counted
-        is_judged = (((others > 0) & self._others_tell) | self._is_settled) & bool(len(self.judged.rows))
+        is_judged = (((others > 0) & self._others_tell[who]) | self._is_settled) & bool(len(self.judged.rows))
         images = np.bincount(who[is_judged], minlength=len(self.people))
         return detection.ghosts(self.table, self.judged, self.found, images)
 

@@ -129,9 +129,12 @@ def lines(found: "Iterable[AnnotatorQuality]") -> Iterable[str]:
             yield console.printable(f"{each.annotator} {sign.sentence} ({_p(sign.p_value)})")
         if each.suggestion:
             yield console.printable(f"{each.annotator} {each.suggestion}")
-    few = sum(each.accuracy is None for each in people)
+    alone = sum(bool(each.answers) and not each.judged for each in people)
+    few = sum(each.accuracy is None for each in people) - alone
     if few:
         yield f"{few} of {len(people)} are not judged: their answers leave an interval wider than 0.3"
+    if alone:
+        yield f"{alone} of {len(people)} are not judged: only gold, experts or a third person tell who of two is right"
 
 
 def _detections(people: "Iterable[AnnotatorQuality]") -> Iterable[str]:

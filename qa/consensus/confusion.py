@@ -5,34 +5,52 @@ import numpy as np
 from qa.consensus.belief import PRIOR_RIGHT, PRIOR_WRONG
 from store.arrays import Floats
 
-_STRENGTH = 20.0  # how many answers a belief counts as: of how everybody confuses, of how often someone is right
-_OWN = (2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 256.0)  # the same, to each class, of what someone confuses; one is chosen
+# How many answers a belief counts as:
+_AS_EASY = 10.0  # that a class is as easy as all are, for each class there is,
+_AS_GOOD = 20.0  # that someone is as good as all are;
+# where one is chosen, the first if nothing speaks for another:
+_EVEN = (6400.0, 1600.0, 400.0, 100.0, 20.0, 5.0)  # wrong ones to a class, that they fall evenly on the others,
+_ALIKE = (2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 256.0)  # answers to a class, that someone confuses what everybody does
 
 
 def shrunk(counts: Floats) -> Floats:
     """Confusions `(A, C, C)`, each row summing to 1, from how often annotator a answered class j to an item of class i.
 
-    A Dirichlet prior three storeys high. All people together are shrunk towards one accuracy with wrong answers evenly
-    spread; each person towards all people, bent until they are as often right as this person; then their own answers
-    count. So a newcomer is everybody, someone with twenty answers is as careful or careless as these show, and someone
-    with hundreds confuses what only they confuse. How much alike people are is not assumed: of several strengths of the
-    last storey that one is taken under which these counts are the likeliest.
+    A Dirichlet prior three storeys high. All people together are shrunk towards one accuracy, and their wrong answers
+    towards an even spread; each person towards all people, bent until they are as often right as this person; then
+    their own answers count. So a newcomer is everybody, someone with twenty answers is as careful or careless as these
+    show, and someone with hundreds confuses what only they confuse. Neither how evenly mistakes spread nor how much
+    alike people are is assumed: of several strengths of either belief that one is taken under which the counts are the
+    likeliest. Were the first mistake of a kind taken for a habit, each of the many kinds would prove itself.
 
     Args:
         counts: `(A, C, C)` float64, expected where the truth is not certain.
     """
-    classes = counts.shape[-1]
     pooled = counts.sum(axis=0)
     accuracy = (np.trace(pooled) + PRIOR_RIGHT) / (pooled.sum() + PRIOR_RIGHT + PRIOR_WRONG)
-    even = np.full((classes, classes), (1 - accuracy) / (classes - 1))
-    np.fill_diagonal(even, accuracy)
-    everybody = _rows(pooled + _STRENGTH * even)
-    given = counts.sum(axis=(1, 2)) + _STRENGTH
-    usual = (counts.sum(axis=2) @ everybody.diagonal() + _STRENGTH * accuracy) / given  # everybody, on what they saw
-    own = (np.trace(counts, axis1=1, axis2=2) + _STRENGTH * accuracy) / given
+    everybody = _everybody(pooled, accuracy)
+    given = counts.sum(axis=(1, 2)) + _AS_GOOD
+    usual = (counts.sum(axis=2) @ everybody.diagonal() + _AS_GOOD * accuracy) / given  # everybody, on what they saw
+    own = (np.trace(counts, axis1=1, axis2=2) + _AS_GOOD * accuracy) / given
     belief = _bent(everybody, own / (1 - own) * (1 - usual) / usual)
-    strength = max(_OWN, key=lambda one: _evidence(counts, one * belief))
-    return _rows(counts + strength * belief)
+    return _rows(counts + _likeliest(_ALIKE, counts, belief) * belief)
+
+
+def _everybody(pooled: Floats, accuracy: float) -> Floats:
+    """The confusion `(C, C)` of all people together, from their counts `(C, C)`."""
+    as_easy = _AS_EASY * len(pooled)
+    right = (pooled.diagonal() + as_easy * accuracy) / (pooled.sum(axis=1) + as_easy)
+    is_wrong = ~np.eye(len(pooled), dtype=np.bool_)
+    wrong = pooled[is_wrong].reshape(len(pooled), -1)
+    even = np.full(wrong.shape, 1 / wrong.shape[1])
+    confusion = np.diag(right)
+    confusion[is_wrong] = ((1 - right)[:, None] * _rows(wrong + _likeliest(_EVEN, wrong, even) * even)).ravel()
+    return confusion
+
+
+def _likeliest(strengths: tuple[float, ...], counts: Floats, belief: Floats) -> float:
+    """The strength of a belief `(…, K)` under which counts `(…, K)` are the likeliest, the first among equals."""
+    return max(strengths, key=lambda one: _evidence(counts, one * belief))
 
 
 def _bent(confusion: Floats, odds: Floats) -> Floats:
@@ -44,7 +62,7 @@ def _bent(confusion: Floats, odds: Floats) -> Floats:
 
 
 def _evidence(counts: Floats, prior: Floats) -> float:
-    """Logarithm of how likely counts `(A, C, C)` are when each row is drawn from a Dirichlet distribution `prior`."""
+    """Logarithm of how likely counts `(…, K)` are when each row is drawn from a Dirichlet distribution `prior`."""
     from scipy.special import gammaln
 
     rows = gammaln(prior.sum(axis=-1)) - gammaln((counts + prior).sum(axis=-1))

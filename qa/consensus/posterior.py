@@ -23,7 +23,7 @@ _EVERY = 5  # steps after which trust is measured anew,
 _MEASURED = 8  # so many times
 _MOST_CHECKED = 40_000  # answers that trust is measured on,
 _ENOUGH = 50  # and how many checks it takes to measure it
-_BOUNDS = ((0.0, 3.0), (0.1, 3.0), (0.0, 1.0))  # of the three powers
+_BOUNDS = ((0.0, 3.0), (0.1, 1.0), (0.0, 1.0))  # of the three powers; an answer tells what its confusion says at most
 _SMALLEST = 1e-9  # what a model's probability of zero counts as
 _CAUTION = 10.0  # how strongly trust is drawn to what is usual
 

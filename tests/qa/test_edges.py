@@ -24,7 +24,7 @@ ALL_THREE, TWO, OTHERS = list(CLASSES) * 4, ["cat", "dog"] * 6, ["dog", "owl", "
 
 @dataclass(frozen=True)
 class Edge:
-    """A campaign of twelve items for two people, and what comes of it."""
+    """A campaign of twelve items, and what comes of it: of two people nobody can tell who is right."""
 
     said: dict[str, list[str | None]] = field(default_factory=dict)
     skipped: bool = False  # instead of what was said
@@ -44,14 +44,17 @@ EDGES = {
     "nobody answered": Edge(asked=(0, 12), no_suspects=NO_LABELS),
     "one annotator": Edge({"ann": ALL_THREE}, no_suspects=NO_LABELS),
     "everyone agrees": Edge(
-        {"ann": ALL_THREE, "bob": ALL_THREE}, outcomes={"accepted": 12}, raw=1, alpha=1, judged=12, enough=True
+        {"ann": ALL_THREE, "bob": ALL_THREE, "cay": ALL_THREE},
+        outcomes={"accepted": 12},
+        raw=1,
+        alpha=1,
+        judged=12,
+        enough=True,
     ),
     "everyone agrees on one class": Edge(
         {"ann": ["cat"] * 12, "bob": ["cat"] * 12},
         outcomes={"accepted": 12},
         raw=1,
-        judged=12,
-        enough=True,
         no_suspects="All 12 labels are 'cat'",
     ),
     "nobody agrees": Edge(  # 24 answers, 8 of a class: by chance 24 · 16 of 24 · 23 pairs differ
@@ -60,12 +63,9 @@ EDGES = {
         raw=0,
         alpha=1 - 23 / 16,
         disputed=12,
-        judged=12,
         no_suspects=NO_LABELS,
     ),
-    "a class nobody saw": Edge(
-        {"ann": TWO, "bob": TWO}, outcomes={"accepted": 12}, raw=1, alpha=1, judged=12, enough=True
-    ),
+    "a class nobody saw": Edge({"ann": TWO, "bob": TWO}, outcomes={"accepted": 12}, raw=1, alpha=1),
     "all skipped": Edge(
         {"ann": ALL_THREE, "bob": ALL_THREE},
         skipped=True,
@@ -78,8 +78,6 @@ EDGES = {
         outcomes={"accepted": 12},
         raw=1,
         alpha=1,
-        judged=12,
-        enough=True,
     ),
 }
 

@@ -31,7 +31,7 @@ def test_a_report_by_hand(workspace: Workspace, build: Any) -> None:
         ("ann", 12, "nobody"),
         ("bob", 11, "nobody"),
     ]
-    assert [(each.judged, each.accuracy) for each in after.annotators] == [(11, None)] * 2  # too few to judge anyone by
+    assert [(each.judged, each.accuracy) for each in after.annotators] == [(0, None)] * 2  # who of two is right?
 
 
 def test_a_campaign_without_answers_has_a_report(workspace: Workspace, build: Any) -> None:

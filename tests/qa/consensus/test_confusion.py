@@ -19,7 +19,7 @@ def test_one_person_by_hand() -> None:
     own, usual = (10 + 20 * 0.9) / 30, (10 * everybody + 20 * 0.9) / 30
     odds = everybody / (1 - everybody) * own / (1 - own) * (1 - usual) / usual
     bent = odds / (1 + odds)
-    by_strength = [(5 + strength * bent) / (5 + strength) for strength in confusion._OWN]
+    by_strength = [(5 + strength * bent) / (5 + strength) for strength in confusion._ALIKE]
     assert found[0, 0, 0] == found[0, 1, 1]
     assert min(abs(found[0, 0, 0] - one) for one in by_strength) < 1e-12
 
@@ -44,3 +44,23 @@ def test_how_likely_counts_are_is_scipys_but_for_the_order(seed: int) -> None:
 
     ours = confusion._evidence(counts, first) - confusion._evidence(counts, second)
     assert ours == pytest.approx(theirs(first) - theirs(second))
+
+
+def test_habits_are_found_and_chance_is_none() -> None:
+    """Twenty wrong answers to each of ten classes: all the same one, or any; and people alike or each of their own."""
+    generator = np.random.default_rng(0)
+    wrong = generator.multinomial(20, np.full(9, 1 / 9), 10).astype(np.float64)
+    counts = np.diag(np.full(10, 80.0))
+    habit = counts + 20 * np.roll(np.eye(10), 1, axis=1)
+    counts[~np.eye(10, dtype=np.bool_)] = wrong.ravel()
+    by_chance, by_habit = (confusion.shrunk(each[None])[0] for each in (counts, habit))
+    assert by_habit.diagonal(1).min() > 0.15
+    assert np.abs(confusion._everybody(counts, 0.8)[~np.eye(10, dtype=np.bool_)] - 0.2 / 9).max() < 0.005
+    assert by_chance.diagonal().min() > 0.75
+    alike = confusion.shrunk(np.tile(habit / 20, (40, 1, 1)))  # five answers to a class each: everybody's word counts
+    assert alike[:, 0, 1].min() > 0.12
+    for seed in range(10):  # habits of their own: 100 answers to each class, of which 20 are one that others never give
+        order = np.random.default_rng(seed).permutation(np.arange(1, 10))[:4]
+        own = np.stack([np.diag(np.full(10, 80.0)) + 20 * np.roll(np.eye(10), turn, axis=1) for turn in order])
+        found = confusion.shrunk(own)
+        assert (found[np.arange(4), 0, order] > 0.15).all()

@@ -115,23 +115,44 @@ def test_powers_that_foretell_answers_make_the_posterior_mean_what_it_says() -> 
 
 
 def test_a_model_helps_and_nonsense_is_found_out() -> None:
-    answers, truth, chances = _hard_pictures(1)
-    answers = answers[answers[:, 1] < 2]
-    alone = posterior.fit(answers, unknown(3000), annotators=3, classes=4)
-    together = posterior.fit(answers, unknown(3000), annotators=3, classes=4, probabilities=chances)
-    assert right(together.posteriors, truth) > right(alone.posteriors, truth) + 0.01
-    nonsense = np.random.default_rng(2).dirichlet([0.3] * 4, 3000)
-    misled = posterior.fit(answers, unknown(3000), annotators=3, classes=4, probabilities=nonsense)
-    assert misled.trust.model < 0.2
-    assert right(misled.posteriors, truth) > right(alone.posteriors, truth) - 0.03  # ties are broken by nothing better
+    rights = []
+    for seed in range(10):
+        answers, truth, chances = _hard_pictures(seed, items=1000)
+        answers = answers[answers[:, 1] < 2]
+        nonsense = np.random.default_rng(seed).dirichlet([0.3] * 4, 1000)
+        alone, together, misled = (
+            posterior.fit(answers, unknown(1000), annotators=3, classes=4, probabilities=told)
+            for told in (None, chances, nonsense)
+        )
+        assert misled.trust.model < 0.2
+        rights.append([right(found.posteriors, truth) for found in (alone, together, misled)])
+    alone_right, together_right, misled_right = np.mean(rights, axis=0)
+    assert together_right > alone_right + 0.01
+    assert misled_right > alone_right - 0.03  # ties are broken by nothing better
 
 
 def test_independent_answers_are_taken_at_their_word() -> None:
-    answers, truth = crowd(3, coins([0.8] * 5, 3), items=2000, overlap=3)
-    found = posterior.fit(answers, unknown(2000), annotators=5, classes=3)
-    assert found.trust.answer == pytest.approx(1, abs=0.15)
-    assert found.trust.repeat < 0.1
-    assert reliability(found.posteriors, truth).ece < 0.02
+    errors = []
+    for seed in range(10):
+        answers, truth = crowd(seed, coins([0.8] * 5, 3), items=2000, overlap=3)
+        found = posterior.fit(answers, unknown(2000), annotators=5, classes=3)
+        assert found.trust.answer == pytest.approx(1, abs=0.15)
+        assert found.trust.repeat < 0.1
+        errors.append(reliability(found.posteriors, truth).ece)
+    assert np.mean(errors) < 0.02
+
+
+def test_two_answers_an_item_make_nobody_an_oracle() -> None:
+    """Three people who are right in 85 %, two of them asked of each item: who is better nobody can tell."""
+    errors, doubts = [], []
+    for seed in range(10):
+        answers, truth = crowd(seed, coins([0.85] * 3, 2), items=2000, overlap=2)
+        found = posterior.fit(answers, unknown(2000), annotators=3, classes=2)
+        said = answers[:, 2].reshape(2000, 2)
+        errors.append(reliability(found.posteriors, truth).ece)
+        doubts.append(found.posteriors[said[:, 0] != said[:, 1]].max(axis=1).mean())
+    assert np.mean(errors) < 0.03
+    assert np.mean(doubts) < 0.6
 
 
 @pytest.mark.parametrize("fit", [dawid_skene.fit, posterior.fit])
@@ -146,6 +167,29 @@ def test_few_answers_never_lose_to_the_majority(fit: object, overlap: int, class
         ours.append(right(fit(answers, unknown(100), **people).posteriors, truth))  # type: ignore[operator]
         votes.append(right(majority.fit(answers, unknown(100), **people).posteriors, truth))
     assert np.mean(ours) >= np.mean(votes) - np.std(votes, ddof=1) / 10**0.5
+
+
+@pytest.mark.parametrize("fit", ALL)
+@pytest.mark.parametrize(
+    ("people", "classes", "accuracy", "overlap"),
+    [(2, 10, 0.9, 2), (10, 10, 0.9, 2), (30, 20, 0.9, 2), (10, 20, 0.75, 3)],
+)
+def test_what_nobody_agrees_on_is_in_doubt(
+    fit: object, people: int, classes: int, accuracy: float, overlap: int
+) -> None:
+    """People who are equally good: nothing tells who is right, whatever pairs of classes their mistakes fall on."""
+    believed, truths = [], []
+    for seed in range(10):
+        answers, truth = crowd(seed, coins([accuracy] * people, classes), items=300, overlap=overlap)
+        posteriors = fit(answers, unknown(300), annotators=people, classes=classes).posteriors  # type: ignore[operator]
+        said = answers[:, 2].reshape(300, overlap)
+        disputed = [len(set(row)) == overlap for row in said.tolist()]
+        believed.append(posteriors[disputed])
+        truths.append(truth[disputed])
+    posteriors, truth = np.concatenate(believed), np.concatenate(truths)
+    assert len(truth) > 300
+    assert posteriors.max(axis=1).mean() - right(posteriors, truth) < (0.2 if people == 2 else 0.15)
+    assert (posteriors.max(axis=1) >= 0.9).mean() < 0.01
 
 
 @pytest.mark.parametrize("fit", [majority.fit_weighted, dawid_skene.fit_one_coin, glad.fit])
