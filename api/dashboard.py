@@ -1,6 +1,6 @@
 """What the dashboard shows, read from the catalog: counts by SQL, and a few rows of each kind."""
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -139,7 +139,7 @@ class Disputed:
     """An item whose annotators left it to an adjudicator."""
 
     tile: Tile
-    answers: list[tuple[str, str]]  # annotator, answer
+    answers: list[tuple[str, int]]  # each different one, and by how many: an adjudicator is not told whose it is
     settled: str | None  # the adjudicator's answer, or that there is none
 
 
@@ -492,23 +492,22 @@ def _disputed(session: Session) -> list[Disputed]:
         .limit(_DISPUTED)
     ).all()
     tiles = tiles_of(session, (row[1] for row in rows))
-    answers: dict[int, list[tuple[str, str]]] = defaultdict(list)
+    answers: dict[int, Counter[str]] = defaultdict(Counter)
     of_shown = standing_annotations(Task.id.in_([row[0] for row in rows]))
     given = session.execute(
-        select(Annotation.task_id, Annotator.name, Annotation.answer)
-        .join(Annotator, Annotator.id == Annotation.annotator_id)
-        .where(Annotation.id.in_(of_shown), ~Annotation.skipped, Annotation.answer.is_not(None))
-        .order_by(Annotator.name)
+        select(Annotation.task_id, Annotation.answer).where(
+            Annotation.id.in_(of_shown), ~Annotation.skipped, Annotation.answer.is_not(None)
+        )
     )
-    for task_id, name, value in given:
-        answers[task_id].append((name, value or ""))
+    for task_id, value in given:
+        answers[task_id][value] += 1
     disputed = []
     for task_id, image_id, still_open, answer, evidence, task_kind in rows:
         if task_kind != labels.CLASSIFICATION:
             heard = (each for each in evidence.get("answers", ()) if not each["skipped"])
-            answers[task_id] = [(each["annotator"], each["answer"]) for each in heard]
+            answers[task_id] = Counter(each["answer"] for each in heard)
         settled = labels.in_words(answer, task_kind) if answer else "no label"
-        disputed.append(Disputed(tiles[image_id], answers[task_id], None if still_open else settled))
+        disputed.append(Disputed(tiles[image_id], sorted(answers[task_id].items()), None if still_open else settled))
     return disputed
 
 

@@ -19,6 +19,7 @@ _LABEL = ("label", "answer")
 _TRUTH = ("truth", *_LABEL)
 _URI = ("uri",)
 _PROBABILITIES = ("probabilities",)
+_DELIMITERS = ",;\t"  # of a CSV, as spreadsheets of different countries write it
 _FEW_CLASSES = 20  # which are never too many
 
 
@@ -191,7 +192,7 @@ def _is_told(value: Any) -> bool:
 
 
 def _read(path: Path) -> tuple[Sequence[str], list[dict[str, Any]]]:
-    """A CSV's values stay text, so that an item 007 and a class NA keep their names."""
+    """A CSV's values stay text, so that an item 007 and a class NA keep their names; its headings tell the delimiter."""
     if not path.is_file():
         raise NotFoundError(f"There is no file {path}.")
     if path.suffix.lower() not in manifests.SUFFIXES:
@@ -200,7 +201,9 @@ def _read(path: Path) -> tuple[Sequence[str], list[dict[str, Any]]]:
         return manifests.table(path, kind="table")
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
-            reader = csv.DictReader(file)
+            delimiter = max(_DELIMITERS, key=file.readline().count)
+            file.seek(0)
+            reader = csv.DictReader(file, delimiter=delimiter)
             return reader.fieldnames or [], list(reader)
     except UnicodeDecodeError as error:
         raise InvalidInputError(f"The table {path} is not UTF-8 text: save it as UTF-8.") from error

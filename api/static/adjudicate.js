@@ -13,7 +13,10 @@ async function decide(button) {
     said.textContent = "Choose why it cannot be decided.";
     return;
   }
-  if (!field("author").reportValidity()) return;
+  if (!field("author").value.trim()) {
+    said.textContent = "First say who you are: a decision is kept with your name.";
+    return;
+  }
   sending = true;
   try {
     localStorage.setItem("winnow-author", field("author").value);

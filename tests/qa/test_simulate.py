@@ -1,5 +1,6 @@
 """Policies replayed: that they ask whom they say, cost what they say, and that asking where it matters pays."""
 
+import csv
 import json
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,7 @@ import pytest
 from typer.testing import CliRunner
 
 from api.cli.main import app
-from qa import simulate
+from qa import answer_files, simulate
 from qa.overlap import Rules
 from qa.simulate import ADAPTIVE, Recorded
 from sampling.head import Views
@@ -220,6 +221,14 @@ def test_headings_are_read_whatever_their_capitals_and_empty_rows_are_nothing(
     assert (document["answers"], document["skipped"], document["classes"]) == (2, 0, ["x", "y"])
     path.write_text("Item, Annotator ,LABEL\n1,a,x\n,,\n2,,y\n")
     assert "Row 3 of" in str(run(workspace, "--answers", str(path)).exception)
+
+
+@pytest.mark.parametrize("delimiter", [",", ";", "\t"])
+def test_a_table_may_be_parted_as_spreadsheets_of_any_country_part_it(tmp_path: Path, delimiter: str) -> None:
+    rows = [("item", "annotator", "label"), ("1", "ann", "a cat, or so"), ("1", "bob", "dog"), ("2", "ann", "dog")]
+    with (tmp_path / "answers.csv").open("w", newline="") as file:
+        csv.writer(file, delimiter=delimiter).writerows(rows)
+    assert answer_files.read(tmp_path / "answers.csv").classes == ["a cat, or so", "dog"]
 
 
 def test_rows_of_truth_and_of_predictions_that_are_replaced_are_told(workspace: Workspace, tmp_path: Path) -> None:
