@@ -92,8 +92,15 @@ def _evidence(found: dict[str, Any]) -> Iterator[str]:
         named = " and ".join(region["classes"]) or "something unnamed"
         sure = f"a chance of {region['chance']:.3f}, and is that with {region['chance_of_classes']:.3f}"
         yield f"{named}, drawn by {', '.join(region['drawn_by'])}, is there with {sure}"
+        yield from _attributes(region.get("attributes", {}), of=named)
+    yield from _attributes(found.get("attributes", {}), of="the image")
     if migration := found.get("migration"):
         yield f"carried over from revision {migration['from']}"
     if policy := {name: value for name, value in found.get("policy", {}).items() if name != "method"}:
         rules = ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in policy.items() if value is not None)
         yield f"decided by {rules}"
+
+
+def _attributes(chances: dict[str, float], *, of: str) -> Iterator[str]:
+    for name, chance in chances.items():
+        yield f"{name} of {of} is right with a chance of {chance:.3f}"

@@ -11,6 +11,7 @@ from typing import Generic, TypeVar
 import numpy as np
 
 from qa.consensus import candidates, matching
+from qa.consensus.attributes import Attributes
 from qa.consensus.places import Places
 from store.arrays import Floats, Ints
 
@@ -42,6 +43,7 @@ class Regions(Generic[P]):
     spread: Floats  # (A,) float64, of an annotator's places, as a share of the size of things
     confusion: Floats  # (A, C, C) float64, what an annotator calls a thing of each class; rows sum to 1
     ghost_calls: Floats  # (C,) float64, what people call what only looks so
+    attributes: Attributes | None = None  # of the K things; none where none were asked for
 
     @property
     def missed(self) -> Floats:

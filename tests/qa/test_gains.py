@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from qa import gains
 from qa.consensus import regions
+from qa.consensus.attributes import Attributes
 from qa.consensus.multilabel import Multilabel
 from qa.consensus.places import Boxes, Places
 from qa.consensus.posterior import Posterior, Trust
@@ -59,6 +60,17 @@ def test_of_several_classes_it_is_what_all_answers_give_on_average(seed: int) ->
             not_there = (1 - held[item]) * np.where(named, 1 - rules_out[annotator], rules_out[annotator])
             expected += float(np.maximum(there, not_there).prod())
         assert value == pytest.approx(max(0.0, expected - gains.all_right(found)[item]), abs=1e-12)
+
+
+def test_what_is_in_doubt_about_a_thing_is_in_doubt_of_the_image_and_worth_asking() -> None:
+    """Two things are there, and an attribute of one is disputed; the second person is always right of such."""
+    generator = np.random.default_rng(0)
+    found = replace(things(np.ones(2), np.ones((2, 1)), generator), recall=np.full((2, 1), 0.999999))
+    sure, accuracy = np.array([1.0, 0.5]), np.array([0.5, 1.0])
+    disputed = Attributes([{}] * 2, [{}] * 2, sure, np.array([1]), np.array([[0.5, 0.5]]), accuracy)
+    found = replace(found, attributes=disputed)
+    assert gains.share_right([found], images=1)[0] == pytest.approx(0.75)
+    assert gains.of_regions([found], np.array([[0, 0], [0, 1]])) == pytest.approx([0.0, 0.25], abs=1e-4)
 
 
 def things(
