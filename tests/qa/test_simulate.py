@@ -50,6 +50,24 @@ def test_fixed_overlaps_cost_what_they_say() -> None:
     assert 1 < found[ADAPTIVE].answers_per_item.mean() <= 3
 
 
+@pytest.mark.parametrize("seed", range(10))
+def test_ties_are_not_decided_by_the_order_of_the_classes(seed: int) -> None:
+    """Two people are right in 80 %; most items are of one class. By numbers, a tie would be that class, or never."""
+    generator = np.random.default_rng(seed)
+    truth = (generator.random(400) < 0.9).astype(np.int64)
+    said = np.where(generator.random((400, 2)) < 0.8, truth[:, None], 1 - truth[:, None])
+    right = {}
+    for swapped in (False, True):
+        classes, answered = (1 - each if swapped else each for each in (truth, said))
+        rows = np.stack([np.repeat(np.arange(400), 2), np.tile(np.arange(2), 400), answered.ravel()], axis=1)
+        recorded = Recorded(rows, classes, annotators=2, classes=2)
+        [found] = simulate.simulate(recorded, rules=RULES, seeds=1, policies={"two": simulate.majority_of(2)})
+        assert found.accuracy is not None
+        right[swapped] = found.accuracy[0]
+    votes = (said == truth[:, None]).sum(axis=1)
+    assert right[False] == right[True] == pytest.approx(np.mean([0, 0.5, 1.0] @ np.eye(3)[:, votes]))
+
+
 def test_asking_where_it_matters_is_cheaper_than_asking_everywhere() -> None:
     policies = {ADAPTIVE: simulate.adaptive, "three": simulate.majority_of(3), "one": simulate.posterior_of(1)}
     adaptive, three, one = simulate.simulate(with_vectors(), rules=RULES, seeds=3, policies=policies)
