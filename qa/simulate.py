@@ -38,10 +38,11 @@ class Outcome:
 
     policy: str
     answers_per_item: Floats
-    cost: Floats  # per item
+    cost: Floats  # of answers, per item
+    cost_with_experts: Floats | None  # and of an expert for each doubtful item; none where their price is not known
     accuracy: Floats | None  # the share of items that are right, half of one of two tied classes; none without truth
     ece: Floats | None  # none also where the policy says no chances
-    doubtful: Floats | None  # the share of items left in more doubt than allowed, for an expert
+    doubtful: Floats | None  # the share of items that go to an expert; none where the policy accepts every item
 
 
 @dataclass(frozen=True)
@@ -71,7 +72,7 @@ def simulate(
     Args:
         recorded: At least one answer to each item.
         rules: Of the adaptive policy; `most_answers` is also the largest fixed overlap. Nobody plays the expert: an
-            item that would go to one keeps its likeliest class and counts as doubtful.
+            item that would go to one keeps its likeliest class, counts as doubtful and costs what an expert does.
         seeds: How many times all is repeated, each with its order of people and folds.
         policies: By name; by default those of `fitting`.
         on_progress: Told (done, total) runs.
@@ -89,6 +90,7 @@ def simulate(
             done += 1
             on_progress(done, seeds * len(policies))
     known = bool((recorded.truth >= 0).any())
+    expert = rules.adjudication_cost
     outcomes = []
     for name, runs in measured.items():
         given, accuracy, ece, doubtful = np.array(runs).T
@@ -97,6 +99,9 @@ def simulate(
                 name,
                 answers_per_item=given,
                 cost=given * rules.answer_cost,
+                cost_with_experts=None
+                if expert is None
+                else given * rules.answer_cost + np.nan_to_num(doubtful) * expert,
                 accuracy=accuracy if known else None,
                 ece=ece if known and chances[name] else None,
                 doubtful=doubtful if decides[name] else None,
@@ -166,10 +171,14 @@ def adaptive(recorded: Recorded, rules: Rules, seed: int) -> _Asked:
         told = np.concatenate([told, heard])
     else:
         found = believe(recorded, recorded.answers[told], seed=seed, before=found)
-    doubt = 1 - found.posteriors.max(axis=1)
-    return _Asked(
-        recorded.answers[told], found.posteriors, doubtful=doubt > overlap.most_doubt(doubt, rules.target_error)
+    at_last = overlap.decide(
+        1 - found.posteriors.max(axis=1),
+        np.bincount(recorded.answers[told, 0], minlength=len(recorded.truth)),
+        np.empty((0, 2), dtype=np.int64),  # nobody is left
+        lambda pairs: np.zeros(len(pairs)),
+        rules=rules,
     )
+    return _Asked(recorded.answers[told], found.posteriors, doubtful=at_last.adjudicated)
 
 
 def believe(recorded: Recorded, answers: Ints, *, seed: int, before: Posterior | None = None) -> Posterior:

@@ -134,6 +134,10 @@ def simulate(
     target_error: Annotated[float, typer.Option(help="The share of labels that may be wrong.")] = 0.06,
     most_answers: Annotated[int, typer.Option(help="To one item, before it would go to an expert.")] = 3,
     answer_cost: Annotated[float, typer.Option(help="What an answer costs.")] = 1.0,
+    adjudication_cost: Annotated[
+        float | None,
+        typer.Option(help="An expert's price; without, experts see what nobody else can be asked about, and cost 0."),
+    ] = None,
     audited: Annotated[float, typer.Option(help="Share of items that get the most answers in any case.")] = 0.02,
     as_json: AsJson = False,
 ) -> None:
@@ -141,7 +145,7 @@ def simulate(
     from qa.backtest import backtest
     from qa.overlap import Rules
 
-    rules = Rules(target_error, most_answers, answer_cost=answer_cost, audited=audited)
+    rules = Rules(target_error, most_answers, answer_cost, adjudication_cost, audited)
     with console.progress_bar("policies") as advance:
         done = backtest(
             console.workspace(context),
@@ -190,7 +194,7 @@ def _is_blank(found: "NextAnswers") -> bool:
     return not found.heard and found.model is None
 
 
-_FIGURES = ("answers_per_item", "accuracy", "ece", "cost", "doubtful")
+_FIGURES = ("answers_per_item", "accuracy", "ece", "cost", "doubtful", "cost_with_experts")
 
 
 def _policy(outcome: "Outcome") -> dict[str, Any]:
@@ -218,7 +222,18 @@ def _told(done: "Backtest") -> list[str]:
             policy[name] if spread[name] is None else f"{policy[name]:.3f} ± {spread[name]:.3f}" for name in _FIGURES
         ]
         rows.append((policy["policy"], *cells))
-    return [*lines, *console.table(("policy", "answers/item", "right", "ECE", "cost", "in doubt"), rows)]
+    headings = ("policy", "answers/item", "right", "ECE", "cost", "for experts", "with experts")
+    return [*lines, *console.table(headings, rows), *_experts(done.outcomes)]
+
+
+def _experts(outcomes: "Sequence[Outcome]") -> Iterable[str]:
+    """What stands behind the costs."""
+    for one in outcomes:
+        if one.doubtful is not None and one.doubtful.any() and one.cost_with_experts is None:
+            yield (
+                f"The cost is that of the answers: {one.policy} leaves {one.doubtful.mean():.1%} of the items to an "
+                "expert besides, who is in it with --adjudication-cost."
+            )
 
 
 _MOST_CLASSES = 8  # in a terminal: those least agreed on

@@ -1,6 +1,7 @@
 """Policies replayed: that they ask whom they say, cost what they say, and that asking where it matters pays."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -96,6 +97,24 @@ def test_a_lower_target_costs_more_and_is_more_often_right() -> None:
     assert 1 - strict.accuracy.mean() < 0.03 + 0.01
 
 
+def test_what_goes_to_an_expert_costs_what_an_expert_does() -> None:
+    """Three people contradict each other on every fourth item, and nothing else is known of these."""
+    said = np.zeros((80, 3), dtype=np.int64)
+    said[::4] = [0, 1, 2]
+    rows = np.stack([np.repeat(np.arange(80), 3), np.tile(np.arange(3), 80), said.ravel()], axis=1)
+    recorded = Recorded(rows, np.zeros(80, dtype=np.int64), annotators=3, classes=3)
+    policies = {"three": simulate.majority_of(3), ADAPTIVE: simulate.adaptive}
+    rules = Rules(target_error=0.01, audited=1.0, answer_cost=2)
+    _, free = simulate.simulate(recorded, rules=rules, seeds=1, policies=policies)
+    assert free.cost_with_experts is None
+    priced = replace(rules, adjudication_cost=10.0)
+    three, found = simulate.simulate(recorded, rules=priced, seeds=1, policies=policies)
+    assert three.cost_with_experts == pytest.approx([6.0])
+    assert found.cost_with_experts is not None
+    assert found.doubtful == pytest.approx([0.25])
+    assert found.cost_with_experts == pytest.approx(found.cost + 2.5)
+
+
 def test_the_same_seeds_give_the_same_figures() -> None:
     answers, truth = crowd(2, coins([0.7] * 4, 3), items=80, overlap=3)
     recorded = Recorded(answers, truth, annotators=4, classes=3)
@@ -142,9 +161,13 @@ def test_the_command(workspace: Workspace, files: tuple[Path, Path]) -> None:
     assert policies["majority of 3"]["ece"] is None
     assert policies["adaptive"]["cost"] == policies["adaptive"]["answers_per_item"]
     assert policies["majority of 1"]["accuracy"] == pytest.approx(0.85, abs=0.06)
+    assert policies["adaptive"]["cost_with_experts"] is None
     told = run(workspace, *arguments).stdout
     assert "360 answers by 5 people to 120 items of 3 classes" in told
-    assert "adaptive" in told
+    assert "adaptive leaves " in told
+    document = json.loads(run(workspace, *arguments, "--adjudication-cost", "8", "--json").stdout)
+    adaptive = next(one for one in document["policies"] if one["policy"] == "adaptive")
+    assert adaptive["cost_with_experts"] == pytest.approx(adaptive["cost"] + 8 * adaptive["doubtful"])
 
 
 def test_the_command_with_the_model_of_somebody_and_with_the_probe(
