@@ -170,6 +170,9 @@ def test_when_an_answer_counts() -> None:
     assert standing.counts(paused, since - timedelta(seconds=1))
     assert not standing.counts(paused, since)
     assert standing.counts(Standing(state="probation", since=since), since)
+    assert not standing.counts(paused, None)  # nobody can say it was before
+    assert standing.counts(Standing(state="probation", since=since), None)
+    assert standing.counts(None, None)
     assert standing.counts(None, since)
 
 
