@@ -13,6 +13,7 @@ from api.cli.console import AsJson
 
 if TYPE_CHECKING:
     from labeling.opinions import Offered
+    from qa.agreement import Level
     from qa.agreement_tables import AgreementRow
     from qa.annotators import AnnotatorQuality
     from qa.backtest import Backtest
@@ -72,19 +73,29 @@ def report(
         Path | None, typer.Option(help="Write the report with plots as one page, to open in a browser.")
     ] = None,
     minimum: annotators.Minimum = 0.7,
+    level: Annotated[
+        str,
+        typer.Option(
+            metavar="nominal|ordinal|interval",
+            help="Of agreement: classes are names, ordered as in the taxonomy, or ordered and equally far apart.",
+        ),
+    ] = "nominal",
     as_json: AsJson = False,
 ) -> None:
     """How a campaign is doing, how far people agree, and who answers in it."""
     from curation import labels
-    from qa import answers, content_report, report
+    from qa import agreement, answers, content_report, report
+    from store.errors import InvalidInputError
 
     workspace = console.workspace(context)
     with workspace.database.read() as session:
         kind = answers.asks_for(session, campaign)
     found: QaReport | ContentReport
     if kind == labels.CLASSIFICATION:
-        found = report.report(workspace, campaign, by=by, least_accuracy=minimum)
+        found = report.report(workspace, campaign, by=by, least_accuracy=minimum, level=agreement.level(level))
         lines = list(_report(found))
+    elif level != "nominal":
+        raise InvalidInputError(f"--level {level} is of ordered classes, one an image; {campaign!r} asks for {kind}.")
     else:
         found = content_report.read(workspace, campaign, by=by, least_accuracy=minimum)
         lines = list(_content_report(found))
@@ -264,7 +275,7 @@ def _people(found: "Progress", judged: "Iterable[AnnotatorQuality]") -> Iterable
     yield from annotators.lines(judged)
 
 
-def _agreement(rows: "Sequence[AgreementRow]") -> list[str]:
+def _agreement(rows: "Sequence[AgreementRow]", *, level: "Level" = "nominal", classes: Sequence[str] = ()) -> list[str]:
     from api import agreement_words
 
     cells = [
@@ -281,7 +292,8 @@ def _agreement(rows: "Sequence[AgreementRow]") -> list[str]:
         for row in rows
     ]
     lines = console.table(("agreement", "on", "items", "alpha", "95 % interval", "raw", "kappa", ""), cells)
-    return [*lines, *agreement_words.of_answers(rows)]
+    words = agreement_words.of_answers(rows, level=level, classes=classes)
+    return [*lines, *map(console.printable, words)]
 
 
 def _content_report(found: "ContentReport") -> Iterable[str]:
@@ -309,7 +321,7 @@ def _report(found: "QaReport") -> Iterable[str]:
     classes = [row for row in found.agreement if row.of == "class"]
     least = sorted(classes, key=lambda row: (row.alpha is None, row.alpha))[:_MOST_CLASSES]
     shown = [row for row in found.agreement if row.of != "class" or row in least]
-    yield from _agreement(shown)
+    yield from _agreement(shown, level=found.level, classes=found.classes)
     if len(classes) > len(least):
         yield f"{len(classes) - len(least)} more classes are agreed on better: see --json"
     if found.check is not None:
