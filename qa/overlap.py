@@ -55,16 +55,14 @@ def decide(
     *,
     rules: Rules,
     seed: int = 0,
-    costs: Floats | None = None,
 ) -> Decisions:
     """Accept, ask one more person, or adjudicate, item by item.
 
     An item is accepted when it is doubted little enough (`most_doubt` of those with an answer), and never when it is
-    likelier wrong than right. Of the others, each
-    that may have more answers is put to whoever is expected to take away the most doubt per cost: people who tell apart
-    what is in doubt. An item goes to an expert when nobody may be asked, or when the expert, who settles it, gains more
-    per cost. A random share is audited: how far people and model can be trusted shows only in later answers, and those
-    to doubtful items tell of doubtful items alone.
+    likelier wrong than right. Of the others, each that may have more answers is put to whoever is expected to take away
+    the most doubt: people who tell apart what is in doubt. An item goes to an expert when nobody may be asked, or when
+    the expert, who settles it, gains more per cost. A random share is audited: how far people and model can be trusted
+    shows only in later answers, and those to doubtful items tell of doubtful items alone.
 
     Args:
         doubt: `(N,)` of each item, how wrong its likeliest value is expected to be, 0 to 1.
@@ -73,7 +71,6 @@ def decide(
         gain: By how much each of some candidates is expected to lower the doubt.
         rules: What is wanted.
         seed: Draws the audited items; the same in every round, so that they are the same.
-        costs: `(A,)` of an answer of each annotator; by default the rules'.
 
     Returns:
         At most one person asked per item; ties go to the lower number.
@@ -83,7 +80,7 @@ def decide(
     unsettled = (doubt > limit) | (given == 0)
     wanting = (unsettled | audited) & (given < rules.most_answers)
     offered = candidates[wanting[candidates[:, 0]]]
-    worth = gain(offered) / (rules.answer_cost if costs is None else costs[offered[:, 1]])
+    worth = gain(offered) / rules.answer_cost
     order = np.lexsort((offered[:, 1], -worth, offered[:, 0]))
     items, first = np.unique(offered[order, 0], return_index=True)
     asked = np.full(len(doubt), -1, dtype=np.int64)
