@@ -20,6 +20,7 @@ from qa import gains, shapes, things
 from qa.answers import Answers
 from qa.case import Belief, Case
 from qa.consensus import attributes, multilabel, regions
+from qa.consensus.belief import PRIOR_RIGHT, PRIOR_WRONG
 from qa.consensus.places import Places
 from qa.consensus.regions import Drawn, Regions
 from qa.overlap import Gain
@@ -55,7 +56,7 @@ def believe(case: Case) -> Belief:
         chances = of_image.chances[item]
         return content.to_json(whole), found.reasons[item] | ({"attributes": chances} if chances else {})
 
-    return Belief(sure, found.accuracy, gain, likeliest)
+    return Belief(sure, found.accuracy, gain, likeliest, precision=found.precision)
 
 
 @dataclass(frozen=True)
@@ -67,6 +68,7 @@ class _Found:
     sure: Floats
     accuracy: Floats
     gain: Gain
+    precision: Floats | None = None
 
 
 def _several_classes(case: Case, contents: _Contents) -> _Found:
@@ -106,6 +108,7 @@ def _regions(case: Case, looked: Ints, whole: Sequence[Content]) -> _Found:
     kept: list[list[Region]] = [[] for _ in said.task_ids]
     told: list[list[dict[str, Any]]] = [[] for _ in said.task_ids]
     fits: list[Regions[Places]] = []
+    drew: list[Ints] = []
     for rows, places in shapes.sort([region.shape for region in drawn], diagonals[item]):
         found = regions.fit(
             Drawn(item[rows], annotator[rows], naming[rows]),
@@ -123,6 +126,7 @@ def _regions(case: Case, looked: Ints, whole: Sequence[Content]) -> _Found:
             annotators=expert,
         )
         fits.append(replace(found, attributes=described))
+        drew.append(annotator[rows])
         for thing, of_thing in enumerate(positions_of_each(found.thing)):
             classes = names[int(found.classes[thing].argmax())]
             told[found.image[thing]].append(
@@ -140,14 +144,35 @@ def _regions(case: Case, looked: Ints, whole: Sequence[Content]) -> _Found:
             if found.existence[thing] > gains.LIKELIER:
                 shape = shapes.at(found.places, thing)
                 kept[found.image[thing]].append(Region("", shape, classes, attributes=described.likeliest[thing]))
-    recalls = [found.recall.mean(axis=1) for found in fits]
+    accuracy, precision = _detection(drew, fits, annotators=expert)
     return _Found(
         [Content(regions=tuple(one)) for one in kept],
         [{"method": "regions", "regions": one} for one in told],
         sure=gains.share_right(fits, images=len(said.task_ids)),
-        accuracy=np.mean(recalls, axis=0) if recalls else np.ones(expert),
+        accuracy=accuracy,
         gain=partial(gains.of_regions, fits),
+        precision=precision,
     )
+
+
+def _detection(drew: Sequence[Ints], fits: Sequence[Regions[Places]], *, annotators: int) -> tuple[Floats, Floats]:
+    """How much of what is there each annotator draws, and how much of what they draw is there, both `(A,)`.
+
+    Args:
+        drew: By kind of place, who drew each region; A is an expert.
+        fits: What became of these.
+        annotators: A.
+    """
+    there: Floats = np.zeros(annotators)
+    expected = 0.0
+    right, drawn = np.full(annotators, PRIOR_RIGHT), np.full(annotators, PRIOR_RIGHT + PRIOR_WRONG)
+    for by, found in zip(drew, fits, strict=True):
+        of_class = found.existence @ found.classes
+        there, expected = there + found.recall @ of_class, expected + of_class.sum()
+        right += np.bincount(by, weights=found.existence[found.thing], minlength=annotators + 1)[:annotators]
+        drawn += np.bincount(by, minlength=annotators + 1)[:annotators]
+    usual = PRIOR_RIGHT / (PRIOR_RIGHT + PRIOR_WRONG)
+    return there / expected if expected else np.full(annotators, usual), right / drawn
 
 
 def _heard(case: Case, contents: _Contents) -> tuple[Ints, list[Content]]:

@@ -28,7 +28,14 @@ def find(case: Case) -> Findings:
         item = item_of[task_id]
         value, why = belief.likeliest(item)
         findings[task_id] = Finding(outcome, value, float(belief.sure[item]), {**why, **reasons})
-    return Findings(findings, dict(zip(case.annotators, belief.accuracy.tolist(), strict=True)), belief.model)
+    accuracy = dict(zip(case.annotators, belief.accuracy.tolist(), strict=True))
+    precision = belief.precision
+    return Findings(
+        findings,
+        accuracy=accuracy,
+        precision=None if precision is None else dict(zip(case.annotators, precision.tolist(), strict=True)),
+        model=belief.model,
+    )
 
 
 def believe(case: Case) -> Belief:

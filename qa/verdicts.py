@@ -135,6 +135,7 @@ def _decide(found: Case) -> tuple[list[_Decision], str | None]:
                 "answer": answer.words,
                 "skipped": answer.skipped,
                 "accuracy": findings.accuracy[answer.annotator_id],
+                **({} if findings.precision is None else {"precision": findings.precision[answer.annotator_id]}),
             }
             for answer in looks
         ]

@@ -7,7 +7,9 @@ from typing import Any
 import numpy as np
 import pytest
 from sqlalchemy import select
+from typer.testing import CliRunner
 
+from api.cli.main import app
 from curation import iou, labels, versions
 from labeling import content, definitions, results, taxonomy
 from labeling.content import Choices, Content, ImageChoice, Region, Text, Value
@@ -329,6 +331,27 @@ def test_people_are_judged_by_what_experts_drew(workspace: Workspace, build: Any
     ann, bob = (each["accuracy"] for each in verdict.evidence["answers"])
     assert ann > 0.85
     assert bob < 0.25
+
+
+def test_how_good_somebody_is_at_drawing_is_told_of_what_is_there_and_of_what_they_draw(
+    workspace: Workspace, build: Any
+) -> None:
+    """All draw the one cat of every image, and Cay three things more; dogs and owls there are none."""
+    bench = Bench(workspace, build, "boxes", items=30)
+    cat = (box(20, 30), "cat")
+    places = np.random.default_rng(0).uniform(70, 170, (30, 3, 2)).tolist()
+    seen = [drawn(cat, *((box(x, y, 12), "cat") for x, y in ghosts)) for ghosts in places]
+    bench.answer({"ann": [drawn(cat)] * 30, "bob": [drawn(cat)] * 29 + [NOTHING], "cay": [*seen]})
+    bench.review(accept_at=0.5)
+    ann, bob, cay = bench.verdict(0).evidence["answers"]
+    assert ann["accuracy"] > 0.9
+    assert cay["accuracy"] > 0.9
+    assert min(ann["precision"], bob["precision"]) > 0.9
+    assert cay["precision"] == pytest.approx(0.25, abs=0.1)
+    command = ["--home", str(workspace.home), "labels", "show", str(bench.images[0]), "--evidence"]
+    told = CliRunner().invoke(app, command).output
+    assert f"of what is there, and {cay['precision']:.3f} of what they draw is there" in told
+    assert "of the time" not in told
 
 
 def test_what_an_expert_did_not_draw_is_a_ghost(workspace: Workspace, build: Any) -> None:
