@@ -160,7 +160,7 @@ def adaptive(recorded: Recorded, rules: Rules, seed: int) -> _Asked:
         decisions = overlap.decide(
             1 - found.posteriors.max(axis=1),
             np.bincount(recorded.answers[told, 0], minlength=len(recorded.truth)),
-            recorded.answers[silent, :2],
+            [recorded.answers[silent, :2]],
             partial(gains.of_class, found, recorded.answers[told]),
             rules=rules,
             seed=seed,
@@ -174,7 +174,7 @@ def adaptive(recorded: Recorded, rules: Rules, seed: int) -> _Asked:
     at_last = overlap.decide(
         1 - found.posteriors.max(axis=1),
         np.bincount(recorded.answers[told, 0], minlength=len(recorded.truth)),
-        np.empty((0, 2), dtype=np.int64),  # nobody is left
+        [],  # nobody is left
         lambda pairs: np.zeros(len(pairs)),
         rules=rules,
     )

@@ -29,7 +29,7 @@ def decide(held: Posterior, answers: Ints, candidates: Ints, **rules: Any) -> De
     """On items of one class, whose beliefs rest on `answers`."""
     doubt = 1 - held.posteriors.max(axis=1)
     given_ = np.bincount(answers[:, 0], minlength=len(doubt))
-    return overlap.decide(doubt, given_, candidates, partial(gains.of_class, held, answers), **rules)
+    return overlap.decide(doubt, given_, [candidates], partial(gains.of_class, held, answers), **rules)
 
 
 def one_each(items: int) -> Ints:
