@@ -48,6 +48,8 @@ class QaSummary:
     replaced: int  # of these: images whose label in force was another campaign's
     overruled: int  # and those where that of an expert, or their rejection, stays in force
     model: str | None  # what was heard beside the people
+    accept_at: float | None  # none of an adaptive campaign
+    too_unsure: float | None  # of one answer an item: the highest posterior, where it is too low to accept any
     opinions: list[Opinion]  # of an adaptive campaign, by rank
 
 
@@ -114,12 +116,25 @@ def review(workspace: Workspace, campaign_name: str, *, accept_at: float | None 
         replaced=sum(before.get(one, campaign_id) != campaign_id == after.get(one) for one in labelled),
         overruled=sum(after.get(one) != campaign_id for one in labelled),
         model=model,
+        accept_at=read.accept_at if read.campaign.adaptive is None else None,
+        too_unsure=_too_unsure(read, decisions),
         opinions=[
             Opinion(each.task_id, read.image_of[each.task_id], each.evidence["ask"])
             for each in decisions
             if "ask" in each.evidence and outcome_of[each.task_id] == "another-opinion"
         ],
     )
+
+
+def _too_unsure(found: Case, decisions: Sequence[_Decision]) -> float | None:
+    """See `QaSummary`."""
+    if found.campaign.adaptive is not None or found.campaign.overlap > 1:
+        return None
+    by_consensus = [each for each in decisions if each.posterior is not None and found.looks[each.task_id]]
+    if any(each.outcome == "accepted" for each in by_consensus):
+        return None
+    unsure = [each.posterior for each in by_consensus if each.outcome == "adjudication" and each.posterior is not None]
+    return max(unsure, default=None)
 
 
 def _decide(found: Case) -> tuple[list[_Decision], str | None]:

@@ -50,6 +50,11 @@ def review(
     outcomes = ", ".join(f"{count} {outcome}" for outcome, count in summary.outcomes.items())
     heard = f"people and {summary.model}" if summary.model else "people alone"
     lines = [f"{campaign}: {summary.items} items, {outcomes}; {summary.new_labels} new labels; heard {heard}"]
+    if summary.too_unsure is not None:
+        lines.append(
+            f"  none is accepted by one answer: that makes no item surer than {summary.too_unsure:.3f}, and they are "
+            f"accepted from {summary.accept_at:g} on. Ask a second person, or lower --accept-at"
+        )
     if summary.replaced:
         lines.append(f"  {summary.replaced} of these are in force in place of another campaign's")
     if summary.overruled:
