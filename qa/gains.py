@@ -92,7 +92,7 @@ def of_regions(found: Sequence[Regions[Places]], pairs: Ints) -> Floats:
     """By how much each of `pairs` `(K, 2)`, image and annotator, is expected to raise `share_right`; `(K,)`, 0 or more.
 
     Whoever looks confirms or refutes each thing that is in doubt, and names it, draws some of what everybody missed,
-    and something that only looks so. The share is expected to be what is expected to be right of what is expected to
+    and a false object. The share is expected to be what is expected to be right of what is expected to
     be wanted.
     """
     if not found:
@@ -158,7 +158,7 @@ def _then(found: Regions[Places], pairs: Ints) -> _Outlook:
     there, ghost = found.existence[thing, None] * found.classes[thing], 1 - found.existence[thing]
     drawn = _Drawn.of(found, annotator, there, ghost)
     left = there * (1 - found.recall[annotator])
-    left_there, left_ghost = left.sum(axis=1), ghost * (1 - found.lure[annotator])
+    left_there, left_ghost = left.sum(axis=1), ghost * (1 - found.false_positive_rate[annotator])
     stays = left_there > left_ghost
     drawn_right, left_right = drawn.right, np.where(stays, left.max(axis=1, initial=0.0), 0.0)
     if found.attributes is not None:
@@ -200,10 +200,10 @@ class _Drawn:
 
     @classmethod
     def of(cls, found: Regions[Places], annotator: Ints, there: Floats, ghost: Floats) -> "_Drawn":
-        """From how much is there of each class `(R, C)`, and how much only looks so `(R,)`."""
+        """From how much is there of each class `(R, C)`, and how many are false objects `(R,)`."""
         called = (there * found.recall[annotator])[:, :, None] * found.confusion[annotator]  # (R, C, C)
         truly = called.sum(axis=1)
-        falsely = (ghost * found.lure[annotator])[:, None] * found.ghost_calls
+        falsely = (ghost * found.false_positive_rate[annotator])[:, None] * found.ghost_calls
         is_kept: Bools = truly > falsely
         return cls(
             right=np.where(is_kept, called.max(axis=1, initial=0.0), 0.0).sum(axis=1),
