@@ -150,12 +150,12 @@ def report(
         campaign_name: which campaign.
         by: a column of metadata, `source` or `scene`; the agreement on each of its values is told.
         least_accuracy: under which a pause of an annotator is suggested.
-        level: of the agreement: whether the classes are names, ordered as the taxonomy lists them, or as far apart.
+        level: of the agreement: classes are names, ordered as in the taxonomy, or ordered and equally far apart.
 
     Raises:
-        NotFoundError: there is no such campaign.
-        InvalidInputError: it is an adjudication or asks for something else than one class, or the column is not there
-            or has more than 30 values.
+        NotFoundError: there is no such campaign, or what a model predicted for its people is gone.
+        InvalidInputError: it is an adjudication or asks for something else than one class, the column is not
+            there or has more than 30 values, or `least_accuracy` is not between 0 and 1.
     """
     with workspace.database.read() as session:
         campaign = answers.campaign_of_classes(session, campaign_name)

@@ -76,6 +76,12 @@ def test_the_command_says_what_level_it_takes_the_classes_at(workspace: Workspac
     assert "ordered" not in told(workspace)
 
 
+def test_an_accuracy_that_is_no_share_is_refused(workspace: Workspace, build: Any) -> None:
+    build.campaign(build.batch(build.images(2)), build.taxonomy())
+    with pytest.raises(InvalidInputError, match="between 0 and 1, not 70"):
+        report.report(workspace, "campaign-1", least_accuracy=70)
+
+
 @pytest.mark.parametrize(("level", "why"), [("ratio", "no level of agreement"), ("ordinal", "asks for boxes")])
 def test_what_has_no_such_level_is_refused(workspace: Workspace, build: Any, level: str, why: str) -> None:
     build.campaign(
