@@ -65,7 +65,7 @@ def render(workspace: Workspace, report: QaReport | ContentReport) -> str:
         return pages.qa_report(
             report,
             **_everywhere(report, labels.CLASSIFICATION),
-            notes=list(agreement_words.of_answers(report.agreement)),
+            notes=list(agreement_words.of_answers(report.agreement, level=report.level, classes=report.classes)),
             reliability=None if report.check is None else lay_out(report.check),
             pictures={one.image: picture for one in report.disputed if (picture := _picture(workspace, one.image))},
             most_classes=_MOST_CLASSES,

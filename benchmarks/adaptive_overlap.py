@@ -47,7 +47,7 @@ def main() -> None:
                 budgets = np.rint(outcome.answers_per_item * len(recorded.truth)).astype(int).tolist()
     for name, runs in of_peers(recorded, budgets).items():
         answers, right, ece = np.array(runs).T
-        rows.append(row(name, Outcome(name, answers, answers, right, ece, None)))
+        rows.append(row(name, Outcome(name, answers, answers, None, right, ece, None)))
     report.tell("adaptive-overlap", ["scikit-learn", "numpy"], _HEADINGS, rows)
 
 

@@ -43,7 +43,7 @@ def as_needed(believe: Believe, *, items: int, people: int, rules: Rules, seed: 
         given = np.bincount(looks[:, 0], minlength=items)
         may = np.tile(given[:, None] > 0, people)
         may[looks[:, 0], looks[:, 1]] = False
-        asked = overlap.decide(doubt, given, np.argwhere(may), gain, rules=rules, seed=seed).asked
+        asked = overlap.decide(doubt, given, [np.argwhere(may)], gain, rules=rules, seed=seed).asked
         again = random.permutation(np.flatnonzero(asked >= 0))[: -(-items // _PARTS)]
         if len(again) == 0 and not waiting:
             return looks

@@ -50,7 +50,7 @@ def _ours(method: str) -> Any:
     import scipy.sparse
     import scipy.special  # noqa: F401
 
-    from qa.consensus import dawid_skene, glad, majority, posterior
+    from qa.consensus import belief, dawid_skene, glad, majority, posterior
 
     fits: dict[str, Any] = {
         "majority": majority.fit,
@@ -63,7 +63,12 @@ def _ours(method: str) -> Any:
 
     def fit(held: Any) -> list[int]:
         known, people = np.full(int(held["items"]), -1), {one: int(held[one]) for one in ("annotators", "classes")}
-        return fits[method](held["answers"], known, **people).posteriors.argmax(axis=1).tolist()  # type: ignore[no-any-return]
+        likeliest = belief.likeliest(fits[method](held["answers"], known, **people).posteriors)
+        # of equals one is drawn: their order is that of the alphabet, which may know more than the crowd
+        tied = likeliest.sum(axis=1) > 1
+        found = likeliest.argmax(axis=1)
+        found[tied] = (likeliest[tied] * np.random.default_rng(0).random(likeliest[tied].shape)).argmax(axis=1)
+        return found.tolist()  # type: ignore[no-any-return]
 
     return fit
 

@@ -69,6 +69,11 @@ def queue(workspace: Workspace, session: Session, campaign_name: str | None = No
     That is what a review sent to adjudication, what a scan for label errors doubts, and what somebody answered
     differently after an adjudicator had settled it. Items that were withdrawn are left out.
 
+    Args:
+        workspace: whose key shuffles suggestions, so that nobody sees whose is whose.
+        session: an open snapshot.
+        campaign_name: a labelling campaign; by default all whose items get verdicts.
+
     Raises:
         NotFoundError: there is no such campaign.
         InvalidInputError: it is an adjudication, or asks questions alone.
@@ -99,7 +104,7 @@ def queue(workspace: Workspace, session: Session, campaign_name: str | None = No
 
 
 def offers(session: Session, campaign: Campaign, task_id: int) -> list[str]:
-    """The values that an expert may choose of for an item of a campaign, see `qa.answers.read`."""
+    """The values that an expert may choose of for an item, see `qa.answers.read`; none of one that nobody answered."""
     said = answers.read(session, session.get_one(Taxonomy, campaign.taxonomy_id))
     suspects = label_errors.standing(session, campaign=campaign.name)
     return _offers(

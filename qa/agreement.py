@@ -5,9 +5,9 @@ with fewer than two say nothing about agreement and are left out. 1 is full agre
 annotators draw regions, `of_regions` says how far two of them do alike.
 """
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Literal, TypeAlias
+from typing import Literal, TypeAlias, get_args
 
 import numpy as np
 
@@ -18,12 +18,25 @@ from store.errors import InvalidInputError
 Level: TypeAlias = Literal["nominal", "ordinal", "interval"]
 """Whether answers are names, have an order, or have distances; the classes' numbers are these."""
 
+LEAST_ITEMS = 30  # with two answers or more, from which there is an interval of α
 REGION_THRESHOLDS = (0.5, 0.75, 0.9)
 
 _DRAWS = 1000
 _TAILS = (0.025, 0.975)
-_BLOCK = 1 << 22  # numbers held at once
-_DIGITS = 9  # of coincidences that count as equal
+_MOST_UNITS = 1000  # that are drawn
+_DIGITS = 9  # of sums that count as equal
+
+
+def level(name: str) -> Level:
+    """The level of that name.
+
+    Raises:
+        InvalidInputError: there is none.
+    """
+    for known in get_args(Level):
+        if name == known:
+            return known  # type: ignore[no-any-return]
+    raise InvalidInputError(f"{name!r} is no level of agreement: say {', '.join(get_args(Level))}.")
 
 
 def krippendorff_alpha(counts: Ints, *, level: Level = "nominal") -> float | None:
@@ -33,8 +46,9 @@ def krippendorff_alpha(counts: Ints, *, level: Level = "nominal") -> float | Non
         At most 1; `None` where it is undefined: no item has two answers, or all answers are the same.
     """
     counts = _comparable(counts)
-    alpha = _alpha(_coincidences(counts, np.ones((1, len(counts))))[0], level)
-    return None if np.isnan(alpha) else float(alpha)
+    values = _values(counts.sum(axis=0), level)
+    alpha = float(_alphas(_sums(counts, values).sum(axis=0, keepdims=True), values)[0])
+    return None if np.isnan(alpha) else alpha
 
 
 def alpha_interval(
@@ -47,7 +61,12 @@ def alpha_interval(
 ) -> tuple[float, float] | None:
     """The 95 % interval of α, by drawing as many items with replacement `draws` times.
 
-    Draws in which α is undefined, since all answers are the same, are left out.
+    Items that happen to be agreed on tell nothing of those that are not. So its lower end allows for one item more, on
+    which people differ: that of 30 unanimous ones in two classes is .8. On nine simulated crowds (2 to 10 classes, 2 or
+    3 people, right 60 to 97 % of the time) it holds the true α in 93 to 100 % of samples of 30 items; without the one
+    more in 77 to 94 %. Of 10 items it holds it in 73 to 99 %, and hardly says anything where a class is rare. Of more
+    than 1,000 items such as are put together at random are drawn together, so that the cost is bounded. Draws in which
+    α is undefined are left out, and ordinal distances are those of all items.
 
     Args:
         counts: see the module.
@@ -58,24 +77,27 @@ def alpha_interval(
         draws: how many.
 
     Returns:
-        `None` where α is undefined.
+        `None` where α is undefined, or fewer than `LEAST_ITEMS` can be drawn.
     """
     is_comparable = counts.sum(axis=1) >= 2
     counts = counts[is_comparable]
-    if len(counts) == 0 or krippendorff_alpha(counts, level=level) is None:
+    values = _values(counts.sum(axis=0), level)
+    units = _sums(counts, values)
+    if together is not None:
+        units = _added(units, np.unique(together[is_comparable], return_inverse=True)[1])
+    whole = units.sum(axis=0, keepdims=True)
+    if len(units) < LEAST_ITEMS or np.isnan(_alphas(whole, values)[0]):
         return None
     random = np.random.default_rng(seed)
-    if together is None:
-        alike, times = np.unique(counts, axis=0, return_counts=True)
-        found = _coincidences(alike, random.multinomial(len(counts), times / len(counts), size=draws))
-    else:
-        of_each = _together(counts, np.unique(together[is_comparable], return_inverse=True)[1])
-        kinds, times = np.unique(of_each.round(_DIGITS), axis=0, return_counts=True)
-        drawn = random.multinomial(len(of_each), times / len(of_each), size=draws) @ kinds
-        found = drawn.reshape(draws, *2 * counts.shape[1:])
-    alphas = np.array([_alpha(one, level) for one in found])
-    low, high = np.quantile(alphas[~np.isnan(alphas)], _TAILS)
-    return float(low), float(high)
+    kinds, times = np.unique(units.round(_DIGITS), axis=0, return_counts=True)
+    if len(kinds) > _MOST_UNITS:
+        kinds = _added(units, random.permutation(len(units)) % _MOST_UNITS)
+        times = np.ones(_MOST_UNITS, dtype=np.int64)
+    drawn = random.multinomial(times.sum(), times / times.sum(), size=draws) @ kinds
+    apart = whole[0, 1:].sum() * _by_chance(whole, values) / _by_chance(whole, None)
+    doubted = drawn + random.poisson(1.0, size=(draws, 1)) * np.append(apart, whole[0, 1:]) / len(units)
+    (low, high), (lower, _) = (np.nanquantile(_alphas(each, values), _TAILS) for each in (drawn, doubted))
+    return float(min(low, lower)), float(high)
 
 
 def fleiss_kappa(counts: Ints) -> float | None:
@@ -174,58 +196,46 @@ def _comparable(counts: Ints) -> Ints:
     return comparable
 
 
-def _coincidences(counts: Ints, times: Ints | Floats) -> Floats:
-    """How often answers c and k meet in one item `(D, C, C)`, each item counted as often as `times` `(D, N)` says."""
-    classes = counts.shape[1]
-    result = np.zeros((len(times), classes**2))
-    for rows in _blocks(counts):
-        result += times[:, rows] @ _meetings(counts[rows])
-    return result.reshape(-1, classes, classes)
+def _sums(counts: Ints, values: Floats | None) -> Floats:
+    """`(N, 1 + C)`: how far the answers to each item are apart, as α weighs items, and how many each class has."""
+    apart = _apart(counts, values) / np.maximum(counts.sum(axis=1) - 1, 1)
+    return np.column_stack([apart, counts])
 
 
-def _together(counts: Ints, group: Ints) -> Floats:
-    """The coincidences of all items of each of G groups `(G, C²)`; `group` is `(N,)`."""
-    result = np.zeros((group.max() + 1, counts.shape[1] ** 2))
-    for rows in _blocks(counts):
-        np.add.at(result, group[rows], _meetings(counts[rows]))
+def _added(rows: Floats, group: Ints) -> Floats:
+    """The sums `(G, 1 + C)` of the rows of each group; `group` is `(N,)`, from 0."""
+    order = np.argsort(group, kind="stable")
+    return np.asarray(np.add.reduceat(rows[order], np.searchsorted(group[order], np.arange(group.max() + 1))))
+
+
+def _alphas(sums: Floats, values: Floats | None) -> Floats:
+    """α of each of D sums `(D, 1 + C)`; NaN where it is undefined."""
+    is_defined = (sums[:, 1:] > 0).sum(axis=1) >= 2
+    result: Floats = np.full(len(sums), np.nan)
+    result[is_defined] = 1 - sums[is_defined, 0] / _by_chance(sums[is_defined], values)
     return result
 
 
-def _blocks(counts: Ints) -> Iterator[slice]:
-    """Of rows whose coincidences fit into memory."""
-    step = max(1, _BLOCK // counts.shape[1] ** 2)
-    return (slice(start, start + step) for start in range(0, len(counts), step))
+def _by_chance(sums: Floats, values: Floats | None) -> Floats:
+    """`(D,)`: how far answers would be apart, were all those of a sum mixed."""
+    totals = sums[:, 1:]
+    return np.asarray(_apart(totals, values) / (totals.sum(axis=1) - 1))
 
 
-def _meetings(counts: Ints) -> Floats:
-    """The coincidences of each item `(N, C²)`."""
-    classes = counts.shape[1]
-    pairs = counts[:, :, None] * counts[:, None, :] - counts[:, :, None] * np.eye(classes, dtype=np.int64)
-    meetings: Floats = pairs / (counts.sum(axis=1) - 1)[:, None, None]
-    return meetings.reshape(len(counts), -1)
+def _apart(counts: Ints | Floats, values: Floats | None) -> Floats:
+    """`(N,)`: the squared distances of all ordered pairs of the answers to each item, summed."""
+    given = counts.sum(axis=1)
+    if values is None:
+        return np.asarray(given**2 - (counts**2).sum(axis=1), dtype=np.float64)
+    return np.asarray(2 * (given * (counts @ values**2) - (counts @ values) ** 2))
 
 
-def _alpha(coincidences: Floats, level: Level) -> float:
-    """α of coincidences `(C, C)`; NaN where it is undefined."""
-    totals = coincidences.sum(axis=1)
-    by_chance = np.outer(totals, totals) - np.diag(totals)
-    distances = _DISTANCES[level](totals)
-    expected = (by_chance * distances).sum() / max(totals.sum() - 1, 1)
-    return float("nan") if expected <= 0 else float(1 - (coincidences * distances).sum() / expected)
+def _values(totals: Ints, level: Level) -> Floats | None:
+    """`(C,)`: where on a line classes lie that were answered so often; none where all are equally far apart.
 
-
-def _ordinal(totals: Floats) -> Floats:
-    """Squares of how many answers lie between two classes, half of those at either end included."""
-    middle = totals.cumsum() - totals / 2
-    return np.asarray(np.subtract.outer(middle, middle) ** 2)
-
-
-def _interval(totals: Floats) -> Floats:
-    return np.asarray(np.subtract.outer(np.arange(len(totals)), np.arange(len(totals))) ** 2.0)
-
-
-_DISTANCES: dict[Level, Callable[[Floats], Floats]] = {
-    "nominal": lambda totals: 1 - np.eye(len(totals)),
-    "ordinal": _ordinal,
-    "interval": _interval,
-}
+    Ordinal classes lie as far apart as there are answers between them, half of those at either end included.
+    """
+    if level == "nominal":
+        return None
+    values = totals.cumsum() - totals / 2 if level == "ordinal" else np.arange(len(totals), dtype=np.float64)
+    return np.asarray(values - (values * totals).sum() / max(totals.sum(), 1))  # around 0 little is lost to rounding

@@ -8,6 +8,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from qa import agreement, answers
+from qa.agreement import Level
 from qa.answers import Answers
 from qa.consensus import belief
 from store.arrays import Bools, Ints
@@ -21,15 +22,21 @@ class AgreementRow:
     of: str  # campaign, class, slice, vendor, guideline
     name: str
     items: int  # with two answers or more; of a class, those that anyone gave it
-    alpha: float | None  # Krippendorff's, nominal; of a class whether an answer is that or another
-    interval: tuple[float, float] | None  # its 95 %, by bootstrap over items
+    alpha: float | None  # Krippendorff's; of a class whether an answer is that or another
+    interval: tuple[float, float] | None  # its 95 %, by bootstrap over items; none of few, see `agreement.LEAST_ITEMS`
     raw_agreement: float | None
     kappa: float | None
-    kappa_of: str | None  # Cohen where two people answered, Fleiss where all items have as many answers, else none
+    kappa_of: str | None  # Cohen where two people answered, Fleiss where all items have as many nominal ones, else none
 
 
 def read(
-    session: Session, campaign: Campaign, taxonomy: Taxonomy, said: Answers, slices: Mapping[str, Ints]
+    session: Session,
+    campaign: Campaign,
+    taxonomy: Taxonomy,
+    said: Answers,
+    slices: Mapping[str, Ints],
+    *,
+    level: Level = "nominal",
 ) -> list[AgreementRow]:
     """The campaign, its classes and slices; all vendors under this revision; all revisions of the taxonomy.
 
@@ -39,22 +46,24 @@ def read(
         taxonomy: its.
         said: the answers under it.
         slices: image ids by name, sorted.
+        level: of the classes, in the order of their taxonomy.
     """
     own = np.isin(said.task_ids, list(answers.standing_items(session, campaign)))
     table, classes = said.table, len(said.classes)
-    found = [describe("campaign", campaign.name, table, own, classes=classes)]
+    found = [describe("campaign", campaign.name, table, own, classes=classes, level=level)]
     found += of_classes(table, own, said.classes)
     found += [
-        describe("slice", name, table, own & np.isin(said.image_ids, ids), classes=classes)
+        describe("slice", name, table, own & np.isin(said.image_ids, ids), classes=classes, level=level)
         for name, ids in slices.items()
     ]
     found += [
-        describe("vendor", name, table, np.isin(said.task_ids, ids), classes=classes)
+        describe("vendor", name, table, np.isin(said.task_ids, ids), classes=classes, level=level)
         for name, ids in of_vendors(session, taxonomy).items()
     ]
     for name, answered in of_revisions(session, taxonomy, said):
         everything = np.ones(len(answered.task_ids), dtype=np.bool_)
-        found.append(describe("guideline", name, answered.table, everything, classes=len(answered.classes)))
+        size = len(answered.classes)
+        found.append(describe("guideline", name, answered.table, everything, classes=size, level=level))
     return found
 
 
@@ -82,18 +91,25 @@ def of_revisions(session: Session, taxonomy: Taxonomy, own: Answers) -> Iterator
 
 
 def describe(
-    of: str, name: str, table: Ints, among: Bools, *, classes: int, together: Ints | None = None
+    of: str,
+    name: str,
+    table: Ints,
+    among: Bools,
+    *,
+    classes: int,
+    level: Level = "nominal",
+    together: Ints | None = None,
 ) -> AgreementRow:
     """The agreement of answers `(M, 3)` on the items that `among` `(N,)` holds; `together` is `alpha_interval`'s."""
     chosen = table[among[table[:, 0]]]
     counts = belief.counts(chosen, items=len(among), classes=classes)
-    kappa, kappa_of = _kappa(chosen, counts)
+    kappa, kappa_of = _kappa(chosen, counts, level)
     return AgreementRow(
         of=of,
         name=name,
         items=int((counts.sum(axis=1) >= 2).sum()),
-        alpha=agreement.krippendorff_alpha(counts),
-        interval=agreement.alpha_interval(counts, together=together),
+        alpha=agreement.krippendorff_alpha(counts, level=level),
+        interval=agreement.alpha_interval(counts, level=level, together=together),
         raw_agreement=agreement.raw_agreement(counts),
         kappa=kappa,
         kappa_of=kappa_of,
@@ -110,15 +126,15 @@ def of_classes(table: Ints, among: Bools, names: Sequence[str]) -> Iterator[Agre
         yield AgreementRow(**vars(found) | {"items": len(given)})
 
 
-def _kappa(table: Ints, counts: Ints) -> tuple[float | None, str | None]:
-    """Cohen's where just two people answered, else Fleiss' where every item has as many answers."""
+def _kappa(table: Ints, counts: Ints, level: Level) -> tuple[float | None, str | None]:
+    """Cohen's where just two people answered, else Fleiss' where every item has as many, of classes without order."""
     several = counts.sum(axis=1)[table[:, 0]] >= 2
     table = table[several]
     people = np.unique(table[:, 1])
     if len(people) == 2:
         first, second = (table[table[:, 1] == one] for one in people)
         first, second = (each[np.argsort(each[:, 0])] for each in (first, second))
-        return agreement.cohen_kappa(first[:, 2], second[:, 2]), "Cohen"
-    if len(people) > 2 and len(np.unique(counts.sum(axis=1)[table[:, 0]])) == 1:
+        return agreement.cohen_kappa(first[:, 2], second[:, 2], level=level), "Cohen"
+    if level == "nominal" and len(people) > 2 and len(np.unique(counts.sum(axis=1)[table[:, 0]])) == 1:
         return agreement.fleiss_kappa(counts), "Fleiss"
     return None, None

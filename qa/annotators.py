@@ -162,7 +162,12 @@ def read_slices(session: Session, column: str) -> dict[str, Ints]:
 
 
 def qualities(found: Crowd, least_accuracy: float = LEAST_ACCURACY) -> dict[int, AnnotatorQuality]:
-    """Everybody's, by annotator id, in the order of their names."""
+    """Everybody's, by annotator id, in the order of their names.
+
+    Raises:
+        InvalidInputError: `least_accuracy`, under which a pause is suggested, is not between 0 and 1.
+    """
+    _check(least_accuracy)
     if not found.people:
         return {}
     told: list[list[Sign]] = [[] for _ in found.people]

@@ -28,10 +28,11 @@ class Belief:
     """What items are, as all that is known tells: N of them as in `Answers.task_ids`, A people as `Case.annotators`."""
 
     sure: Floats  # (N,) how right the likeliest value is expected to be, 0 to 1
-    accuracy: Floats  # (A,) the chance that what somebody says is right
+    accuracy: Floats  # (A,) the chance that somebody says what is so; of regions, that they draw a thing that is there
     gain: Gain  # by how much somebody's answer is expected to raise `sure`
     likeliest: Callable[[int], tuple[str, dict[str, Any]]]  # value of an item, see `qa.answers.read`, and why
     model: str | None = None  # what was heard beside the people
+    precision: Floats | None = None  # (A,) of regions: the chance that what somebody draws is there
 
 
 @dataclass(frozen=True)
@@ -49,7 +50,8 @@ class Findings:
     """What the answers to all items of a campaign come to."""
 
     of: Mapping[int, Finding]  # by task id
-    accuracy: Mapping[int, float]  # by annotator id, the chance that what they say is right
+    accuracy: Mapping[int, float]  # by annotator id, see `Belief`
+    precision: Mapping[int, float] | None  # likewise
     model: str | None  # what was heard beside the people
 
 

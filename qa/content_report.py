@@ -136,7 +136,8 @@ def read(
 
     Raises:
         NotFoundError: there is no such campaign.
-        InvalidInputError: it is an adjudication, or the column is not there or has more than 30 values.
+        InvalidInputError: it is an adjudication, the column is not there or has more than
+            30 values, or `least_accuracy` is not between 0 and 1.
     """
     with workspace.database.read() as session:
         campaign = answers.labelling_campaign(session, campaign_name)

@@ -35,7 +35,7 @@ class Crowd:
 
     Where one class is asked for, the things are the items, and a look is an answer that names a class. Else what they
     are `qa.things` says. Looks of people who are paused are here, and judged like others; they are never held against
-    anybody else.
+    anybody else. Ints are int64, floats float64.
     """
 
     taxonomy: Taxonomy

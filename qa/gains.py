@@ -1,8 +1,8 @@
 """How sure we are of items, and by how much another answer is expected to raise that, for each kind of item.
 
 Of one class it is the chance of the likeliest, of several the chance that all are right. Of regions it is the share
-expected to be right of all things that are in the likeliest content or should be: a doubtful one among many is a small
-fault, alone it is the whole; where nothing is kept, it is the chance that nothing is there.
+expected to be right, attributes included, of all things that are in the likeliest content or should be: a doubtful one
+among many is a small fault, alone it is the whole; where nothing is kept, it is the chance that nothing is there.
 """
 
 from collections.abc import Iterator, Sequence
@@ -92,7 +92,7 @@ def of_regions(found: Sequence[Regions[Places]], pairs: Ints) -> Floats:
     """By how much each of `pairs` `(K, 2)`, image and annotator, is expected to raise `share_right`; `(K,)`, 0 or more.
 
     Whoever looks confirms or refutes each thing that is in doubt, and names it, draws some of what everybody missed,
-    and something that only looks so. The share is expected to be what is expected to be right of what is expected to
+    and a false object. The share is expected to be what is expected to be right of what is expected to
     be wanted.
     """
     if not found:
@@ -143,7 +143,8 @@ def _now(found: Regions[Places]) -> _Outlook:
     left_out = np.where(is_kept, 0.0, found.existence)
     kept = np.bincount(found.image, weights=is_kept, minlength=images)
     wanted_beside = np.bincount(found.image, weights=left_out, minlength=images) + found.missed
-    right = np.bincount(found.image, weights=found.scores * is_kept, minlength=images)
+    scores = found.scores if found.attributes is None else found.scores * found.attributes.sure
+    right = np.bincount(found.image, weights=scores * is_kept, minlength=images)
     return _Outlook(np.asarray(right), kept + wanted_beside, (kept == 0).astype(np.float64), wanted_beside)
 
 
@@ -157,9 +158,12 @@ def _then(found: Regions[Places], pairs: Ints) -> _Outlook:
     there, ghost = found.existence[thing, None] * found.classes[thing], 1 - found.existence[thing]
     drawn = _Drawn.of(found, annotator, there, ghost)
     left = there * (1 - found.recall[annotator])
-    left_there, left_ghost = left.sum(axis=1), ghost * (1 - found.lure[annotator])
+    left_there, left_ghost = left.sum(axis=1), ghost * (1 - found.false_positive_rate[annotator])
     stays = left_there > left_ghost
-    right = drawn.right + np.where(stays, left.max(axis=1, initial=0.0), 0.0)
+    drawn_right, left_right = drawn.right, np.where(stays, left.max(axis=1, initial=0.0), 0.0)
+    if found.attributes is not None:
+        drawn_right = drawn_right * found.attributes.after(thing, annotator)
+        left_right *= found.attributes.sure[thing]
     is_kept = drawn.kept + np.where(stays, left_there + left_ghost, 0.0)
     left_out = drawn.left_out + np.where(stays, 0.0, left_there)
     goes = np.maximum(1 - is_kept, 0.0)
@@ -170,7 +174,7 @@ def _then(found: Regions[Places], pairs: Ints) -> _Outlook:
     is_empty = np.ones(len(pairs))
     np.multiply.at(is_empty, pair, goes)
     return _Outlook(
-        right=by_pair(right),
+        right=by_pair(drawn_right + left_right),
         wanted=by_pair(is_kept + left_out),
         is_empty=is_empty,
         wanted_if_empty=by_pair(left_out / np.maximum(goes, _SMALLEST)),
@@ -196,10 +200,10 @@ class _Drawn:
 
     @classmethod
     def of(cls, found: Regions[Places], annotator: Ints, there: Floats, ghost: Floats) -> "_Drawn":
-        """From how much is there of each class `(R, C)`, and how much only looks so `(R,)`."""
+        """From how much is there of each class `(R, C)`, and how many are false objects `(R,)`."""
         called = (there * found.recall[annotator])[:, :, None] * found.confusion[annotator]  # (R, C, C)
         truly = called.sum(axis=1)
-        falsely = (ghost * found.lure[annotator])[:, None] * found.ghost_calls
+        falsely = (ghost * found.false_positive_rate[annotator])[:, None] * found.ghost_calls
         is_kept: Bools = truly > falsely
         return cls(
             right=np.where(is_kept, called.max(axis=1, initial=0.0), 0.0).sum(axis=1),

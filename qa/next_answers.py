@@ -63,15 +63,17 @@ def rank(workspace: Workspace, campaign_name: str, count: int, *, most_answers: 
         read = case.read(workspace, session, campaign_name, None)
     belief = outcomes.believe(read)
     item = outcomes.places(read)
-    pairs = np.argwhere(outcomes.may_ask(read, most_answers=most_answers))
-    gains = belief.gain(np.column_stack([item[pairs[:, 0]], pairs[:, 1]]))
     place = {task_id: rank for rank, task_id in enumerate(read.image_of)}
     ranks = np.array([place.get(task_id, len(place)) for task_id in read.tasks], dtype=np.int64)
-    order = np.lexsort((pairs[:, 1], ranks[pairs[:, 0]], -gains))
-    _, first = np.unique(pairs[order, 0], return_index=True)  # the best person for each item
-    chosen = order[np.sort(first)[:count]]
+    best: list[tuple[list[int], float]] = []  # person for each item, and what they are expected to gain
+    for pairs in outcomes.blocks(outcomes.may_ask(read, most_answers=most_answers)):
+        gains = belief.gain(np.column_stack([item[pairs[:, 0]], pairs[:, 1]]))
+        order = np.lexsort((pairs[:, 1], -gains, pairs[:, 0]))
+        _, first = np.unique(pairs[order, 0], return_index=True)
+        best += zip(pairs[order[first]].tolist(), gains[order[first]].tolist(), strict=True)
+    best.sort(key=lambda each: (-each[1], ranks[each[0][0]]))
     items = []
-    for (position, person), gain in zip(pairs[chosen].tolist(), gains[chosen].tolist(), strict=True):
+    for (position, person), gain in best[:count]:
         task_id, value = read.tasks[position], belief.likeliest(item[position])[0]
         items.append(
             NextAnswer(

@@ -5,6 +5,7 @@ again where that is worth its price (`qa.overlap`); who is still to come counts 
 knows what kind of items these are: `qa.one_class` and `qa.contents` say how sure we are of them.
 """
 
+from collections.abc import Iterator
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -14,6 +15,8 @@ from qa import contents, one_class, overlap
 from qa.case import NEW, Belief, Case, Finding, Findings
 from qa.overlap import Rules
 from store.arrays import Bools, Ints
+
+_BLOCK = 1 << 21  # pairs of task and annotator held at once
 
 _Step: TypeAlias = tuple[str, dict[str, Any]]  # an outcome, and what is to be said of it beside the answers
 
@@ -28,7 +31,14 @@ def find(case: Case) -> Findings:
         item = item_of[task_id]
         value, why = belief.likeliest(item)
         findings[task_id] = Finding(outcome, value, float(belief.sure[item]), {**why, **reasons})
-    return Findings(findings, dict(zip(case.annotators, belief.accuracy.tolist(), strict=True)), belief.model)
+    accuracy = dict(zip(case.annotators, belief.accuracy.tolist(), strict=True))
+    precision = belief.precision
+    return Findings(
+        findings,
+        accuracy=accuracy,
+        precision=None if precision is None else dict(zip(case.annotators, precision.tolist(), strict=True)),
+        model=belief.model,
+    )
 
 
 def believe(case: Case) -> Belief:
@@ -61,6 +71,13 @@ def may_ask(case: Case, *, most_answers: int) -> Bools:
     return may
 
 
+def blocks(may: Bools) -> Iterator[Ints]:
+    """`(K, 2)` int64 rows of task and annotator who may be asked, of so many tasks at once as is cheap to hold."""
+    step = max(1, _BLOCK // may.shape[1])
+    for start in range(0, len(may), step):
+        yield np.argwhere(may[start : start + step]) + np.array([start, 0])
+
+
 def places(case: Case) -> Ints:
     """`(T,)`: where each of `case.tasks` is among the items of the taxonomy."""
     return np.searchsorted(case.said.task_ids, case.tasks)
@@ -91,7 +108,7 @@ def _adaptive(case: Case, belief: Belief) -> dict[int, _Step]:
     decisions = overlap.decide(
         1 - belief.sure[item],
         np.array([_given(case, task_id) for task_id in case.tasks], dtype=np.int64),
-        np.argwhere(may),
+        blocks(may),
         lambda pairs: belief.gain(np.column_stack([item[pairs[:, 0]], pairs[:, 1]])),
         rules=rules,
         seed=case.campaign.id,

@@ -1,7 +1,7 @@
 """Who is asked next: one more person where that is worth its price, else an expert; nobody where we are sure."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -50,30 +50,28 @@ class Decisions:
 def decide(
     doubt: Floats,
     given: Ints,
-    candidates: Ints,
+    candidates: Iterable[Ints],
     gain: Gain,
     *,
     rules: Rules,
     seed: int = 0,
-    costs: Floats | None = None,
 ) -> Decisions:
     """Accept, ask one more person, or adjudicate, item by item.
 
     An item is accepted when it is doubted little enough (`most_doubt` of those with an answer), and never when it is
-    likelier wrong than right. Of the others, each
-    that may have more answers is put to whoever is expected to take away the most doubt per cost: people who tell apart
-    what is in doubt. An item goes to an expert when nobody may be asked, or when the expert, who settles it, gains more
-    per cost. A random share is audited: how far people and model can be trusted shows only in later answers, and those
-    to doubtful items tell of doubtful items alone.
+    likelier wrong than right. Of the others, each that may have more answers is put to whoever is expected to take away
+    the most doubt: people who tell apart what is in doubt. An item goes to an expert when nobody may be asked, or when
+    the expert, who settles it, gains more per cost. A random share is audited: how far people and model can be trusted
+    shows only in later answers, and those to doubtful items tell of doubtful items alone.
 
     Args:
         doubt: `(N,)` of each item, how wrong its likeliest value is expected to be, 0 to 1.
         given: `(N,)` int64, the answers to each that it rests on.
-        candidates: `(K, 2)` int64 rows of item and annotator who may be asked about it; nobody who has seen it.
+        candidates: `(K, 2)` int64 rows of item and annotator who may be asked about it, nobody who has seen it; in
+            blocks, all those of an item in one.
         gain: By how much each of some candidates is expected to lower the doubt.
         rules: What is wanted.
         seed: Draws the audited items; the same in every round, so that they are the same.
-        costs: `(A,)` of an answer of each annotator; by default the rules'.
 
     Returns:
         At most one person asked per item; ties go to the lower number.
@@ -82,15 +80,14 @@ def decide(
     audited = np.random.default_rng(seed).random(len(doubt)) < rules.audited
     unsettled = (doubt > limit) | (given == 0)
     wanting = (unsettled | audited) & (given < rules.most_answers)
-    offered = candidates[wanting[candidates[:, 0]]]
-    worth = gain(offered) / (rules.answer_cost if costs is None else costs[offered[:, 1]])
-    order = np.lexsort((offered[:, 1], -worth, offered[:, 0]))
-    items, first = np.unique(offered[order, 0], return_index=True)
-    asked = np.full(len(doubt), -1, dtype=np.int64)
-    asked[items] = offered[order[first], 1]
+    asked, best = np.full(len(doubt), -1, dtype=np.int64), np.zeros(len(doubt))
+    for block in candidates:
+        offered = block[wanting[block[:, 0]]]
+        worth = gain(offered) / rules.answer_cost
+        order = np.lexsort((offered[:, 1], -worth, offered[:, 0]))
+        items, first = np.unique(offered[order, 0], return_index=True)
+        asked[items], best[items] = offered[order[first], 1], worth[order[first]]
     if rules.adjudication_cost is not None:
-        best = np.zeros(len(doubt))
-        best[items] = worth[order[first]]
         asked[unsettled & (given > 0) & ~audited & (doubt / rules.adjudication_cost > best)] = -1
     nobody = asked < 0
     return Decisions(accepted=nobody & ~unsettled, adjudicated=nobody & unsettled, asked=asked, most_doubt=limit)

@@ -11,6 +11,7 @@ from sqlalchemy.orm import Session
 
 from labeling import campaigns
 from qa import agreement_tables, annotators, answers, crowd, ledger
+from qa.agreement import Level
 from qa.agreement_tables import AgreementRow
 from qa.annotators import LEAST_ACCURACY, AnnotatorQuality
 from qa.answers import Answers
@@ -88,7 +89,8 @@ class Progress:
 class QaReport(Progress):
     """One campaign of one class an item in figures."""
 
-    alpha: float | None  # Krippendorff's, nominal; none where undefined
+    level: Level  # of the classes, as asked for
+    alpha: float | None  # Krippendorff's; none where undefined
     raw_agreement: float | None
     agreement: list[AgreementRow]
     check: PosteriorCheck | None  # over all campaigns under this revision; none where too little is known
@@ -134,7 +136,12 @@ def progress(session: Session, campaign: Campaign, taxonomy: Taxonomy, said: Ans
 
 
 def report(
-    workspace: Workspace, campaign_name: str, *, by: str | None = None, least_accuracy: float = LEAST_ACCURACY
+    workspace: Workspace,
+    campaign_name: str,
+    *,
+    by: str | None = None,
+    least_accuracy: float = LEAST_ACCURACY,
+    level: Level = "nominal",
 ) -> QaReport:
     """Agreement, progress, cost and annotators of one campaign, as its newest review left it.
 
@@ -143,10 +150,12 @@ def report(
         campaign_name: which campaign.
         by: a column of metadata, `source` or `scene`; the agreement on each of its values is told.
         least_accuracy: under which a pause of an annotator is suggested.
+        level: of the agreement: classes are names, ordered as in the taxonomy, or ordered and equally far apart.
 
     Raises:
-        NotFoundError: there is no such campaign.
-        InvalidInputError: it is an adjudication, or the column is not there or has more than 30 values.
+        NotFoundError: there is no such campaign, or what a model predicted for its people is gone.
+        InvalidInputError: it is an adjudication or asks for something else than one class, the column is not
+            there or has more than 30 values, or `least_accuracy` is not between 0 and 1.
     """
     with workspace.database.read() as session:
         campaign = answers.campaign_of_classes(session, campaign_name)
@@ -155,7 +164,7 @@ def report(
         people = crowd.load(session, taxonomy)
         task_ids = answers.standing_items(session, campaign)
         decided = ledger.newest(session, campaign)
-        tables = agreement_tables.read(session, campaign, taxonomy, people.said, slices)
+        tables = agreement_tables.read(session, campaign, taxonomy, people.said, slices, level=level)
         disputed = _disputed(session, people, task_ids, decided)
         so_far = progress(session, campaign, taxonomy, people.said)
     said = people.said
@@ -164,6 +173,7 @@ def report(
     qualities = annotators.qualities(people, least_accuracy)
     return QaReport(
         **vars(so_far),
+        level=level,
         alpha=tables[0].alpha,
         raw_agreement=tables[0].raw_agreement,
         agreement=tables,

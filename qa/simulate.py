@@ -8,7 +8,7 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from qa import gains, overlap
-from qa.consensus import dawid_skene, glad, majority, posterior, probed
+from qa.consensus import belief, dawid_skene, glad, majority, posterior, probed
 from qa.consensus.posterior import Posterior
 from qa.overlap import Rules
 from sampling.calibration import reliability
@@ -38,10 +38,11 @@ class Outcome:
 
     policy: str
     answers_per_item: Floats
-    cost: Floats  # per item
-    accuracy: Floats | None  # none where no truth is known
+    cost: Floats  # of answers, per item
+    cost_with_experts: Floats | None  # and of an expert for each doubtful item; none where their price is not known
+    accuracy: Floats | None  # the share of items that are right, half of one of two tied classes; none without truth
     ece: Floats | None  # none also where the policy says no chances
-    doubtful: Floats | None  # the share of items left in more doubt than allowed, for an expert
+    doubtful: Floats | None  # the share of items that go to an expert; none where the policy accepts every item
 
 
 @dataclass(frozen=True)
@@ -71,7 +72,7 @@ def simulate(
     Args:
         recorded: At least one answer to each item.
         rules: Of the adaptive policy; `most_answers` is also the largest fixed overlap. Nobody plays the expert: an
-            item that would go to one keeps its likeliest class and counts as doubtful.
+            item that would go to one keeps its likeliest class, counts as doubtful and costs what an expert does.
         seeds: How many times all is repeated, each with its order of people and folds.
         policies: By name; by default those of `fitting`.
         on_progress: Told (done, total) runs.
@@ -89,6 +90,7 @@ def simulate(
             done += 1
             on_progress(done, seeds * len(policies))
     known = bool((recorded.truth >= 0).any())
+    expert = rules.adjudication_cost
     outcomes = []
     for name, runs in measured.items():
         given, accuracy, ece, doubtful = np.array(runs).T
@@ -97,6 +99,9 @@ def simulate(
                 name,
                 answers_per_item=given,
                 cost=given * rules.answer_cost,
+                cost_with_experts=None
+                if expert is None
+                else given * rules.answer_cost + np.nan_to_num(doubtful) * expert,
                 accuracy=accuracy if known else None,
                 ece=ece if known and chances[name] else None,
                 doubtful=doubtful if decides[name] else None,
@@ -148,15 +153,15 @@ def adaptive(recorded: Recorded, rules: Rules, seed: int) -> _Asked:
     """Everything gets one answer, and more where `qa.overlap` asks for them."""
     turn = _turn(recorded.answers)
     told = np.flatnonzero(turn == 0)
-    belief = None
+    found = None
     for _ in range(max(_ROUNDS, rules.most_answers)):
-        belief = believe(recorded, recorded.answers[told], seed=seed, before=belief)
+        found = believe(recorded, recorded.answers[told], seed=seed, before=found)
         silent = np.setdiff1d(np.arange(len(recorded.answers)), told)
         decisions = overlap.decide(
-            1 - belief.posteriors.max(axis=1),
+            1 - found.posteriors.max(axis=1),
             np.bincount(recorded.answers[told, 0], minlength=len(recorded.truth)),
-            recorded.answers[silent, :2],
-            partial(gains.of_class, belief, recorded.answers[told]),
+            [recorded.answers[silent, :2]],
+            partial(gains.of_class, found, recorded.answers[told]),
             rules=rules,
             seed=seed,
         )
@@ -165,11 +170,15 @@ def adaptive(recorded: Recorded, rules: Rules, seed: int) -> _Asked:
             break
         told = np.concatenate([told, heard])
     else:
-        belief = believe(recorded, recorded.answers[told], seed=seed, before=belief)
-    doubt = 1 - belief.posteriors.max(axis=1)
-    return _Asked(
-        recorded.answers[told], belief.posteriors, doubtful=doubt > overlap.most_doubt(doubt, rules.target_error)
+        found = believe(recorded, recorded.answers[told], seed=seed, before=found)
+    at_last = overlap.decide(
+        1 - found.posteriors.max(axis=1),
+        np.bincount(recorded.answers[told, 0], minlength=len(recorded.truth)),
+        [],  # nobody is left
+        lambda pairs: np.zeros(len(pairs)),
+        rules=rules,
     )
+    return _Asked(recorded.answers[told], found.posteriors, doubtful=at_last.adjudicated)
 
 
 def believe(recorded: Recorded, answers: Ints, *, seed: int, before: Posterior | None = None) -> Posterior:
@@ -212,11 +221,15 @@ def _turn(answers: Ints) -> Ints:
 
 
 def _measure(asked: _Asked, truth: Ints) -> tuple[float, float, float, float]:
-    """Answers per item, accuracy and ECE where the truth is known, the share in doubt."""
+    """Answers per item, accuracy and ECE where the truth is known, the share in doubt.
+
+    Of classes that are equally likely one would be drawn: where the true one is among k of them, an item is right 1/k.
+    """
     known = truth >= 0
     accuracy = ece = float("nan")
     if known.any():
-        accuracy = float((asked.posteriors.argmax(axis=1) == truth)[known].mean())
+        likeliest = belief.likeliest(asked.posteriors[known])
+        accuracy = float((likeliest[np.arange(len(likeliest)), truth[known]] / likeliest.sum(axis=1)).mean())
         ece = reliability(asked.posteriors[known], truth[known]).ece
     doubtful = float("nan") if asked.doubtful is None else float(asked.doubtful.mean())
     return len(asked.answers) / len(truth), accuracy, ece, doubtful

@@ -105,8 +105,11 @@ def history(session: Session, annotator_id: int) -> list[Standing]:
 
 
 def counts(standing: Standing | None, given_at: datetime | None) -> bool:
-    """Whether an answer given then by somebody of this standing counts at all."""
-    return standing is None or standing.state != "paused" or given_at is None or given_at < standing.since
+    """Whether an answer given then by somebody of this standing counts at all.
+
+    Of a paused person one does not of which nobody can say when it was given: it may be after.
+    """
+    return standing is None or standing.state != "paused" or (given_at is not None and given_at < standing.since)
 
 
 def wants_another(annotator_ids: Collection[int], standings: Mapping[int, Standing]) -> bool:

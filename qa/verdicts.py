@@ -5,15 +5,15 @@ What an item is, is believed by all that is said of it, and what becomes of it f
 A verdict stands while the annotations it rests on do: accepted items are not argued again because people elsewhere
 turned out better or worse, or because there are embeddings now. A new, changed or deleted answer reopens an item,
 except that an adjudicator has the last word: only another answer of an adjudicator replaces theirs. What a migration of
-the taxonomy made of an accepted item stands as long. An item of a rejected lot stays rejected until an adjudicator or
-auditor answers it.
+the taxonomy made of an accepted item stands as long. An item that was accepted by people who are all on probation since
+is decided anew. An item of a rejected lot stays rejected until an adjudicator or auditor answers it.
 
 A skip is a look at the item that says nothing. It counts among the answers a campaign wants of an item and among the
 most an adaptive one asks for, and favours no class.
 """
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -48,6 +48,8 @@ class QaSummary:
     replaced: int  # of these: images whose label in force was another campaign's
     overruled: int  # and those where that of an expert, or their rejection, stays in force
     model: str | None  # what was heard beside the people
+    accept_at: float | None  # none of an adaptive campaign
+    too_unsure: float | None  # of one answer an item: the highest posterior, where it is too low to accept any
     opinions: list[Opinion]  # of an adaptive campaign, by rank
 
 
@@ -93,7 +95,7 @@ def review(workspace: Workspace, campaign_name: str, *, accept_at: float | None 
             fresh = [
                 decision
                 for decision in decisions
-                if not _stands(standing.get(decision.task_id), decision)
+                if not _stands(standing.get(decision.task_id), decision, read.said.unsupported)
                 and (decision.task_id not in held or "adjudicator" in decision.evidence)
             ]
             verdicts = [(read.image_of[decision.task_id], _verdict(decision)) for decision in fresh]
@@ -114,12 +116,25 @@ def review(workspace: Workspace, campaign_name: str, *, accept_at: float | None 
         replaced=sum(before.get(one, campaign_id) != campaign_id == after.get(one) for one in labelled),
         overruled=sum(after.get(one) != campaign_id for one in labelled),
         model=model,
+        accept_at=read.accept_at if read.campaign.adaptive is None else None,
+        too_unsure=_too_unsure(read, decisions),
         opinions=[
             Opinion(each.task_id, read.image_of[each.task_id], each.evidence["ask"])
             for each in decisions
             if "ask" in each.evidence and outcome_of[each.task_id] == "another-opinion"
         ],
     )
+
+
+def _too_unsure(found: Case, decisions: Sequence[_Decision]) -> float | None:
+    """See `QaSummary`."""
+    if found.campaign.adaptive is not None or found.campaign.overlap > 1:
+        return None
+    by_consensus = [each for each in decisions if each.posterior is not None and found.looks[each.task_id]]
+    if any(each.outcome == "accepted" for each in by_consensus):
+        return None
+    unsure = [each.posterior for each in by_consensus if each.outcome == "adjudication" and each.posterior is not None]
+    return max(unsure, default=None)
 
 
 def _decide(found: Case) -> tuple[list[_Decision], str | None]:
@@ -135,6 +150,7 @@ def _decide(found: Case) -> tuple[list[_Decision], str | None]:
                 "answer": answer.words,
                 "skipped": answer.skipped,
                 "accuracy": findings.accuracy[answer.annotator_id],
+                **({} if findings.precision is None else {"precision": findings.precision[answer.annotator_id]}),
             }
             for answer in looks
         ]
@@ -169,15 +185,19 @@ def _by_adjudicator(task_id: int, heard: list[dict[str, Any]], last_word: LastWo
     return _Decision(task_id, outcome=outcome, answer=last_word.value, posterior=None, evidence=evidence)
 
 
-def _stands(verdict: Verdict | None, decision: _Decision) -> bool:
-    """Whether a verdict is not decided anew: it rests on the same, was decided by the same policy, and is accepted."""
+def _stands(verdict: Verdict | None, decision: _Decision, unsupported: Collection[int]) -> bool:
+    """Whether a verdict is not decided anew.
+
+    It rests on the same, was decided by the same policy, and is accepted by others than people on probation alone.
+    """
     sources = ("annotations", "decision")
     if verdict is None or any(verdict.evidence.get(key) != decision.evidence.get(key) for key in sources):
         return False
     if labels.MIGRATED in verdict.evidence:
         return True
     before, now = ({**each.evidence.get("policy", {}), "method": None} for each in (verdict, decision))
-    return before == now and verdict.outcome in ("accepted", decision.outcome)
+    may_differ = verdict.outcome == "accepted" and decision.task_id not in unsupported
+    return before == now and (may_differ or verdict.outcome == decision.outcome)
 
 
 def _verdict(decision: _Decision) -> Verdict:

@@ -102,7 +102,16 @@ def create(
     if deadline is not None and deadline.date() < now().date():
         late = f"The deadline {deadline:%Y-%m-%d} is past: the same command with a later one moves it."
         print(late, file=sys.stderr)
+    if adaptive is None and count == 1 and documents[0]["task_kind"] != answers.UNDECIDED:
+        print(_ONE_ANSWER, file=sys.stderr)
     console.emit(documents[0] if len(documents) == 1 else {"campaigns": documents}, lines, as_json=as_json)
+
+
+_ONE_ANSWER = (
+    "One answer makes an item about 0.8 sure, and `winnow qa review` accepts from 0.9 on: without vectors that let a "
+    "probe agree (winnow embed; of one class an image) all items go to an expert. Ask two people (--overlap 2) or as "
+    "often as needed (--overlap adaptive), or review with a lower --accept-at."
+)
 
 
 @app.command()

@@ -67,14 +67,13 @@ def _told(label: "LabelOnce", *, evidence: bool) -> Iterator[str]:
     value = labels.in_words(label.value, label.task_kind)
     yield console.printable(f"{value}: {asked}, {label.created_at:%Y-%m-%d %H:%M}{sure}; {state}")
     if evidence:
-        yield from (f"  {console.printable(line)}" for line in _evidence(label.evidence))
+        yield from (f"  {console.printable(line)}" for line in _evidence(label.evidence, label.task_kind))
 
 
-def _evidence(found: dict[str, Any]) -> Iterator[str]:
+def _evidence(found: dict[str, Any], kind: str) -> Iterator[str]:
     for answer in found.get("answers", []):
         said = "skipped it" if answer.get("skipped") else f"said {answer['answer'] or 'no class of the taxonomy'}"
-        right = f"; is right {answer['accuracy']:.3f} of the time" if "accuracy" in answer else ""
-        yield f"{answer['annotator']} {said}{right}"
+        yield f"{answer['annotator']} {said}{_how_good(answer, kind)}"
     if adjudicator := found.get("adjudicator"):
         reason = f" ({adjudicator['reason']})" if "reason" in adjudicator else ""
         comment = f": {adjudicator['comment']}" if "comment" in adjudicator else ""
@@ -92,8 +91,28 @@ def _evidence(found: dict[str, Any]) -> Iterator[str]:
         named = " and ".join(region["classes"]) or "something unnamed"
         sure = f"a chance of {region['chance']:.3f}, and is that with {region['chance_of_classes']:.3f}"
         yield f"{named}, drawn by {', '.join(region['drawn_by'])}, is there with {sure}"
+        yield from _attributes(region.get("attributes", {}), of=named)
+    yield from _attributes(found.get("attributes", {}), of="the image")
     if migration := found.get("migration"):
         yield f"carried over from revision {migration['from']}"
     if policy := {name: value for name, value in found.get("policy", {}).items() if name != "method"}:
         rules = ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in policy.items() if value is not None)
         yield f"decided by {rules}"
+
+
+def _attributes(chances: dict[str, float], *, of: str) -> Iterator[str]:
+    for name, chance in chances.items():
+        yield f"{name} of {of} is right with a chance of {chance:.3f}"
+
+
+def _how_good(answer: dict[str, Any], kind: str) -> str:
+    """What the figures of whoever answered mean, as was thought of them at that review."""
+    if "accuracy" not in answer:
+        return ""
+    if kind == "classification":
+        return f"; is right {answer['accuracy']:.3f} of the time"
+    if kind == "multilabel":
+        return f"; is right {answer['accuracy']:.3f} of the time, classes that are there and that are not weighed alike"
+    return f"; draws {answer['accuracy']:.3f} of what is there" + (
+        f", and {answer['precision']:.3f} of what they draw is there" if "precision" in answer else ""
+    )

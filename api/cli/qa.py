@@ -13,6 +13,7 @@ from api.cli.console import AsJson
 
 if TYPE_CHECKING:
     from labeling.opinions import Offered
+    from qa.agreement import Level
     from qa.agreement_tables import AgreementRow
     from qa.annotators import AnnotatorQuality
     from qa.backtest import Backtest
@@ -49,6 +50,11 @@ def review(
     outcomes = ", ".join(f"{count} {outcome}" for outcome, count in summary.outcomes.items())
     heard = f"people and {summary.model}" if summary.model else "people alone"
     lines = [f"{campaign}: {summary.items} items, {outcomes}; {summary.new_labels} new labels; heard {heard}"]
+    if summary.too_unsure is not None:
+        lines.append(
+            f"  none is accepted by one answer: that makes no item surer than {summary.too_unsure:.3f}, and they are "
+            f"accepted from {summary.accept_at:g} on. Ask a second person, or lower --accept-at"
+        )
     if summary.replaced:
         lines.append(f"  {summary.replaced} of these are in force in place of another campaign's")
     if summary.overruled:
@@ -72,19 +78,29 @@ def report(
         Path | None, typer.Option(help="Write the report with plots as one page, to open in a browser.")
     ] = None,
     minimum: annotators.Minimum = 0.7,
+    level: Annotated[
+        str,
+        typer.Option(
+            metavar="nominal|ordinal|interval",
+            help="Of agreement: classes are names, ordered as in the taxonomy, or ordered and equally far apart.",
+        ),
+    ] = "nominal",
     as_json: AsJson = False,
 ) -> None:
     """How a campaign is doing, how far people agree, and who answers in it."""
     from curation import labels
-    from qa import answers, content_report, report
+    from qa import agreement, answers, content_report, report
+    from store.errors import InvalidInputError
 
     workspace = console.workspace(context)
     with workspace.database.read() as session:
         kind = answers.asks_for(session, campaign)
     found: QaReport | ContentReport
     if kind == labels.CLASSIFICATION:
-        found = report.report(workspace, campaign, by=by, least_accuracy=minimum)
+        found = report.report(workspace, campaign, by=by, least_accuracy=minimum, level=agreement.level(level))
         lines = list(_report(found))
+    elif level != "nominal":
+        raise InvalidInputError(f"--level {level} is of ordered classes, one an image; {campaign!r} asks for {kind}.")
     else:
         found = content_report.read(workspace, campaign, by=by, least_accuracy=minimum)
         lines = list(_content_report(found))
@@ -134,6 +150,10 @@ def simulate(
     target_error: Annotated[float, typer.Option(help="The share of labels that may be wrong.")] = 0.06,
     most_answers: Annotated[int, typer.Option(help="To one item, before it would go to an expert.")] = 3,
     answer_cost: Annotated[float, typer.Option(help="What an answer costs.")] = 1.0,
+    adjudication_cost: Annotated[
+        float | None,
+        typer.Option(help="An expert's price; without, experts see what nobody else can be asked about, and cost 0."),
+    ] = None,
     audited: Annotated[float, typer.Option(help="Share of items that get the most answers in any case.")] = 0.02,
     as_json: AsJson = False,
 ) -> None:
@@ -141,7 +161,7 @@ def simulate(
     from qa.backtest import backtest
     from qa.overlap import Rules
 
-    rules = Rules(target_error, most_answers, answer_cost=answer_cost, audited=audited)
+    rules = Rules(target_error, most_answers, answer_cost, adjudication_cost, audited)
     with console.progress_bar("policies") as advance:
         done = backtest(
             console.workspace(context),
@@ -190,7 +210,7 @@ def _is_blank(found: "NextAnswers") -> bool:
     return not found.heard and found.model is None
 
 
-_FIGURES = ("answers_per_item", "accuracy", "ece", "cost", "doubtful")
+_FIGURES = ("answers_per_item", "accuracy", "ece", "cost", "doubtful", "cost_with_experts")
 
 
 def _policy(outcome: "Outcome") -> dict[str, Any]:
@@ -218,7 +238,18 @@ def _told(done: "Backtest") -> list[str]:
             policy[name] if spread[name] is None else f"{policy[name]:.3f} ± {spread[name]:.3f}" for name in _FIGURES
         ]
         rows.append((policy["policy"], *cells))
-    return [*lines, *console.table(("policy", "answers/item", "right", "ECE", "cost", "in doubt"), rows)]
+    headings = ("policy", "answers/item", "right", "ECE", "cost", "for experts", "with experts")
+    return [*lines, *console.table(headings, rows), *_experts(done.outcomes)]
+
+
+def _experts(outcomes: "Sequence[Outcome]") -> Iterable[str]:
+    """What stands behind the costs."""
+    for one in outcomes:
+        if one.doubtful is not None and one.doubtful.any() and one.cost_with_experts is None:
+            yield (
+                f"The cost is that of the answers: {one.policy} leaves {one.doubtful.mean():.1%} of the items to an "
+                "expert besides, who is in it with --adjudication-cost."
+            )
 
 
 _MOST_CLASSES = 8  # in a terminal: those least agreed on
@@ -249,7 +280,7 @@ def _people(found: "Progress", judged: "Iterable[AnnotatorQuality]") -> Iterable
     yield from annotators.lines(judged)
 
 
-def _agreement(rows: "Sequence[AgreementRow]") -> list[str]:
+def _agreement(rows: "Sequence[AgreementRow]", *, level: "Level" = "nominal", classes: Sequence[str] = ()) -> list[str]:
     from api import agreement_words
 
     cells = [
@@ -266,7 +297,8 @@ def _agreement(rows: "Sequence[AgreementRow]") -> list[str]:
         for row in rows
     ]
     lines = console.table(("agreement", "on", "items", "alpha", "95 % interval", "raw", "kappa", ""), cells)
-    return [*lines, *agreement_words.of_answers(rows)]
+    words = agreement_words.of_answers(rows, level=level, classes=classes)
+    return [*lines, *map(console.printable, words)]
 
 
 def _content_report(found: "ContentReport") -> Iterable[str]:
@@ -294,7 +326,7 @@ def _report(found: "QaReport") -> Iterable[str]:
     classes = [row for row in found.agreement if row.of == "class"]
     least = sorted(classes, key=lambda row: (row.alpha is None, row.alpha))[:_MOST_CLASSES]
     shown = [row for row in found.agreement if row.of != "class" or row in least]
-    yield from _agreement(shown)
+    yield from _agreement(shown, level=found.level, classes=found.classes)
     if len(classes) > len(least):
         yield f"{len(classes) - len(least)} more classes are agreed on better: see --json"
     if found.check is not None:

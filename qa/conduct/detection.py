@@ -27,7 +27,7 @@ def believe(
 ) -> Posterior:
     """What the answers say of all things, and what each annotator confuses, `qa.consensus.candidates` says.
 
-    What is there and drawn by nobody is no question, and what only looks so even less: both are reckoned with in how
+    What is there and drawn by nobody is no question, and a false object even less: both are reckoned with in how
     likely a thing is to be nothing beforehand.
 
     Args:
@@ -52,7 +52,7 @@ def believe(
         known=known[asked],
     )
     there = np.column_stack([found.existence[:, None] * found.classes, 1 - found.existence])
-    chances = np.column_stack([found.recall, found.lure])
+    chances = np.column_stack([found.recall, found.false_positive_rate])
     calls = np.concatenate([found.confusion, np.tile(found.ghost_calls, (annotators, 1, 1))], axis=1)
     confusion = np.concatenate([chances[:, :, None] * calls, 1 - chances[:, :, None]], axis=2)
     unseen = np.zeros((images, classes))

@@ -5,13 +5,14 @@ from typing import Any
 
 import numpy as np
 
-from store.arrays import Floats, Ints
+from store.arrays import Bools, Floats, Ints
 
 # What is believed of an annotator before their first answer: as if eight of ten had been right.
 PRIOR_RIGHT = 8.0
 PRIOR_WRONG = 2.0
 
 _CREDIBLE = 0.95
+_EQUAL = 1e-9  # relative difference of two chances that are the same
 _BLOCK = 4096  # rows that stay in the processor's cache
 
 
@@ -69,6 +70,11 @@ def normalised(evidence: Floats, known: Ints) -> Floats:
     settled = known >= 0
     evidence[settled] = np.eye(evidence.shape[1])[known[settled]]
     return evidence
+
+
+def likeliest(posteriors: Floats) -> Bools:
+    """`(N, C)`: which classes of each item are the likeliest, several where they are equally likely."""
+    return np.asarray(posteriors >= posteriors.max(axis=1, keepdims=True) * (1 - _EQUAL))
 
 
 def _interval(right: Floats, wrong: Floats) -> Floats:

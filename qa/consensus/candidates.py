@@ -1,9 +1,9 @@
 """Whether what some annotators drew is there and what it is, from who drew it, who did not, and what they called it.
 
 A candidate is what one or more annotators drew at one place. Either it is there and of some class: then each annotator
-who saw the image drew it with their recall for that class, and called it what they call that class. Or it only looks
-so: then each drew it with a chance of their own, and called it anything. What nobody drew is no candidate, which the
-likelihood allows for: the latent class model of capture and recapture, A. Chao et al., The Applications of
+who saw the image drew it with their recall for that class, and called it what they call that class. Or it is a false
+object: then each drew it with their false-positive rate, and called it anything. What nobody drew is no candidate,
+which the likelihood allows for: the latent class model of capture and recapture, A. Chao et al., The Applications of
 Capture-Recapture Models to Epidemiological Data (2001), with the confusions of Dawid and Skene (1979). All is found by
 expectation and maximisation, with priors that leave two annotators and a few images to the majority. If what is hard to
 see is missed by everybody alike, more is missed than is said here.
@@ -20,7 +20,7 @@ from qa.consensus.posterior import USUAL
 from store.arrays import Floats, Ints
 
 _DRAWN, _NOT_DRAWN = 16.0, 4.0  # as if so many things that are there had been drawn, and so many not,
-_GHOST_DRAWN, _GHOST_NOT_DRAWN = 2.0, 18.0  # and so many that only look so
+_GHOST_DRAWN, _GHOST_NOT_DRAWN = 2.0, 18.0  # and so many false objects
 _ALIKE = 20.0  # how many chances the belief that people, or classes, are alike counts as
 _STEPS = 300
 _TOLERANCE = 1e-5  # of a posterior
@@ -34,12 +34,12 @@ class Candidates:
 
     existence: Floats  # (K,) float64, the chance that a candidate is there
     classes: Floats  # (K, C) float64, what it is if it is there; rows sum to 1
-    undrawn: Floats  # (N, C + 1) float64, how many things of a class nobody drew yet, and at last what only looks so
+    undrawn: Floats  # (N, C + 1) float64, things of a class that nobody drew yet, at last false objects
     recall: Floats  # (A, C) float64, the chance that an annotator draws a thing of a class,
-    lure: Floats  # (A,) float64, and that they draw what only looks so
+    false_positive_rate: Floats  # (A,) float64, and a false object
     ghosts: Floats  # (A,) float64, how many things that are not there an annotator draws in an image; 0 without images
     confusion: Floats  # (A, C, C) float64, what an annotator calls a thing of each class; rows sum to 1
-    ghost_calls: Floats  # (C,) float64, what people call what only looks so
+    ghost_calls: Floats  # (C,) float64, what people call a false object
 
     @property
     def missed(self) -> Floats:
@@ -72,7 +72,7 @@ def fit(
     place = _ones(np.stack([image, np.arange(len(image))], axis=1), (images, len(image)))  # sums candidates by image
     usual = PRIOR_RIGHT / (PRIOR_RIGHT + PRIOR_WRONG)
     recall: Floats = np.full((annotators, classes), _DRAWN / (_DRAWN + _NOT_DRAWN))
-    lure: Floats = np.full(annotators, _GHOST_DRAWN / (_GHOST_DRAWN + _GHOST_NOT_DRAWN))
+    false_positive_rate: Floats = np.full(annotators, _GHOST_DRAWN / (_GHOST_DRAWN + _GHOST_NOT_DRAWN))
     calls = _confusions(np.zeros((annotators, classes, classes)))
     ghost_calls = np.full(classes, 1 / classes)
     shares = np.append(np.full(classes, usual / classes), 1 - usual)  # of the candidates; at last of what is not there
@@ -80,7 +80,7 @@ def fit(
     known = np.full(len(image), -1) if known is None else known
     for _ in range(_STEPS):
         before = posteriors
-        chances = np.column_stack([recall, lure])
+        chances = np.column_stack([recall, false_positive_rate])
         unseen: Floats = np.exp(looked @ np.log1p(-chances))  # (N, C + 1): that nobody draws one in an image
         evidence = np.log(shares) + drew @ (np.log(chances) - np.log1p(-chances))
         evidence += np.log(unseen / np.maximum(1 - unseen, _SMALLEST))[image]
@@ -91,11 +91,11 @@ def fit(
             break
         there, ghost = posteriors[:, :-1], posteriors[:, -1]
         certain = np.where((known >= 0)[:, None], posteriors, 0.0)
-        certain[:, -1] = 0  # of what only looks so nobody knows how much there is
+        certain[:, -1] = 0  # nobody knows how many false objects there are
         opened = (place @ (posteriors - certain)) / np.maximum(1 - unseen, _SMALLEST)  # with those that nobody drew
         opened += place @ certain
         recall = _recalls(drew.T @ there, looked.T @ opened[:, :-1])
-        lure = _lures(drew.T @ ghost, looked.T @ opened[:, -1])
+        false_positive_rate = _false_positive_rates(drew.T @ ghost, looked.T @ opened[:, -1])
         counts = (called.T @ there).reshape(annotators, classes, classes).swapaxes(1, 2)
         calls = _confusions(counts)
         of_ghosts = (called.T @ ghost).reshape(annotators, classes).sum(axis=0) + 1
@@ -111,11 +111,11 @@ def fit(
         undrawn=np.column_stack(
             [
                 _missed(place @ (there * is_drawn[:, None]), unseen[:, :-1]),
-                _lures_left(posteriors[:, -1], unseen[:, -1]),
+                _false_objects_left(posteriors[:, -1], unseen[:, -1]),
             ]
         ),
         recall=recall,
-        lure=lure,
+        false_positive_rate=false_positive_rate,
         ghosts=np.asarray(drew.T @ posteriors[:, -1]) / np.maximum(looked.sum(axis=0), 1),
         confusion=calls,
         ghost_calls=ghost_calls,
@@ -144,8 +144,8 @@ def _recalls(hits: Floats, chances: Floats) -> Floats:
     return shrunk
 
 
-def _lures(drawn: Floats, chances: Floats) -> Floats:
-    """`(A,)`: the chance of drawing what only looks so, each one's shrunk towards everybody's."""
+def _false_positive_rates(drawn: Floats, chances: Floats) -> Floats:
+    """`(A,)`: the chance of drawing a false object, each one's shrunk towards everybody's."""
     usual = (drawn.sum() + _GHOST_DRAWN) / (chances.sum() + _GHOST_DRAWN + _GHOST_NOT_DRAWN)
     shrunk: Floats = np.clip((drawn + _ALIKE * usual) / (chances + _ALIKE), *_RANGE)
     return shrunk
@@ -173,11 +173,11 @@ def _missed(there: Floats, unseen: Floats) -> Floats:
     return np.asarray(rates[:, None] * hidden)
 
 
-def _lures_left(ghosts: Floats, unseen: Floats) -> Floats:
-    """`(N,)`: how much is expected in each image that only looks so and nobody drew, as much in one as in another.
+def _false_objects_left(ghosts: Floats, unseen: Floats) -> Floats:
+    """`(N,)`: how many false objects are expected in each image that nobody drew, as many in one as in another.
 
     Args:
-        ghosts: `(K,)`, the chances that candidates only look so.
-        unseen: `(N,)`, the chance that what only looks so is drawn by nobody.
+        ghosts: `(K,)`, the chances that candidates are false objects.
+        unseen: `(N,)`, the chance that a false object is drawn by nobody.
     """
     return np.asarray(unseen * (ghosts.sum() / max(float((1 - unseen).sum()), _SMALLEST)))

@@ -1,6 +1,8 @@
 """Several classes of an image at once: for each class whether it is there, a question of its own with two answers.
 
-An annotator's confusions of such a question are their sensitivity and specificity, learnt as in `posterior`.
+That is binary relevance: M.-L. Zhang and Z.-H. Zhou, A Review on Multi-Label Learning Algorithms (2014). An annotator's
+confusions of such a question are their sensitivity and specificity (A. P. Dawid and A. M. Skene, 1979), learnt as in
+`posterior`.
 """
 
 from dataclasses import dataclass

@@ -11,6 +11,7 @@ from typing import Generic, TypeVar
 import numpy as np
 
 from qa.consensus import candidates, matching
+from qa.consensus.attributes import Attributes
 from qa.consensus.places import Places
 from store.arrays import Floats, Ints
 
@@ -35,13 +36,14 @@ class Regions(Generic[P]):
     existence: Floats  # (K,) float64, the chance that it is there
     classes: Floats  # (K, C) float64, what it is if it is there; rows sum to 1
     thing: Ints  # (R,) int64, of which thing each region is
-    undrawn: Floats  # (N, C + 1) float64, how many things of a class nobody drew yet, and at last what only looks so
+    undrawn: Floats  # (N, C + 1) float64, things of a class that nobody drew yet, at last false objects
     recall: Floats  # (A, C) float64, the chance that an annotator draws a thing of a class,
-    lure: Floats  # (A,) float64, and that they draw what only looks so
+    false_positive_rate: Floats  # (A,) float64, and a false object
     ghosts: Floats  # (A,) float64, how many things that are not there an annotator draws in an image
     spread: Floats  # (A,) float64, of an annotator's places, as a share of the size of things
     confusion: Floats  # (A, C, C) float64, what an annotator calls a thing of each class; rows sum to 1
-    ghost_calls: Floats  # (C,) float64, what people call what only looks so
+    ghost_calls: Floats  # (C,) float64, what people call a false object
+    attributes: Attributes | None = None  # of the K things; none where none were asked for
 
     @property
     def missed(self) -> Floats:
@@ -102,7 +104,7 @@ def fit(
         thing=thing,
         undrawn=np.where(np.isin(np.arange(images), expert_saw)[:, None], 0.0, found.undrawn),
         recall=found.recall,
-        lure=found.lure,
+        false_positive_rate=found.false_positive_rate,
         ghosts=found.ghosts,
         spread=spread[:annotators],
         confusion=found.confusion,

@@ -130,6 +130,17 @@ def test_the_interval_is_that_of_a_plain_bootstrap_of_the_peers_alpha() -> None:
     assert agreement.alpha_interval(counts) == pytest.approx(np.quantile(theirs, [0.025, 0.975]), abs=0.02)
 
 
+@pytest.mark.parametrize("level", ["ordinal", "interval"])
+def test_of_ordered_classes_it_is_too_but_for_the_one_item_more(level: agreement.Level) -> None:
+    generator = np.random.default_rng(0)
+    truth = generator.integers(0, 4, (1500, 1))
+    said = np.where(generator.random((1500, 3)) < 0.7, truth, generator.integers(0, 4, (1500, 3)))
+    counts = np.array([np.bincount(row, minlength=4) for row in said])
+    drawn = generator.integers(0, 1500, (400, 1500))
+    theirs = [krippendorff.alpha(value_counts=counts[rows], level_of_measurement=level) for rows in drawn]
+    assert agreement.alpha_interval(counts, level=level) == pytest.approx(np.quantile(theirs, [0.025, 0.975]), abs=0.01)
+
+
 def test_the_interval_covers_what_it_says() -> None:
     """In 200 samples of items from one population about 95 in 100 intervals hold its α."""
     generator = np.random.default_rng(1)
@@ -144,6 +155,62 @@ def test_the_interval_covers_what_it_says() -> None:
         assert interval is not None
         held += interval[0] <= alpha <= interval[1]
     assert 180 <= held <= 199
+
+
+@pytest.mark.parametrize(("right", "common", "people"), [(0.97, 0.5, 2), (0.95, 0.8, 2), (0.8, 0.5, 3)])
+def test_the_interval_of_the_fewest_items_covers_nearly_what_it_says(right: float, common: float, people: int) -> None:
+    """Of many such samples all items are agreed on, which does not make others so."""
+    generator = np.random.default_rng(3)
+    truth = (generator.random(20_000) < common).astype(np.int64)
+    ones = (truth[:, None] ^ (generator.random((20_000, people)) >= right)).sum(axis=1)
+    population = np.stack([people - ones, ones], axis=1)
+    alpha = agreement.krippendorff_alpha(population)
+    assert alpha is not None
+    held, told = 0, 0
+    for seed in range(200):
+        sample = generator.choice(population, agreement.LEAST_ITEMS, replace=False)
+        interval = agreement.alpha_interval(sample, seed=seed, draws=300)
+        if interval is not None:
+            held, told = held + (interval[0] <= alpha <= interval[1]), told + 1
+    assert told > 190
+    assert held / told >= 0.9
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_that_all_items_are_agreed_on_is_not_certainty(seed: int) -> None:
+    """Of thirty trials that never failed a tenth may, and by chance half of the answers would be the same."""
+    unanimous = np.array([[2, 0], [0, 2]] * 15)
+    interval = agreement.alpha_interval(unanimous, seed=seed)
+    assert interval is not None
+    assert interval[0] == pytest.approx(0.8, abs=0.03)
+    assert interval[1] == 1
+
+
+def test_of_few_items_there_is_no_interval() -> None:
+    """Items of one answer, and questions about one image, are no more items than there are images with two."""
+    enough = np.array([[2, 0], [0, 2], [1, 1]] * 10)
+    assert agreement.alpha_interval(enough) is not None
+    assert agreement.alpha_interval(np.concatenate([enough[:-1], [[1, 0]] * 5])) is None
+    assert agreement.alpha_interval(np.concatenate([enough, enough]), together=np.arange(60) // 3) is None
+    assert agreement.alpha_interval(np.concatenate([enough, enough]), together=np.arange(60) // 2) is not None
+
+
+@pytest.mark.parametrize("level", ["nominal", "ordinal", "interval"])
+def test_many_items_are_drawn_together_to_the_same_interval(
+    level: agreement.Level, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    generator = np.random.default_rng(0)
+    truth = generator.integers(0, 30, 6000)
+    said = np.where(generator.random((6000, 3)) < 0.7, truth[:, None], generator.integers(0, 30, (6000, 3)))
+    counts = np.zeros((6000, 30), dtype=np.int64)
+    np.add.at(counts, (np.arange(6000)[:, None], said), 1)
+    bounded = agreement.alpha_interval(counts, level=level)
+    monkeypatch.setattr(agreement, "_MOST_UNITS", 10_000)
+    each = agreement.alpha_interval(counts, level=level)
+    assert bounded is not None
+    assert each is not None
+    assert np.mean(bounded) == pytest.approx(np.mean(each), abs=0.002)
+    assert np.ptp(bounded) == pytest.approx(np.ptp(each), rel=0.2)
 
 
 def test_the_interval_covers_where_questions_about_one_image_are_alike() -> None:

@@ -78,22 +78,22 @@ def test_vendors_and_guidelines_are_told_apart(workspace: Workspace, build: Any)
 
 
 def test_agreement_on_each_of_several_classes(workspace: Workspace, build: Any) -> None:
-    images = build.images(10)
+    images = build.images(40)
     campaign = build.campaign(build.batch(images), build.taxonomy(["cat", "dog"], kind="multilabel"), overlap=2)
-    ann = [Content(choice=ImageChoice(("cat", "dog")))] * 5 + [Content(choice=ImageChoice(()))] * 5
-    bob = [Content(choice=ImageChoice(("cat",)))] * 5 + [Content(choice=ImageChoice(()))] * 5
+    ann = [Content(choice=ImageChoice(("cat", "dog")))] * 20 + [Content(choice=ImageChoice(()))] * 20
+    bob = [Content(choice=ImageChoice(("cat",)))] * 20 + [Content(choice=ImageChoice(()))] * 20
     build.answers(campaign, {"ann": ann, "bob": bob})
     found = content_report.read(workspace, NAME)
     everything, cat, dog, vendor, guideline = found.agreement
-    assert (everything.items, everything.raw_agreement) == (10, 0.75)
+    assert (everything.items, everything.raw_agreement) == (40, 0.75)
     for row, of, name in ((vendor, "vendor", "nobody"), (guideline, "guideline", "animals 1")):
         assert row == replace(everything, of=of, name=name)
-    counts = np.array([[0, 2], [1, 1]] * 5 + [[2, 0], [2, 0]] * 5)  # without and with each class, of each image
-    both = np.repeat(np.arange(10), 2)
+    counts = np.array([[0, 2], [1, 1]] * 20 + [[2, 0], [2, 0]] * 20)  # without and with each class, of each image
+    both = np.repeat(np.arange(40), 2)
     assert everything.interval == agreement.alpha_interval(counts, together=both)
     assert everything.interval != agreement.alpha_interval(counts)
-    assert (cat.name, cat.items, cat.alpha, cat.raw_agreement, cat.kappa) == ("cat", 5, 1, 1, 1)
-    assert (dog.items, dog.raw_agreement) == (5, 0.5)
+    assert (cat.name, cat.items, cat.alpha, cat.raw_agreement, cat.kappa) == ("cat", 20, 1, 1, 1)
+    assert (dog.items, dog.raw_agreement) == (20, 0.5)
     assert dog.alpha is not None
     assert dog.alpha < 0
     assert found.drawn == []

@@ -7,10 +7,12 @@ from typing import Any
 import numpy as np
 import pytest
 from sqlalchemy import select
+from typer.testing import CliRunner
 
+from api.cli.main import app
 from curation import iou, labels, versions
 from labeling import content, definitions, results, taxonomy
-from labeling.content import Choices, Content, ImageChoice, Region
+from labeling.content import Choices, Content, ImageChoice, Region, Text, Value
 from labeling.definitions import AttributeDefinition, Definition, TaskKind
 from labeling.evolution import Migration
 from labeling.geometry import Box, Keypoint, Mask, Polygon, Shape
@@ -40,6 +42,7 @@ class Bench:
     ) -> None:
         self.workspace = workspace
         self.build = build
+        self.kind: TaskKind = kind
         self.images = build.images(items, side=SIDE)
         taxonomy = build.taxonomy(["cat", "dog", "owl"], kind=kind)
         self.campaign = build.campaign(build.batch(self.images), taxonomy, overlap=overlap, adaptive=adaptive)
@@ -199,29 +202,77 @@ def _alike(found: Shape, truth: Shape) -> bool:
     return False
 
 
-def test_attributes_are_what_most_say(workspace: Workspace, build: Any) -> None:
-    bench = Bench(workspace, build, "boxes", items=4)
+def ask_for_attributes(workspace: Workspace, bench: Bench) -> None:
+    """Whether each region is cut off, and whether it is night."""
     with workspace.database.write() as session:
         campaign = session.get_one(Campaign, bench.campaign)
         row = session.get_one(taxonomy.Taxonomy, campaign.taxonomy_id)
         definition = Definition(
-            "boxes",
+            bench.kind,
             attributes=(
                 AttributeDefinition("cut off", "choice", options=("yes", "no")),
                 AttributeDefinition("night", "choice", about="image", options=("yes", "no")),
+                AttributeDefinition("note", "text"),
             ),
         )
         row.attributes = definitions.document(definition)["attributes"]
 
-    def said(cut: str, night: str) -> Content:
-        region = Region("r", box(20, 30), ("cat",), attributes={"cut off": Choices((cut,))})
-        return Content(regions=(region,), attributes={"night": Choices((night,))})
 
+def described(cut: str, night: str, note: str | None = None) -> Content:
+    """A cat that is cut off or not, by night or not."""
+    attributes: dict[str, Value] = {"cut off": Choices((cut,))}
+    if note is not None:
+        attributes["note"] = Text((note,))
+    region = Region("r", box(20, 30), ("cat",), attributes=attributes)
+    return Content(regions=(region,), attributes={"night": Choices((night,))})
+
+
+def test_attributes_are_what_most_say(workspace: Workspace, build: Any) -> None:
+    bench = Bench(workspace, build, "boxes", items=4)
+    ask_for_attributes(workspace, bench)
+    said = described
     bench.answer({"ann": [said("yes", "no")] * 4, "bob": [said("no", "yes")] * 4, "cay": [said("yes", "yes")] * 4})
     bench.review()
     label = bench.label(0)
     assert label.attributes == {"night": Choices(("yes",))}
     assert label.regions[0].attributes == {"cut off": Choices(("yes",))}
+
+
+@pytest.mark.parametrize("disputed", [described("no", "no"), described("yes", "yes")])
+def test_an_item_is_no_surer_than_its_attributes(workspace: Workspace, build: Any, disputed: Content) -> None:
+    """Two people agree on most of the images, and contradict each other on three."""
+    bench = Bench(workspace, build, "boxes", items=24, overlap=2)
+    ask_for_attributes(workspace, bench)
+    agreed = described("yes", "no")
+    bench.answer({"ann": [agreed] * 24, "bob": [agreed] * 21 + [disputed] * 3})
+    assert bench.review().outcomes == {"accepted": 21, "adjudication": 3}
+    assert (bench.verdict(23).posterior or 1) <= 0.5
+
+
+def test_of_disputed_attributes_an_adaptive_campaign_asks_somebody_else(workspace: Workspace, build: Any) -> None:
+    rules = {"target_error": 0.06, "most_answers": 3, "adjudication_cost": None, "audited": 0.0}
+    bench = Bench(workspace, build, "boxes", items=24, adaptive=rules)
+    ask_for_attributes(workspace, bench)
+    agreed, contradicted = described("yes", "no"), described("no", "no")
+    said: dict[str, list[Content | None]] = {"ann": [agreed] * 24, "bob": [agreed] * 20 + [contradicted] * 4}
+    bench.answer(said | {"cay": [agreed] + [None] * 23})
+    assert bench.review().outcomes == {"accepted": 20, "another-opinion": 4}
+    assert bench.verdict(23).evidence["ask"] == "cay"
+
+
+def test_an_attribute_is_rather_what_somebody_says_who_is_right_elsewhere(workspace: Workspace, build: Any) -> None:
+    """An expert settled 30 items as Bob says them; on the last Ann, who comes first, contradicts him again."""
+    bench = Bench(workspace, build, "boxes", items=31, overlap=2)
+    ask_for_attributes(workspace, bench)
+    wrong, right = described("yes", "no", "of Ann"), described("no", "no", "of Bob")
+    bench.answer({"ann": [wrong] * 31, "bob": [right] * 31})
+    bench.adjudicate(dict.fromkeys(range(30), right))
+    assert bench.review().outcomes == {"accepted": 31}
+    assert bench.label(30).attributes == right.attributes
+    assert bench.label(30).regions[0].attributes == right.regions[0].attributes
+    [region] = bench.verdict(30).evidence["regions"]
+    assert region["attributes"]["cut off"] > 0.9
+    assert "note" not in region["attributes"]
 
 
 def test_the_expert_chooses_from_all_answers_and_the_likeliest_without_names(workspace: Workspace, build: Any) -> None:
@@ -280,6 +331,27 @@ def test_people_are_judged_by_what_experts_drew(workspace: Workspace, build: Any
     ann, bob = (each["accuracy"] for each in verdict.evidence["answers"])
     assert ann > 0.85
     assert bob < 0.25
+
+
+def test_how_good_somebody_is_at_drawing_is_told_of_what_is_there_and_of_what_they_draw(
+    workspace: Workspace, build: Any
+) -> None:
+    """All draw the one cat of every image, and Cay three things more; dogs and owls there are none."""
+    bench = Bench(workspace, build, "boxes", items=30)
+    cat = (box(20, 30), "cat")
+    places = np.random.default_rng(0).uniform(70, 170, (30, 3, 2)).tolist()
+    seen = [drawn(cat, *((box(x, y, 12), "cat") for x, y in ghosts)) for ghosts in places]
+    bench.answer({"ann": [drawn(cat)] * 30, "bob": [drawn(cat)] * 29 + [NOTHING], "cay": [*seen]})
+    bench.review(accept_at=0.5)
+    ann, bob, cay = bench.verdict(0).evidence["answers"]
+    assert ann["accuracy"] > 0.9
+    assert cay["accuracy"] > 0.9
+    assert min(ann["precision"], bob["precision"]) > 0.9
+    assert cay["precision"] == pytest.approx(0.25, abs=0.1)
+    command = ["--home", str(workspace.home), "labels", "show", str(bench.images[0]), "--evidence"]
+    told = CliRunner().invoke(app, command).output
+    assert f"of what is there, and {cay['precision']:.3f} of what they draw is there" in told
+    assert "of the time" not in told
 
 
 def test_what_an_expert_did_not_draw_is_a_ghost(workspace: Workspace, build: Any) -> None:

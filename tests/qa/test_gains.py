@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from qa import gains
 from qa.consensus import regions
+from qa.consensus.attributes import Attributes
 from qa.consensus.multilabel import Multilabel
 from qa.consensus.places import Boxes, Places
 from qa.consensus.posterior import Posterior, Trust
@@ -61,6 +62,17 @@ def test_of_several_classes_it_is_what_all_answers_give_on_average(seed: int) ->
         assert value == pytest.approx(max(0.0, expected - gains.all_right(found)[item]), abs=1e-12)
 
 
+def test_what_is_in_doubt_about_a_thing_is_in_doubt_of_the_image_and_worth_asking() -> None:
+    """Two things are there, and an attribute of one is disputed; the second person is always right of such."""
+    generator = np.random.default_rng(0)
+    found = replace(things(np.ones(2), np.ones((2, 1)), generator), recall=np.full((2, 1), 0.999999))
+    sure, accuracy = np.array([1.0, 0.5]), np.array([0.5, 1.0])
+    disputed = Attributes([{}] * 2, [{}] * 2, sure, np.array([1]), np.array([[0.5, 0.5]]), accuracy)
+    found = replace(found, attributes=disputed)
+    assert gains.share_right([found], images=1)[0] == pytest.approx(0.75)
+    assert gains.of_regions([found], np.array([[0, 0], [0, 1]])) == pytest.approx([0.0, 0.25], abs=1e-4)
+
+
 def things(
     existence: Floats, classes: Floats, crowd: np.random.Generator, *, images: Ints | None = None, people: int = 2
 ) -> Regions[Places]:
@@ -76,7 +88,7 @@ def things(
         thing=np.arange(count),
         undrawn=np.zeros((int(image.max(initial=0)) + 1, number + 1)),
         recall=crowd.uniform(0.5, 0.99, (people, number)),
-        lure=crowd.uniform(0.01, 0.4, people),
+        false_positive_rate=crowd.uniform(0.01, 0.4, people),
         ghosts=nobody,
         spread=nobody,
         confusion=crowd.dirichlet([2] * number, (people, number)),
@@ -89,11 +101,11 @@ def enumerated(found: Regions[Places], annotator: int) -> float:
     outcomes = []  # by thing: chance, existence and classes afterwards
     for existence, classes in zip(found.existence, found.classes, strict=True):
         there, ghost = existence * classes, 1 - existence
-        recall, lure = found.recall[annotator], found.lure[annotator]
-        cases = [(there * (1 - recall), ghost * (1 - lure))]
+        recall, false_positive_rate = found.recall[annotator], found.false_positive_rate[annotator]
+        cases = [(there * (1 - recall), ghost * (1 - false_positive_rate))]
         for called in range(classes.size):
             likely = there * recall * found.confusion[annotator, :, called]
-            cases.append((likely, ghost * lure * found.ghost_calls[called]))
+            cases.append((likely, ghost * false_positive_rate * found.ghost_calls[called]))
         outcomes.append([(t.sum() + g, t.sum() / (t.sum() + g), t / max(t.sum(), 1e-12)) for t, g in cases])
     expected = 0.0
     for drawn in product(*outcomes):
@@ -148,7 +160,7 @@ def test_whoever_sees_more_is_worth_more_where_things_are_missed() -> None:
     )
     assert gains.share_right([found], images=1) == pytest.approx([1 / 2])
     assert gains.of_regions([found], np.array([[0, 0], [0, 1]])) == pytest.approx([1.5 / 2 - 1 / 2, 1.9 / 2 - 1 / 2])
-    ghostly = replace(found, undrawn=np.array([[1.0, 50.0]]), lure=np.array([0.1, 0.1]))
+    ghostly = replace(found, undrawn=np.array([[1.0, 50.0]]), false_positive_rate=np.array([0.1, 0.1]))
     assert gains.of_regions([ghostly], np.array([[0, 1]])) == pytest.approx([0])  # theirs would not be believed
 
 

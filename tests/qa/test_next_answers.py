@@ -3,7 +3,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from qa import next_answers
+from qa import next_answers, outcomes
 from store.errors import InvalidInputError, NotFoundError
 from store.workspace import Workspace
 
@@ -45,6 +45,20 @@ def test_nobody_is_asked_what_they_have_seen_nor_too_often(workspace: Workspace,
     assert len(everything.items) == ITEMS
     few = next_answers.rank(workspace, "campaign-1", 1000, most_answers=2)
     assert {item.image for item in few.items} == set(images[40:])
+
+
+def test_who_may_be_asked_is_looked_at_in_blocks(
+    workspace: Workspace, images: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    may = np.random.default_rng(0).random((100, 5)) < 0.5
+    whole = next_answers.rank(workspace, "campaign-1", 1000)
+    monkeypatch.setattr(outcomes, "_BLOCK", 12)
+    held = list(outcomes.blocks(may))
+    assert np.array_equal(np.concatenate(held), np.argwhere(may))
+    assert max(map(len, held)) <= 12
+    parts = next_answers.rank(workspace, "campaign-1", 1000)
+    assert [item.task for item in parts.items] == [item.task for item in whole.items]
+    assert parts.gain == pytest.approx(whole.gain)
 
 
 def test_what_cannot_be_is_a_sentence(workspace: Workspace, images: list[int]) -> None:

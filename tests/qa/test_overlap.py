@@ -29,7 +29,7 @@ def decide(held: Posterior, answers: Ints, candidates: Ints, **rules: Any) -> De
     """On items of one class, whose beliefs rest on `answers`."""
     doubt = 1 - held.posteriors.max(axis=1)
     given_ = np.bincount(answers[:, 0], minlength=len(doubt))
-    return overlap.decide(doubt, given_, candidates, partial(gains.of_class, held, answers), **rules)
+    return overlap.decide(doubt, given_, [candidates], partial(gains.of_class, held, answers), **rules)
 
 
 def one_each(items: int) -> Ints:
@@ -69,15 +69,6 @@ def test_asked_is_who_tells_the_classes_in_doubt_apart() -> None:
     assert found.asked.tolist() == [2, 1]
     assert not found.accepted.any()
     assert not found.adjudicated.any()
-
-
-def test_a_dear_annotator_has_to_be_worth_it() -> None:
-    confusion = coins([0.8, 0.95, 0.9], 2)
-    given_, candidates = one_each(1), np.array([[0, 1], [0, 2]])
-    undecided = belief([[0.5, 0.5]], confusion)
-    rules = Rules(audited=0)
-    assert decide(undecided, given_, candidates, rules=rules).asked.tolist() == [1]
-    assert decide(undecided, given_, candidates, rules=rules, costs=np.array([1, 2, 1.0])).asked.tolist() == [2]
 
 
 def test_sure_items_are_accepted_and_those_that_nobody_may_answer_go_to_an_expert() -> None:

@@ -4,8 +4,11 @@ from typing import Any
 
 import pytest
 from sqlalchemy import select
+from typer.testing import CliRunner
 
-from qa import annotators, decisions, report, standing, verdicts
+from api import agreement_words
+from api.cli.main import app
+from qa import agreement, annotators, decisions, report, standing, verdicts
 from store.errors import InvalidInputError, NotFoundError
 from store.schema import Sighting, Vendor
 from store.workspace import Workspace
@@ -32,6 +35,75 @@ def test_a_report_by_hand(workspace: Workspace, build: Any) -> None:
         ("bob", 11, "nobody"),
     ]
     assert [(each.judged, each.accuracy) for each in after.annotators] == [(0, None)] * 2  # who of two is right?
+
+
+@pytest.mark.parametrize("level", ["nominal", "ordinal", "interval"])
+def test_ordered_classes_are_agreed_on_the_more_the_nearer_they_are(
+    workspace: Workspace, build: Any, level: agreement.Level
+) -> None:
+    """Bob takes low for fair and Cay takes it for high; it is the taxonomy that orders them, not the alphabet."""
+    classes = ["low", "fair", "high", "best"]
+    truth = classes * 10
+    images, taxonomy = build.images(40), build.taxonomy(classes)
+    for name, low in (("bob", "fair"), ("cay", "high")):
+        said = [low if one == "low" else one for one in truth]
+        build.answers(build.campaign(build.batch(images), taxonomy), {"ann": truth, name: said})
+    near, far = (report.report(workspace, f"campaign-{number}", level=level) for number in (1, 2))
+    assert near.level == level
+    for found in (near, far):
+        on_all = found.agreement[0]
+        assert on_all.kappa_of == "Cohen"
+        assert on_all.interval is not None
+        assert on_all.interval[0] < (on_all.alpha or 0) <= on_all.interval[1]
+    gap = (near.alpha or 0) - (far.alpha or 0)
+    kappa_gap = (near.agreement[0].kappa or 0) - (far.agreement[0].kappa or 0)
+    if level == "nominal":
+        assert abs(gap) < 0.02
+        assert abs(kappa_gap) < 0.02
+    else:
+        assert gap > 0.05
+        assert kappa_gap > 0.05
+
+
+def told(workspace: Workspace, *arguments: str) -> str:
+    return CliRunner().invoke(app, ["--home", str(workspace.home), "qa", "report", "campaign-1", *arguments]).output
+
+
+def test_the_command_says_what_level_it_takes_the_classes_at(workspace: Workspace, build: Any) -> None:
+    campaign = build.campaign(build.batch(build.images(2)), build.taxonomy(["low", "high"]))
+    build.answers(campaign, {"ann": ["low", "low"]})
+    assert "ordered (ordinal), in the order of the taxonomy: low < high" in told(workspace, "--level", "ordinal")
+    assert "ordered" not in told(workspace)
+
+
+def test_an_accuracy_that_is_no_share_is_refused(workspace: Workspace, build: Any) -> None:
+    build.campaign(build.batch(build.images(2)), build.taxonomy())
+    with pytest.raises(InvalidInputError, match="between 0 and 1, not 70"):
+        report.report(workspace, "campaign-1", least_accuracy=70)
+
+
+@pytest.mark.parametrize(("level", "why"), [("ratio", "no level of agreement"), ("ordinal", "asks for boxes")])
+def test_what_has_no_such_level_is_refused(workspace: Workspace, build: Any, level: str, why: str) -> None:
+    build.campaign(
+        build.batch(build.images(2)), build.taxonomy(kind="boxes" if level == "ordinal" else "classification")
+    )
+    found = CliRunner().invoke(app, ["--home", str(workspace.home), "qa", "report", "campaign-1", "--level", level])
+    assert isinstance(found.exception, InvalidInputError)
+    assert why in str(found.exception)
+
+
+def test_why_there_is_no_interval_is_a_sentence(workspace: Workspace, build: Any) -> None:
+    said = ["cat", "dog"] * 20
+    build.answers(
+        build.campaign(build.batch(build.images(40)), build.taxonomy()), {"ann": said, "bob": said[:28] + [None] * 12}
+    )
+    few = report.report(workspace, "campaign-1").agreement
+    assert [row.interval for row in few] == [None] * len(few)
+    assert any("fewer than 30 items" in line for line in agreement_words.of_answers(few))
+    build.answers(1, {"cay": said})
+    enough = report.report(workspace, "campaign-1").agreement
+    assert all(row.interval is not None for row in enough)
+    assert not any("fewer than 30 items" in line for line in agreement_words.of_answers(enough))
 
 
 def test_a_campaign_without_answers_has_a_report(workspace: Workspace, build: Any) -> None:

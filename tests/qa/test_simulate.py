@@ -2,6 +2,7 @@
 
 import csv
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -51,6 +52,24 @@ def test_fixed_overlaps_cost_what_they_say() -> None:
     assert 1 < found[ADAPTIVE].answers_per_item.mean() <= 3
 
 
+@pytest.mark.parametrize("seed", range(10))
+def test_ties_are_not_decided_by_the_order_of_the_classes(seed: int) -> None:
+    """Two people are right in 80 %; most items are of one class. By numbers, a tie would be that class, or never."""
+    generator = np.random.default_rng(seed)
+    truth = (generator.random(400) < 0.9).astype(np.int64)
+    said = np.where(generator.random((400, 2)) < 0.8, truth[:, None], 1 - truth[:, None])
+    right = {}
+    for swapped in (False, True):
+        classes, answered = (1 - each if swapped else each for each in (truth, said))
+        rows = np.stack([np.repeat(np.arange(400), 2), np.tile(np.arange(2), 400), answered.ravel()], axis=1)
+        recorded = Recorded(rows, classes, annotators=2, classes=2)
+        [found] = simulate.simulate(recorded, rules=RULES, seeds=1, policies={"two": simulate.majority_of(2)})
+        assert found.accuracy is not None
+        right[swapped] = found.accuracy[0]
+    votes = (said == truth[:, None]).sum(axis=1)
+    assert right[False] == right[True] == pytest.approx(np.mean([0, 0.5, 1.0] @ np.eye(3)[:, votes]))
+
+
 def test_asking_where_it_matters_is_cheaper_than_asking_everywhere() -> None:
     policies = {ADAPTIVE: simulate.adaptive, "three": simulate.majority_of(3), "one": simulate.posterior_of(1)}
     adaptive, three, one = simulate.simulate(with_vectors(), rules=RULES, seeds=3, policies=policies)
@@ -77,6 +96,24 @@ def test_a_lower_target_costs_more_and_is_more_often_right() -> None:
     assert strict.accuracy.mean() > loose.accuracy.mean()
     assert 1 - loose.accuracy.mean() < 0.1
     assert 1 - strict.accuracy.mean() < 0.03 + 0.01
+
+
+def test_what_goes_to_an_expert_costs_what_an_expert_does() -> None:
+    """Three people contradict each other on every fourth item, and nothing else is known of these."""
+    said = np.zeros((80, 3), dtype=np.int64)
+    said[::4] = [0, 1, 2]
+    rows = np.stack([np.repeat(np.arange(80), 3), np.tile(np.arange(3), 80), said.ravel()], axis=1)
+    recorded = Recorded(rows, np.zeros(80, dtype=np.int64), annotators=3, classes=3)
+    policies = {"three": simulate.majority_of(3), ADAPTIVE: simulate.adaptive}
+    rules = Rules(target_error=0.01, audited=1.0, answer_cost=2)
+    _, free = simulate.simulate(recorded, rules=rules, seeds=1, policies=policies)
+    assert free.cost_with_experts is None
+    priced = replace(rules, adjudication_cost=10.0)
+    three, found = simulate.simulate(recorded, rules=priced, seeds=1, policies=policies)
+    assert three.cost_with_experts == pytest.approx([6.0])
+    assert found.cost_with_experts is not None
+    assert found.doubtful == pytest.approx([0.25])
+    assert found.cost_with_experts == pytest.approx(found.cost + 2.5)
 
 
 def test_the_same_seeds_give_the_same_figures() -> None:
@@ -125,9 +162,13 @@ def test_the_command(workspace: Workspace, files: tuple[Path, Path]) -> None:
     assert policies["majority of 3"]["ece"] is None
     assert policies["adaptive"]["cost"] == policies["adaptive"]["answers_per_item"]
     assert policies["majority of 1"]["accuracy"] == pytest.approx(0.85, abs=0.06)
+    assert policies["adaptive"]["cost_with_experts"] is None
     told = run(workspace, *arguments).stdout
     assert "360 answers by 5 people to 120 items of 3 classes" in told
-    assert "adaptive" in told
+    assert "adaptive leaves " in told
+    document = json.loads(run(workspace, *arguments, "--adjudication-cost", "8", "--json").stdout)
+    adaptive = next(one for one in document["policies"] if one["policy"] == "adaptive")
+    assert adaptive["cost_with_experts"] == pytest.approx(adaptive["cost"] + 8 * adaptive["doubtful"])
 
 
 def test_the_command_with_the_model_of_somebody_and_with_the_probe(

@@ -4,6 +4,7 @@ from typing import Any
 import pytest
 from sqlalchemy import func, select
 
+from curation import labels
 from qa import annotators, answers, standing, verdicts
 from store.errors import ConflictError, InvalidInputError, NotFoundError
 from store.schema import Annotation, Annotator, Campaign, Image, ImageId, Standing, Taxonomy, Vendor
@@ -78,6 +79,27 @@ def test_an_item_that_only_people_on_probation_answered_wants_another_opinion(
     assert outcomes(workspace, "campaign-2") == {"accepted": 6}
 
 
+def test_what_only_people_on_probation_answered_is_decided_anew_also_where_it_was_accepted(
+    workspace: Workspace, campaign: str, build: Any
+) -> None:
+    def in_force() -> int:
+        with workspace.database.read() as session:
+            return len(labels.in_force(session, "animals"))
+
+    assert outcomes(workspace, campaign) == {"accepted": 12}
+    decide(workspace, "ann", "probation")
+    assert outcomes(workspace, campaign) == {"accepted": 12}  # bob is beside ann
+    decide(workspace, "bob", "probation")
+    assert outcomes(workspace, campaign) == {"another-opinion": 12}
+    assert in_force() == 0
+    assert verdicts.review(workspace, campaign).new_verdicts == 0
+    build.answers(1, {"cay": ["cat"] * 6 + [None] * 6})
+    assert outcomes(workspace, campaign) == {"accepted": 6, "another-opinion": 6}
+    decide(workspace, "bob", "good")
+    assert outcomes(workspace, campaign) == {"accepted": 12}
+    assert in_force() == 12
+
+
 def test_nothing_they_said_and_nothing_decided_is_overwritten(workspace: Workspace, campaign: str) -> None:
     with workspace.database.read() as session:
         before = session.scalars(select(func.count(Annotation.id))).one()
@@ -148,6 +170,9 @@ def test_when_an_answer_counts() -> None:
     assert standing.counts(paused, since - timedelta(seconds=1))
     assert not standing.counts(paused, since)
     assert standing.counts(Standing(state="probation", since=since), since)
+    assert not standing.counts(paused, None)  # nobody can say it was before
+    assert standing.counts(Standing(state="probation", since=since), None)
+    assert standing.counts(None, None)
     assert standing.counts(None, since)
 
 

@@ -92,6 +92,28 @@ def test_shares_that_are_none(workspace: Workspace, winnow: Any, said: tuple[str
         CliRunner().invoke(app, ["--home", str(workspace.home), *CREATE, *options], catch_exceptions=False)
 
 
+@pytest.mark.parametrize(("overlap", "warns"), [("1", True), ("2", False), ("adaptive", False)])
+def test_that_one_answer_is_not_accepted_alone_is_said_beforehand(
+    workspace: Workspace, winnow: Any, overlap: str, warns: bool
+) -> None:
+    command = ["--home", str(workspace.home), *CREATE, "--vendor", "a", "--overlap", overlap]
+    found = CliRunner().invoke(app, command, catch_exceptions=False)
+    assert ("all items go to an expert" in found.stderr) == warns
+    assert "expert" not in found.stdout
+
+
+def test_a_review_says_why_one_answer_was_not_enough(winnow: Any, build: Any) -> None:
+    winnow(*CREATE, "--vendor", "a", "--overlap", "1")
+    build.answers(1, {"ann": ["cat", "dog"] * 5})
+    text, document = winnow("qa", "review", "one")
+    assert document["outcomes"] == {"adjudication": 10}
+    assert (document["accept_at"], 0.5 < document["too_unsure"] < 0.9) == (0.9, True)
+    assert f"no item surer than {document['too_unsure']:.3f}, and they are accepted from 0.9 on" in text
+    text, document = winnow("qa", "review", "one", "--accept-at", "0.7")
+    assert document["outcomes"] == {"accepted": 10}
+    assert (document["too_unsure"], "surer" in text) == (None, False)
+
+
 def test_an_adaptive_campaign(winnow: Any) -> None:
     adaptive = ("--overlap", "adaptive", "--most-answers", "4", "--adjudication-cost", "2.5")
     text, document = winnow(*CREATE, "--vendor", "a", *adaptive)

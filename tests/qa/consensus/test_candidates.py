@@ -86,7 +86,7 @@ def test_the_posterior_is_bayes_rule() -> None:
     answers, image, _, _ = simulated(3, images=60, recall=[0.9, 0.7, 0.5], ghosts=[0.2, 1, 1])
     found = candidates.fit(answers, image, everybody(60, 3), images=60, annotators=3, classes=1)
     share = (found.existence.sum() + 8) / (len(image) + 10)
-    ghost = candidates._lures(
+    ghost = candidates._false_positive_rates(
         np.bincount(answers[:, 1], weights=(1 - found.existence)[answers[:, 0]], minlength=3),
         np.full(3, (1 - found.existence).sum() / lure_seen(found, answers)),
     )
@@ -101,12 +101,12 @@ def test_the_posterior_is_bayes_rule() -> None:
 
 
 def lure_seen(found: candidates.Candidates, answers: Ints) -> float:
-    """The chance that something that only looks so is drawn by anybody, by iteration from its definition."""
+    """The chance that a false object is drawn by anybody, by iteration from its definition."""
     drawn = np.bincount(answers[:, 1], weights=(1 - found.existence)[answers[:, 0]], minlength=3)
     seen = 0.3
     for _ in range(2000):
-        lures = candidates._lures(drawn, np.full(3, (1 - found.existence).sum() / seen))
-        seen = 1 - (1 - lures).prod()
+        rates = candidates._false_positive_rates(drawn, np.full(3, (1 - found.existence).sum() / seen))
+        seen = 1 - (1 - rates).prod()
     return float(seen)
 
 

@@ -1,0 +1,73 @@
+"""Attributes of things, against Bayes' rule by hand and by enumeration."""
+
+from collections.abc import Mapping
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from labeling.content import Choices, Number, Text, Value
+from qa.consensus import attributes
+from qa.consensus.attributes import Attributes
+
+
+def fitted(*rows: tuple[int, int, Mapping[str, Value]], things: int = 1, annotators: int = 3) -> Attributes:
+    thing, annotator, said = zip(*rows, strict=True)
+    return attributes.fit(list(said), np.array(thing), np.array(annotator), things=things, annotators=annotators)
+
+
+def colour(name: str) -> dict[str, Value]:
+    return {"colour": Choices((name,))}
+
+
+def test_two_who_contradict_each_other_leave_an_even_chance_and_the_first_said() -> None:
+    for pair in (("red", "blue"), ("blue", "red")):
+        found = fitted((0, 0, colour(pair[0])), (0, 1, colour(pair[1])))
+        assert found.likeliest == [colour(pair[0])]
+        assert found.sure.tolist() == [pytest.approx(0.5)]
+
+
+def test_an_expert_settles_it_and_tells_who_is_right() -> None:
+    rows = [(i, who, colour("red" if who == 0 else "blue")) for i in range(40) for who in (0, 1)]
+    rows += [(i, 3, colour("blue")) for i in range(39)]
+    found = fitted(*rows, things=40)
+    assert found.likeliest[39] == colour("blue")
+    assert found.sure[39] > 0.95
+    assert found.accuracy[0] < 0.3
+    assert found.accuracy[1] > 0.9
+    assert found.accuracy[2] == pytest.approx(0.8)
+
+
+def test_several_choices_are_the_same_in_any_order_and_words_of_ones_own_are_no_dispute() -> None:
+    first: dict[str, Value] = {"worn": Choices(("hat", "coat")), "size": Number(3.0), "note": Text(("a",))}
+    second: dict[str, Value] = {"worn": Choices(("coat", "hat")), "size": Number(3.0), "note": Text(("b",))}
+    found = fitted((0, 0, first), (0, 1, second))
+    assert found.likeliest == [first]
+    assert set(found.chances[0]) == {"worn", "size"}
+    assert found.sure[0] > 0.85
+
+
+def test_who_says_nothing_of_an_attribute_counts_neither_way() -> None:
+    silent = fitted((0, 0, colour("red")), (0, 1, {}), (1, 2, {}), things=2)
+    assert silent.sure.tolist() == fitted((0, 0, colour("red")), things=2).sure.tolist()
+    assert silent.sure[1] == 1
+    assert silent.likeliest[1] == {}
+
+
+@given(st.integers(0, 10_000))
+def test_another_answer_is_expected_to_make_it_as_sure_as_all_answers_do_on_average(seed: int) -> None:
+    generator = np.random.default_rng(seed)
+    posteriors = generator.dirichlet([1, 1, 1], 4)
+    thing = np.array([0, 1, 1, 3])
+    sure = np.ones(4)
+    np.multiply.at(sure, thing, posteriors.max(axis=1))
+    accuracy = generator.uniform(0.2, 0.99, 2)
+    found = Attributes([{}] * 4, [{}] * 4, sure, thing, posteriors, accuracy)
+    for who in range(2):
+        for one in range(4):
+            expected = 1.0
+            for row in posteriors[thing == one]:
+                likely = np.where(np.eye(3, dtype=np.bool_), accuracy[who], (1 - accuracy[who]) / 2)
+                expected *= (row[:, None] * likely).max(axis=0).sum()
+            assert found.after(np.array([one]), np.array([who]))[0] == pytest.approx(expected)
