@@ -192,7 +192,7 @@ def _is_told(value: Any) -> bool:
 
 
 def _read(path: Path) -> tuple[Sequence[str], list[dict[str, Any]]]:
-    """A CSV's values stay text, so that an item 007 and a class NA keep their names; its headings tell the delimiter."""
+    """A CSV's values stay text, so that an item 007 and a class NA keep their names; headings tell the delimiter."""
     if not path.is_file():
         raise NotFoundError(f"There is no file {path}.")
     if path.suffix.lower() not in manifests.SUFFIXES:
