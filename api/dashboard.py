@@ -500,7 +500,7 @@ def _disputed(session: Session) -> list[Disputed]:
         )
     )
     for task_id, value in given:
-        answers[task_id][value] += 1
+        answers[task_id][value or ""] += 1
     disputed = []
     for task_id, image_id, still_open, answer, evidence, task_kind in rows:
         if task_kind != labels.CLASSIFICATION:
