@@ -225,7 +225,7 @@ def _queued(items: "list[QueueItem]") -> list[str]:
 def _expected(summary: "errors.Summary") -> str:
     if summary.kind == "multilabel":
         return f"at most about {summary.expected_wrong:.1%} of what they say of a class is expected to be wrong"
-    return f"about {summary.expected_wrong:.1%} of the labels are expected to be wrong"
+    return f"at most about {summary.expected_wrong:.1%} of the labels are expected to be wrong"
 
 
 def _opened(summary: "AdjudicationSummary") -> str:
