@@ -134,7 +134,8 @@ def open_campaign(
     suspected = [item for item in items if item.reason == "label-error" and item.held_by is None]
     left = {item.task for item in suspected[label_errors_too:]}
     wanted = [item for item in items if item.task not in left]
-    return _open(workspace, campaign_name, wanted, vendor_name=vendor_name)
+    with workspace.database.write() as session:
+        return _open(workspace, session, campaign_name, wanted, vendor_name=vendor_name)
 
 
 def open_suspects(
@@ -142,7 +143,7 @@ def open_suspects(
 ) -> list[AdjudicationSummary]:
     """Plan campaigns over the `count` most suspect labels that are in none yet: one for each campaign they are from.
 
-    Only labels under the name `taxonomy` are taken.
+    Only labels under the name `taxonomy` are taken. All campaigns are planned or none.
 
     Raises:
         NotFoundError: there is no such vendor.
@@ -155,25 +156,31 @@ def open_suspects(
         items = [item for item in queue(workspace, session).items if item.task in of_taxonomy]
     suspected = [item for item in items if item.reason == "label-error" and item.held_by is None][:count]
     names = sorted({item.campaign for item in suspected})
-    return [
-        _open(workspace, name, [item for item in suspected if item.campaign == name], vendor_name=vendor_name)
-        for name in names
-    ]
+    with workspace.database.write() as session:
+        return [
+            _open(
+                workspace,
+                session,
+                name,
+                [item for item in suspected if item.campaign == name],
+                vendor_name=vendor_name,
+            )
+            for name in names
+        ]
 
 
 def _open(
-    workspace: Workspace, parent: str, items: Sequence[QueueItem], *, vendor_name: str | None
+    workspace: Workspace, session: Session, parent: str, items: Sequence[QueueItem], *, vendor_name: str | None
 ) -> AdjudicationSummary:
     fresh = [item for item in items if item.held_by is None]
     name = None
     if fresh:
-        with workspace.database.read() as session:
-            campaign = campaigns.get(session, parent)
-            of_campaign = (Campaign.parent_id == campaign.id, Campaign.purpose == "adjudication")
-            earlier = session.scalars(select(Campaign.id).where(*of_campaign)).all()
-            definition = taxonomies.get(session, campaign.taxonomy_id).definition
-            shown = select(Image.id, Image.width, Image.height).where(Image.id.in_([item.image for item in fresh]))
-            size_of = {image_id: ImageSize(width, height) for image_id, width, height in session.execute(shown)}
+        campaign = campaigns.get(session, parent)
+        of_campaign = (Campaign.parent_id == campaign.id, Campaign.purpose == "adjudication")
+        earlier = session.scalars(select(Campaign.id).where(*of_campaign)).all()
+        definition = taxonomies.get(session, campaign.taxonomy_id).definition
+        shown = select(Image.id, Image.width, Image.height).where(Image.id.in_([item.image for item in fresh]))
+        size_of = {image_id: ImageSize(width, height) for image_id, width, height in session.execute(shown)}
         name = f"{parent}-adjudication" + (f"-{len(earlier) + 1}" if earlier else "")
         suggestions = {
             ImageId(item.image): [
@@ -186,7 +193,9 @@ def _open(
             ]
             for item in fresh
         }
-        campaigns.create_adjudication(workspace, name, parent=parent, suggestions=suggestions, vendor_name=vendor_name)
+        campaigns.plan_adjudication(
+            session, workspace.key, name, parent=parent, suggestions=suggestions, vendor_name=vendor_name
+        )
     return AdjudicationSummary(parent, opened=name, items=len(fresh), already=len(items) - len(fresh))
 
 

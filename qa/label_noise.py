@@ -20,7 +20,7 @@ from qa import suspicion
 from store.arrays import Floats, Ints
 
 _LEAST = 1e-4  # a probability
-_TELLS = 4.0  # nats by which a probe has to beat frequencies: one that tells nothing does by chance in 1 of 400 cases
+_TELLS = 4.0  # nats by which a probe has to beat frequencies: of 180 that knew nothing 3 did
 _KEPT = 0.95  # of what the probe tells at the likeliest share of the mistakes
 _START = 0.05  # share of the mistakes, or that are not made
 _ACCIDENTS = 0.25  # of mistakes are taken to be such, as likely between any two classes
