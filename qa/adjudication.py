@@ -23,7 +23,7 @@ from store.workspace import Workspace
 
 Reason: TypeAlias = Literal["disputed", "label-error", "answered-since"]
 
-_CONFIRMED = 0.5  # of suspected labels turn out wrong: 51 % in Northcutt, Athalye and Mueller (2021)
+_CONFIRMED = 0.5  # of suspected labels turn out wrong, about: 51 % in Northcutt, Athalye and Mueller (2021)
 _DIGITS = 9  # of values that count as equal
 
 
@@ -35,7 +35,7 @@ class QueueItem:
     task: int
     image: int
     rank: int  # in the campaign, 0 the most wanted
-    value: float  # the chance that what would stand is wrong
+    value: float  # 0 to 1, orders the queue; see `queue`
     reason: Reason
     why: str
     kind: str  # of task
@@ -68,6 +68,10 @@ def queue(workspace: Workspace, session: Session, campaign_name: str | None = No
 
     That is what a review sent to adjudication, what a scan for label errors doubts, and what somebody answered
     differently after an adjudicator had settled it. Items that were withdrawn are left out.
+
+    The value of a dispute is the chance that its likeliest answer is wrong, 1 where the review had no posterior. Of the
+    others nobody has measured one: a suspect label's is half its score, for about half of such labels turn out wrong; a
+    settled item's is the share of answers, the adjudicator's among them, that came later and say something else.
 
     Raises:
         NotFoundError: there is no such campaign.

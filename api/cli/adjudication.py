@@ -46,7 +46,7 @@ def queue(
     limit: Annotated[int, typer.Option(min=1, help="How many are shown.")] = 20,
     as_json: AsJson = False,
 ) -> None:
-    """What an expert should look at, by the chance that what would stand is wrong."""
+    """What an expert should look at, the most doubtful first."""
     from qa import adjudication
 
     workspace = console.workspace(context)
