@@ -268,22 +268,37 @@ def create_adjudication(
         ConflictError: another campaign has this name.
         InvalidInputError: there is no image, or one that is not in the parent.
     """
-    check_name(name)
     with workspace.database.write() as session:
-        disputed = get(session, parent)
-        campaign = Campaign(
-            name=name,
-            purpose="adjudication",
-            parent_id=disputed.id,
-            batch_id=disputed.batch_id,
-            taxonomy_id=disputed.taxonomy_id,
-            vendor_id=disputed.vendor_id if vendor_name is None else vendors.get(session, vendor_name).id,
-            overlap=1,
+        return plan_adjudication(
+            session, workspace.key, name, parent=parent, suggestions=suggestions, vendor_name=vendor_name
         )
-        strangers = len(suggestions.keys() - set(_image_ids(session, disputed.id)))
-        if strangers:
-            raise InvalidInputError(f"{strangers} of {len(suggestions)} images are not in the campaign {parent!r}.")
-        return _plan(session, workspace.key, campaign, list(suggestions), suggestions)
+
+
+def plan_adjudication(
+    session: Session,
+    key: bytes,
+    name: str,
+    *,
+    parent: str,
+    suggestions: Mapping[ImageId, Sequence[list[dict[str, Any]]]],
+    vendor_name: str | None = None,
+) -> int:
+    """`create_adjudication` in the caller's transaction."""
+    check_name(name)
+    disputed = get(session, parent)
+    campaign = Campaign(
+        name=name,
+        purpose="adjudication",
+        parent_id=disputed.id,
+        batch_id=disputed.batch_id,
+        taxonomy_id=disputed.taxonomy_id,
+        vendor_id=disputed.vendor_id if vendor_name is None else vendors.get(session, vendor_name).id,
+        overlap=1,
+    )
+    strangers = len(suggestions.keys() - set(_image_ids(session, disputed.id)))
+    if strangers:
+        raise InvalidInputError(f"{strangers} of {len(suggestions)} images are not in the campaign {parent!r}.")
+    return _plan(session, key, campaign, list(suggestions), suggestions)
 
 
 def derive(

@@ -23,7 +23,7 @@ from store.workspace import Workspace
 
 Reason: TypeAlias = Literal["disputed", "label-error", "answered-since"]
 
-_CONFIRMED = 0.5  # of suspected labels turn out wrong: 51 % in Northcutt, Athalye and Mueller (2021)
+_CONFIRMED = 0.5  # of suspected labels turn out wrong, about: 51 % in Northcutt, Athalye and Mueller (2021)
 _DIGITS = 9  # of values that count as equal
 
 
@@ -35,7 +35,7 @@ class QueueItem:
     task: int
     image: int
     rank: int  # in the campaign, 0 the most wanted
-    value: float  # the chance that what would stand is wrong
+    value: float  # 0 to 1, orders the queue; see `queue`
     reason: Reason
     why: str
     kind: str  # of task
@@ -68,6 +68,10 @@ def queue(workspace: Workspace, session: Session, campaign_name: str | None = No
 
     That is what a review sent to adjudication, what a scan for label errors doubts, and what somebody answered
     differently after an adjudicator had settled it. Items that were withdrawn are left out.
+
+    The value of a dispute is the chance that its likeliest answer is wrong, 1 where the review had no posterior. Of the
+    others nobody has measured one: a suspect label's is half its score, for about half of such labels turn out wrong; a
+    settled item's is the share of answers, the adjudicator's among them, that came later and say something else.
 
     Args:
         workspace: whose key shuffles suggestions, so that nobody sees whose is whose.
@@ -139,7 +143,8 @@ def open_campaign(
     suspected = [item for item in items if item.reason == "label-error" and item.held_by is None]
     left = {item.task for item in suspected[label_errors_too:]}
     wanted = [item for item in items if item.task not in left]
-    return _open(workspace, campaign_name, wanted, vendor_name=vendor_name)
+    with workspace.database.write() as session:
+        return _open(workspace, session, campaign_name, wanted, vendor_name=vendor_name)
 
 
 def open_suspects(
@@ -147,7 +152,7 @@ def open_suspects(
 ) -> list[AdjudicationSummary]:
     """Plan campaigns over the `count` most suspect labels that are in none yet: one for each campaign they are from.
 
-    Only labels under the name `taxonomy` are taken.
+    Only labels under the name `taxonomy` are taken. All campaigns are planned or none.
 
     Raises:
         NotFoundError: there is no such vendor.
@@ -160,25 +165,31 @@ def open_suspects(
         items = [item for item in queue(workspace, session).items if item.task in of_taxonomy]
     suspected = [item for item in items if item.reason == "label-error" and item.held_by is None][:count]
     names = sorted({item.campaign for item in suspected})
-    return [
-        _open(workspace, name, [item for item in suspected if item.campaign == name], vendor_name=vendor_name)
-        for name in names
-    ]
+    with workspace.database.write() as session:
+        return [
+            _open(
+                workspace,
+                session,
+                name,
+                [item for item in suspected if item.campaign == name],
+                vendor_name=vendor_name,
+            )
+            for name in names
+        ]
 
 
 def _open(
-    workspace: Workspace, parent: str, items: Sequence[QueueItem], *, vendor_name: str | None
+    workspace: Workspace, session: Session, parent: str, items: Sequence[QueueItem], *, vendor_name: str | None
 ) -> AdjudicationSummary:
     fresh = [item for item in items if item.held_by is None]
     name = None
     if fresh:
-        with workspace.database.read() as session:
-            campaign = campaigns.get(session, parent)
-            of_campaign = (Campaign.parent_id == campaign.id, Campaign.purpose == "adjudication")
-            earlier = session.scalars(select(Campaign.id).where(*of_campaign)).all()
-            definition = taxonomies.get(session, campaign.taxonomy_id).definition
-            shown = select(Image.id, Image.width, Image.height).where(Image.id.in_([item.image for item in fresh]))
-            size_of = {image_id: ImageSize(width, height) for image_id, width, height in session.execute(shown)}
+        campaign = campaigns.get(session, parent)
+        of_campaign = (Campaign.parent_id == campaign.id, Campaign.purpose == "adjudication")
+        earlier = session.scalars(select(Campaign.id).where(*of_campaign)).all()
+        definition = taxonomies.get(session, campaign.taxonomy_id).definition
+        shown = select(Image.id, Image.width, Image.height).where(Image.id.in_([item.image for item in fresh]))
+        size_of = {image_id: ImageSize(width, height) for image_id, width, height in session.execute(shown)}
         name = f"{parent}-adjudication" + (f"-{len(earlier) + 1}" if earlier else "")
         suggestions = {
             ImageId(item.image): [
@@ -191,7 +202,9 @@ def _open(
             ]
             for item in fresh
         }
-        campaigns.create_adjudication(workspace, name, parent=parent, suggestions=suggestions, vendor_name=vendor_name)
+        campaigns.plan_adjudication(
+            session, workspace.key, name, parent=parent, suggestions=suggestions, vendor_name=vendor_name
+        )
     return AdjudicationSummary(parent, opened=name, items=len(fresh), already=len(items) - len(fresh))
 
 

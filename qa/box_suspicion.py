@@ -228,6 +228,7 @@ def _below_ceiling(values: Floats, target: Floats) -> tuple[float, float]:
 def _far(gap: Floats, classes: Ints, count: int) -> Floats:
     """`(n,)`: one less the share of false alarms among gaps as wide or wider, each beside those of its class."""
     from scipy.special import ndtr
+    from scipy.stats import false_discovery_control
 
     if len(gap) == 0:
         return gap
@@ -237,11 +238,7 @@ def _far(gap: Floats, classes: Ints, count: int) -> Floats:
         mine = classes == number
         middle, spread = _middle(width[mine] if mine.sum() >= _ENOUGH else width)
         z[mine] = (width[mine] - middle) / spread
-    order = np.argsort(-z, kind="stable")
-    expected = len(z) * ndtr(-z[order]) / (1 + np.arange(len(z)))
-    share = np.empty(len(z))
-    share[order] = np.minimum.accumulate(expected[::-1])[::-1].clip(max=1.0)
-    return 1 - share
+    return np.asarray(1 - false_discovery_control(ndtr(-z)))
 
 
 def _middle(values: Floats) -> tuple[float, float]:

@@ -44,8 +44,8 @@ class Summary:
     adjudicated: int  # of the labels: those an adjudicator gave, which are no candidates
     candidates: int
     sources: dict[str, int]  # how many candidates each witness doubts: model, neighbours, copies; of boxes by fault
-    expected_wrong: float | None  # by confident learning, none where it cannot tell: of one class share of the labels;
-    # of several what is wrong of what they say of a class, at most: of the usual one
+    expected_wrong: float | None  # at most, by confident learning; none where it cannot tell: of one class share of the
+    # labels; of several what is wrong of what they say of a class, of the usual one
     surest_denied: float | None  # share of the quarter a detector is surest of that labels lack or call otherwise
 
 

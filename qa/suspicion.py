@@ -159,12 +159,12 @@ def of_copies(labels: Ints, groups: Ints, *, classes: int) -> Doubt:
     return Doubt(score, suggestion)
 
 
-def combined(model: Doubt | None, neighbours: Doubt, copies: Doubt) -> Floats:
+def combined(model: Doubt | None, near: Doubt, copies: Doubt) -> Floats:
     """One score `(N,)`: the model counts twice as much as neighbours; of copies that differ one is wrong: that is half.
 
     Neighbours add little where there is a model (`make bench NAME=label-errors`), and are all there is without one.
     """
-    mean = neighbours.score if model is None else (2 * model.score + neighbours.score) / 3
+    mean = near.score if model is None else (2 * model.score + near.score) / 3
     return np.asarray(1 - (1 - mean) * (1 - copies.score / 2))
 
 
@@ -179,9 +179,9 @@ def estimated(joint: Ints, given: Ints) -> Floats:
     return np.asarray(shares * given[:, None])
 
 
-def expected_wrong(estimated: Floats) -> float:
-    """The share of wrong labels among such `(C, C)`."""
-    return float(1 - np.trace(estimated) / estimated.sum())
+def expected_wrong(labels: Floats) -> float:
+    """The share of wrong labels among `(C, C)`, see `estimated`."""
+    return float(1 - np.trace(labels) / labels.sum())
 
 
 def _most(votes: Ints, *, but: int) -> int:

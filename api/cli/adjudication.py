@@ -46,7 +46,7 @@ def queue(
     limit: Annotated[int, typer.Option(min=1, help="How many are shown.")] = 20,
     as_json: AsJson = False,
 ) -> None:
-    """What an expert should look at, by the chance that what would stand is wrong."""
+    """What an expert should look at, the most doubtful first."""
     from qa import adjudication
 
     workspace = console.workspace(context)
@@ -225,7 +225,7 @@ def _queued(items: "list[QueueItem]") -> list[str]:
 def _expected(summary: "errors.Summary") -> str:
     if summary.kind == "multilabel":
         return f"at most about {summary.expected_wrong:.1%} of what they say of a class is expected to be wrong"
-    return f"about {summary.expected_wrong:.1%} of the labels are expected to be wrong"
+    return f"at most about {summary.expected_wrong:.1%} of the labels are expected to be wrong"
 
 
 def _opened(summary: "AdjudicationSummary") -> str:

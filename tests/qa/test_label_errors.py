@@ -163,6 +163,42 @@ def test_there_are_no_labels(workspace: Workspace) -> None:
         label_errors.scan(workspace)
 
 
+def test_suspects_of_several_campaigns_are_planned_together_or_not_at_all(
+    workspace: Workspace, build: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    images, taxonomy = build.images(90), build.taxonomy(NAMES)
+    truth = np.arange(90) % 3
+    said = truth.copy()
+    said[[3, 50]] = (said[[3, 50]] + 1) % 3
+    for part in (slice(0, 45), slice(45, 90)):
+        answers = [NAMES[one] for one in said[part]]
+        build.answers(build.campaign(build.batch(images[part]), taxonomy), {"ann": answers, "bob": answers})
+    verdicts.review(workspace, "campaign-1")
+    verdicts.review(workspace, "campaign-2")
+    build.vectors(images, np.eye(3, 12)[truth] + np.random.default_rng(0).normal(scale=0.15, size=(90, 12)))
+    label_errors.scan(workspace)
+
+    plan = campaigns.plan_adjudication
+
+    def killed(*arguments: Any, parent: str, **others: Any) -> int:
+        if parent == "campaign-2":
+            raise KeyboardInterrupt
+        return plan(*arguments, parent=parent, **others)
+
+    def planned() -> list[str]:
+        with workspace.database.read() as session:
+            return list(session.scalars(select(Campaign.name).where(Campaign.purpose == "adjudication")))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(campaigns, "plan_adjudication", killed)
+        with pytest.raises(KeyboardInterrupt):
+            adjudication.open_suspects(workspace, 2, taxonomy="animals")
+    assert planned() == []
+    opened = adjudication.open_suspects(workspace, 2, taxonomy="animals")
+    assert [(one.campaign, one.items) for one in opened] == [("campaign-1", 1), ("campaign-2", 1)]
+    assert planned() == [one.opened for one in opened]
+
+
 def test_a_campaign_is_planned_of_disputes_alone_unless_more_is_asked_for(collection: Collection) -> None:
     collection.embed()
     label_errors.scan(collection.workspace)

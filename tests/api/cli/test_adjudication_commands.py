@@ -66,6 +66,7 @@ def test_the_queue_is_worked_off(winnow: Any) -> None:
 def test_label_errors_are_listed_and_sent(winnow: Any) -> None:
     text, document = winnow("label-errors", "--limit", "1")
     assert "animals: 40 labels, 1 candidates (1 by model, 1 by neighbours, 0 by copies)" in text
+    assert "; at most about 2.5% of the labels are expected to be wrong\n" in text
     assert "A probe that did not see this label gives 'dog' " in text
     [suspect] = document["suspects"]
     assert (suspect["image"], suspect["label"], suspect["suggestion"]) == (5, "dog", "cat")
