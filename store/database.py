@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session
 
 from store.errors import InvalidInputError
 
-HEAD_REVISION = "0015"  # of the last file in migrations/versions
+HEAD_REVISION = "0016"  # of the last file in migrations/versions
 _MIGRATIONS = Path(__file__).parent / "migrations"
 _LOCK_TIMEOUT_S = 60
 
