@@ -25,7 +25,7 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from curation import labels
-from labeling import campaigns, cancel, content, evolution, vendors
+from labeling import campaigns, cancel, evolution, vendors
 from labeling import taxonomy as taxonomies
 from labeling.definitions import Definition, shape_kinds
 from qa import acceptance, answers, defects, ledger, migrations, rejections
@@ -629,10 +629,10 @@ def _audit(session: Session, lot: Lot, words: Mapping[int, LastWord] | None = No
         if value is None:
             return True
         label, word = (
-            content.to_json(migrations.names_now(answers.content_of(each, definition), revision, moves))
+            migrations.names_now(answers.content_of(each, definition), revision, moves)
             for each, revision in ((item.value, item.revision), (value, asked.revision))
         )
-        return defects.is_defective(label, word, tolerance, diagonal=item.diagonal)
+        return defects.differ(label, word, tolerance, diagonal=item.diagonal)
 
     return _Audit(
         items,
