@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from sqlalchemy import insert, select
+from sqlalchemy import func, insert, select
 from sqlalchemy.orm import Session
 
 from curation import labels
@@ -13,6 +13,17 @@ from store.schema import Campaign, Label, Task, Taxonomy, Verdict
 def newest(session: Session, campaign: Campaign) -> dict[int, Verdict]:
     """The verdict in force of each item of a campaign that has one, by task id."""
     return {verdict.task_id: verdict for verdict in campaigns.verdicts_in_force(session, campaign.id)}
+
+
+def outcomes(session: Session, campaign: Campaign) -> dict[int, str]:
+    """The outcome of each of these, which is read faster."""
+    of_campaign = campaigns.standing_verdicts(Task.campaign_id == campaign.id, Task.state != "withdrawn")
+    return dict(session.execute(select(Verdict.task_id, Verdict.outcome).where(Verdict.id.in_(of_campaign))).all())
+
+
+def last_id(session: Session) -> int:
+    """Of the newest verdict on anything: as long as it is the same nothing was decided."""
+    return session.scalar(select(func.max(Verdict.id))) or 0
 
 
 def labelled_by(session: Session, campaign: Campaign) -> dict[int, int]:
