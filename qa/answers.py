@@ -20,6 +20,7 @@ from labeling.label_studio import MOMENT
 from labeling.results import ImageSize
 from qa import standing
 from store.arrays import Ints
+from store.database import batched
 from store.errors import InvalidInputError
 from store.schema import (
     Annotation,
@@ -219,6 +220,19 @@ def read(session: Session, asked: Taxonomy) -> Answers:
     )
 
 
+def given(session: Session, asked: Taxonomy, task_ids: Iterable[int]) -> dict[int, list[Answer]]:
+    """The answers that count to some items of labelling campaigns, by item; see `read`."""
+    definition = taxonomy.get(session, asked.id).definition
+    labelling = select(Campaign.id).where(Campaign.taxonomy_id == asked.id, Campaign.purpose == "labelling")
+    standings = standing.in_force(session)
+    found: dict[int, list[Answer]] = defaultdict(list)
+    for some in batched(task_ids):
+        for answer in _current(session, labelling, definition, Task.id.in_(some)):
+            if standing.counts(standings.get(answer.annotator_id), answer.given_at):
+                found[answer.task_id].append(answer)
+    return found
+
+
 def people(session: Session, campaign: Campaign) -> dict[int, str]:
     """Who can be asked in a campaign: the names of its vendor's people who ever labelled, by id.
 
@@ -379,7 +393,9 @@ def _settled_tasks(session: Session, among: Select[int]) -> dict[int, int]:
     return dict(rows.all())
 
 
-def _current(session: Session, among: Select[int], definition: Definition) -> list[Answer]:
+def _current(
+    session: Session, among: Select[int], definition: Definition, *of_tasks: ColumnElement[bool]
+) -> list[Answer]:
     """One answer per item and annotator in these campaigns: of all not deleted, the one touched last."""
     classes = set(definition.class_names)
     is_of_one_class = definition.kind == CLASSIFICATION
@@ -405,7 +421,7 @@ def _current(session: Session, among: Select[int], definition: Definition) -> li
         .join(Task, Task.id == Annotation.task_id)
         .join(Campaign, Campaign.id == Task.campaign_id)
         .join(Image, Image.id == Task.image_id)
-        .where(Annotation.id.in_(campaigns.standing_annotations(Task.campaign_id.in_(among))))
+        .where(Annotation.id.in_(campaigns.standing_annotations(Task.campaign_id.in_(among), *of_tasks)))
         .order_by(Annotation.task_id, Annotation.ls_annotation_id)
     )
     current: dict[tuple[int, int], Answer] = {}

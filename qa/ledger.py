@@ -1,18 +1,28 @@
 """Where verdicts are rows, and labels with them: a label exists only through a verdict that accepts."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from sqlalchemy import func, insert, select
 from sqlalchemy.orm import Session
 
 from curation import labels
 from labeling import campaigns
+from store.database import batched
 from store.schema import Campaign, Label, Task, Taxonomy, Verdict
 
 
 def newest(session: Session, campaign: Campaign) -> dict[int, Verdict]:
     """The verdict in force of each item of a campaign that has one, by task id."""
     return {verdict.task_id: verdict for verdict in campaigns.verdicts_in_force(session, campaign.id)}
+
+
+def of_tasks(session: Session, task_ids: Iterable[int]) -> dict[int, Verdict]:
+    """The verdict in force of each of these items that has one, by task id."""
+    found: dict[int, Verdict] = {}
+    for some in batched(task_ids):
+        in_force = Verdict.id.in_(campaigns.standing_verdicts(Task.id.in_(some)))
+        found |= {verdict.task_id: verdict for verdict in session.scalars(select(Verdict).where(in_force))}
+    return found
 
 
 def outcomes(session: Session, campaign: Campaign) -> dict[int, str]:
