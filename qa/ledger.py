@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 
-from sqlalchemy import func, insert, select
+from sqlalchemy import ColumnElement, func, insert, select
 from sqlalchemy.orm import Session
 
 from curation import labels
@@ -26,9 +26,21 @@ def of_tasks(session: Session, task_ids: Iterable[int]) -> dict[int, Verdict]:
 
 
 def outcomes(session: Session, campaign: Campaign) -> dict[int, str]:
-    """The outcome of each of these, which is read faster."""
-    of_campaign = campaigns.standing_verdicts(Task.campaign_id == campaign.id, Task.state != "withdrawn")
-    return dict(session.execute(select(Verdict.task_id, Verdict.outcome).where(Verdict.id.in_(of_campaign))).all())
+    """The outcome of each of these of `newest`, which is read faster."""
+    of_campaign = select(Verdict.task_id, Verdict.outcome).where(_in_force(campaign))
+    return dict(session.execute(of_campaign).all())
+
+
+def count_adjudicated(session: Session, campaign: Campaign) -> int:
+    """How many items of a campaign are accepted as an adjudicator or auditor said."""
+    by_adjudicator = func.json_type(Verdict.evidence, "$.adjudicator").is_not(None)
+    accepted = select(func.count(Verdict.id)).where(_in_force(campaign), Verdict.outcome == "accepted")
+    return session.scalar(accepted.where(by_adjudicator)) or 0
+
+
+def _in_force(campaign: Campaign) -> ColumnElement[bool]:
+    of_campaign = (Task.campaign_id == campaign.id, Task.state != "withdrawn")
+    return Verdict.id.in_(campaigns.standing_verdicts(*of_campaign))
 
 
 def last_id(session: Session) -> int:
