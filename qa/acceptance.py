@@ -241,6 +241,16 @@ def next_size(plan: Plan, decision: Decision) -> int:
     return next(able, plan.sizes[-1])
 
 
+def may_withdraw(found: int) -> bool:
+    """Whether an undecided lot may be withdrawn after so many defectives, and what was not inspected be a new lot.
+
+    Only with none: then the consumer's risk stays as stated, whoever looks after each item. All defectives are still
+    there among fewer items, so of a lot at the LTPD the new one is beyond it; and the old one, where something is found
+    before it would be withdrawn, is accepted less often than it was to begin with.
+    """
+    return found == 0
+
+
 def standing(history: Sequence[tuple[Severity, bool]]) -> Standing:
     """How a vendor's next lot is inspected, after lots that were inspected so and accepted or not, oldest first.
 

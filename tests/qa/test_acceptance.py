@@ -1,5 +1,7 @@
 """Plans against published values, enumeration, and lots that are drawn."""
 
+from collections.abc import Callable
+from functools import cache
 from itertools import combinations
 
 import numpy as np
@@ -209,6 +211,44 @@ def test_lots_that_are_drawn_meet_the_stated_risks(kind: Kind) -> None:
         error = np.sqrt(risk * (1 - risk) / lots)
         assert np.all(np.abs(seen[:, column] - risk) <= 4 * error + 1e-9)
         assert abs(seen[:, column].mean() - risk) <= 4 * error / np.sqrt(10)
+
+
+def best_of_withdrawals(kind: Kind, levels: Levels, lot_size: int, may_withdraw: Callable[[int], bool]) -> float:
+    """How often a lot at the LTPD is accepted, whoever looks after each answer and withdraws where that serves best.
+
+    Exact, backwards from the end of each plan; what is withdrawn leaves what was inspected, and is planned anew.
+    """
+
+    @cache
+    def accepted(items: int, bad: int) -> float:
+        try:
+            plan = acceptance.find(kind, levels, lot_size=items)
+        except InvalidInputError:
+            return 0.0  # no lot is made of so few
+        stages = {size: (low, high) for size, low, high in zip(plan.sizes, plan.accept, plan.reject, strict=True)}
+
+        @cache
+        def after(seen: int, found: int) -> float:
+            low, high = stages.get(seen, (-1, found + 1))
+            if found <= low or found >= high:
+                return float(found <= low)
+            chance = (bad - found) / (items - seen)
+            going_on = (chance * after(seen + 1, found + 1) if chance > 0 else 0.0) + (
+                (1 - chance) * after(seen + 1, found) if chance < 1 else 0.0
+            )
+            return max(going_on, accepted(items - seen, bad - found)) if seen and may_withdraw(found) else going_on
+
+        return after(0, 0)
+
+    return accepted(lot_size, levels.defectives(lot_size)[1])
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(("lot_size", "aql", "ltpd"), [(40, 0.05, 0.3), (60, 0.05, 0.2), (80, 0.025, 0.15)])
+def test_no_withdrawal_raises_the_consumers_risk(kind: Kind, lot_size: int, aql: float, ltpd: float) -> None:
+    levels = Levels(aql, ltpd)
+    assert best_of_withdrawals(kind, levels, lot_size, acceptance.may_withdraw) <= 0.10 + 1e-12
+    assert best_of_withdrawals(kind, levels, lot_size, lambda found: found <= 1) > 0.105  # one found is too many
 
 
 def test_the_sample_of_an_undecided_lot_grows_to_where_it_may_be_accepted() -> None:
