@@ -26,6 +26,7 @@ Severity: TypeAlias = Literal["reduced", "normal", "tightened"]
 Standing: TypeAlias = Literal["reduced", "normal", "tightened", "discontinued"]
 Outcome: TypeAlias = Literal["accepted", "rejected", "continue"]
 
+SEVERITIES: tuple[Severity, ...] = ("reduced", "normal", "tightened")  # the later, the more severe
 STEP = 10 ** (1 / 5)  # between neighbours in the standards' series of AQLs: 0.65, 1.0, 1.5, 2.5, 4.0 %
 _SHRINK = 0.9  # of the risks that Wald's lines aim at, as long as the exact ones are too large
 _WIDENINGS = 30
@@ -255,16 +256,23 @@ def standing(history: Sequence[tuple[Severity, bool]]) -> Standing:
     """How a vendor's next lot is inspected, after lots that were inspected so and accepted or not, oldest first.
 
     The switching rules of MIL-STD-105E, 4.7 and 4.8, without limit numbers; ISO 2859-1 has the same, except that it
-    counts a score of 30 where ten accepted lots are enough here. Lots submitted again do not count. A lot that was
-    inspected more or less severely than the rules say begins anew from there: so it does after a discontinuation.
+    counts a score of 30 where ten accepted lots are enough here. Lots submitted again do not count. From a lot that was
+    inspected more severely than the rules say they go on there, which is also how a discontinuation ends: with a
+    tightened one. Of lots inspected less severely the accepted count for nothing, and the rejected as any.
     """
     now: Standing = "normal"
     run: list[bool] = []  # what became of the lots since the last switch
     for severity, accepted in history:
-        if severity != now:
+        if now == "discontinued":
+            if severity != "tightened":
+                continue
             now, run = severity, []
+        elif SEVERITIES.index(severity) > SEVERITIES.index(now):
+            now, run = severity, []
+        elif severity != now and accepted:
+            continue
         run.append(accepted)
-        follows = _after(severity, run)
+        follows = _after(now, run)
         if follows != now:
             now, run = follows, []
     return now

@@ -52,8 +52,6 @@ from store.schema import (
 )
 from store.workspace import Workspace
 
-_SEVERITIES: tuple[Severity, ...] = ("reduced", "normal", "tightened")  # the later, the more severe
-
 
 @dataclass(frozen=True)
 class Terms:
@@ -425,7 +423,7 @@ def _shown(workspace: Workspace, lot_id: int) -> LotStatus:
 
 
 def _severity(word: str) -> Severity:
-    return next(each for each in _SEVERITIES if each == word)
+    return next(each for each in acceptance.SEVERITIES if each == word)
 
 
 def _get(session: Session, lot_id: int) -> Lot:
@@ -469,7 +467,7 @@ def _next_severity(session: Session, campaign: Campaign, before: Lot | None) -> 
             f"The lots of {vendor!r} are not inspected any more: five were rejected under tightened inspection. Once "
             f"{vendor!r} has mended what was wrong, go on with --severity tightened."
         )
-    return now if before is None else max(now, _severity(before.severity), key=_SEVERITIES.index)
+    return now if before is None else max(now, _severity(before.severity), key=acceptance.SEVERITIES.index)
 
 
 def _seed(key: bytes, campaign_name: str, asked: _Asked) -> int:

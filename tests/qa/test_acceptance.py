@@ -305,6 +305,21 @@ def history(*runs: tuple[Severity, str]) -> list[tuple[Severity, bool]]:
         ([("normal", "--"), ("tightened", "-+-+-+--")], "discontinued"),
         ([("normal", "--"), ("tightened", "-----"), ("tightened", "+")], "tightened"),  # the vendor mended it
         ([("tightened", "+++++")], "normal"),
+        ([("normal", "--"), ("reduced", "+")], "tightened"),  # less severely by hand: what passes says nothing
+        ([("normal", "--"), ("normal", "+++++")], "tightened"),
+        ([("normal", "--"), ("tightened", "++"), ("normal", "+"), ("tightened", "++")], "tightened"),
+        ([("normal", "--"), ("tightened", "++"), ("normal", "+"), ("tightened", "+++")], "normal"),
+        (
+            [("normal", "--"), ("tightened", "++"), ("normal", "-"), ("tightened", "+++")],
+            "tightened",
+        ),  # what fails does
+        ([("normal", "--"), ("tightened", "----"), ("reduced", "-")], "discontinued"),
+        ([("reduced", "++++++++++")], "normal"),
+        ([("reduced", "--")], "tightened"),
+        ([("normal", "--"), ("tightened", "-----"), ("normal", "+++++")], "discontinued"),
+        ([("normal", "--"), ("tightened", "-----"), ("reduced", "-")], "discontinued"),
+        ([("normal", "++++++++++"), ("normal", "++")], "normal"),  # more severely by hand: it begins anew
+        ([("normal", "+++"), ("tightened", "+")], "tightened"),
     ],
 )
 def test_switching_rules(lots: list[tuple[Severity, str]], follows: str) -> None:
