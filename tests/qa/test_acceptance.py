@@ -180,6 +180,21 @@ def test_no_double_plan_with_equal_samples_needs_fewer_on_average(lot_size: int,
     assert curve.sampled[0] == pytest.approx(min(fit))
 
 
+@pytest.mark.parametrize(
+    ("ltpd", "plan"), [(0.04, double(318, 318, (7, 18))), (0.035, double(508, 508, (11, 27)))], ids=["0.04", "0.035"]
+)
+def test_double_plans_of_hard_terms_are_those_that_scipys_sums_gave(ltpd: float, plan: Plan) -> None:
+    """By bisection for each pair of numbers, in 23 and 35 seconds: see the history of `qa.acceptance`."""
+    assert acceptance.find("double", Levels(0.02, ltpd), lot_size=10_000) == plan
+
+
+def test_a_risk_that_is_just_reached_is_kept() -> None:
+    """Nine of ten items miss the one that is wrong in exactly a tenth of all orders, three of five two likewise."""
+    assert acceptance.find("single", LEVELS, lot_size=10) == single(9, 0)
+    assert acceptance.find("sequential", LEVELS, lot_size=10).sizes[-1] == 9
+    assert acceptance.find("single", Levels(0.1, 0.3), lot_size=5) == single(3, 0)
+
+
 def test_sequential_needs_fewest_items_and_its_lines_are_walds() -> None:
     """Wald's lines for p1 = .01, p2 = .06, by hand: h1 = 1.22, h2 = 1.57, s = .028."""
     plan = acceptance.find("sequential", Levels(0.01, 0.06), lot_size=10**5, process=True)
@@ -340,6 +355,10 @@ def test_switching_rules(lots: list[tuple[Severity, str]], follows: str) -> None
         (lambda: acceptance.find("single", LEVELS, lot_size=20, process=True), "too small for a single plan"),
         (lambda: acceptance.find("double", LEVELS, lot_size=3), "use a single plan"),
         (lambda: acceptance.find("sequential", LEVELS, lot_size=20, process=True), "too small for a single plan"),
+        (
+            lambda: acceptance.find("double", Levels(0.02, 0.022), lot_size=10_000),
+            "A double plan with these risks would inspect more than 6,741 items: use a single plan",
+        ),
     ],
 )
 def test_what_makes_no_plan_is_said(make: object, told: str) -> None:
