@@ -9,10 +9,8 @@ D. C. Montgomery, Introduction to Statistical Quality Control, chapter 15; A. Wa
 """
 
 import math
-from bisect import bisect_left
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from functools import partial
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Literal, TypeAlias
 
@@ -26,11 +24,20 @@ Severity: TypeAlias = Literal["reduced", "normal", "tightened"]
 Standing: TypeAlias = Literal["reduced", "normal", "tightened", "discontinued"]
 Outcome: TypeAlias = Literal["accepted", "rejected", "continue"]
 
+SEVERITIES: tuple[Severity, ...] = ("reduced", "normal", "tightened")  # the later, the more severe
 STEP = 10 ** (1 / 5)  # between neighbours in the standards' series of AQLs: 0.65, 1.0, 1.5, 2.5, 4.0 %
 _SHRINK = 0.9  # of the risks that Wald's lines aim at, as long as the exact ones are too large
 _WIDENINGS = 30
 _POINTS = 2000  # at most, to look for the worst outgoing quality
+_TIE = 1e-12  # a risk of exactly 0.1 is one of at most 0.1, whatever floats say
+_HARDEST_SINGLE, _HARDEST_DOUBLE = 10**8, 10**6  # items inspected times defectives among them: some seconds
+_BLOCK = 128  # items in a sample, at first, when plans are looked for
 _ROUNDING = 1e-9  # 0.07 × 100 is 7, whatever floats say
+
+
+# Of M lots or processes: how likely the next item is defective, (M, K), after K numbers found, and after so many seen
+_Draws: TypeAlias = Callable[[Ints], Callable[[int], Floats]]
+_Stage: TypeAlias = tuple[int, int, int]  # size of the sample, acceptance number, rejection number
 
 
 @dataclass(frozen=True)
@@ -132,7 +139,8 @@ def find(kind: Kind, levels: Levels, *, lot_size: int, process: bool = False) ->
     """The smallest plan that keeps both risks.
 
     A double plan has samples of one size and the least average sample number at the AQL; a sequential one looks after
-    each item, and ends at the first size from that of the single plan on at which it may.
+    each item, and ends at the first size from that of the single plan on at which it may. Plans that would inspect very
+    many items are not looked for: more than 70,000 of a single plan for an LTPD of .02, 7,000 of a double one.
 
     Args:
         kind: Of plan.
@@ -141,15 +149,17 @@ def find(kind: Kind, levels: Levels, *, lot_size: int, process: bool = False) ->
         process: The levels are those of a process which makes the lots, not of one lot.
 
     Raises:
-        InvalidInputError: lots are too small for such a plan.
+        InvalidInputError: lots are too small for such a plan, or it would inspect too many items.
     """
     if lot_size < 1:
         raise InvalidInputError(f"A lot has items; this one has {lot_size}.")
-    chances = _process_chances(levels) if process else _lot_chances(levels, lot_size)
+    levels = replace(levels, producers_risk=levels.producers_risk + _TIE, consumers_risk=levels.consumers_risk + _TIE)
+    rates = np.array([levels.aql, levels.ltpd])
+    draws = _of_process(rates) if process else _of_lots(np.array(levels.defectives(lot_size)), lot_size)
     if kind == "double":
-        return _find_double(levels, chances, lot_size)
-    plan = _find_single(levels, chances, lot_size)
-    return plan if kind == "single" else _find_sequential(levels, chances, plan.sizes[0], lot_size)
+        return _find_double(levels, draws, lot_size)
+    plan = _find_single(levels, draws, lot_size)
+    return plan if kind == "single" else _find_sequential(levels, draws, plan.sizes[0], lot_size)
 
 
 def rescale(plan: Plan, severity: Severity, *, lot_size: int) -> Plan:
@@ -169,27 +179,12 @@ def rescale(plan: Plan, severity: Severity, *, lot_size: int) -> Plan:
 
 def of_lots(plan: Plan, defectives: Ints, *, lot_size: int) -> Curve:
     """The curve over lots with `defectives` `(M,)` int64 of `lot_size` items: hypergeometric, type A."""
-    found = np.arange(plan.reject[-1] + 1)
-    left = np.maximum(defectives[:, None] - found, 0)
-    return _walk(
-        plan,
-        defectives / lot_size,
-        chance=lambda seen: np.minimum(left / (lot_size - seen), 1),
-        escaped=lambda seen: left / lot_size,
-        lot_size=lot_size,
-    )
+    return _walk(plan, defectives / lot_size, _of_lots(defectives, lot_size), lot_size=lot_size)
 
 
 def of_process(plan: Plan, fractions: Floats, *, lot_size: int) -> Curve:
     """The curve over processes that make defectives at the rates `fractions` `(M,)`: binomial, type B."""
-    rates = np.repeat(fractions[:, None], plan.reject[-1] + 1, axis=1)
-    return _walk(
-        plan,
-        fractions,
-        chance=lambda seen: rates,
-        escaped=lambda seen: rates * (lot_size - seen) / lot_size,
-        lot_size=lot_size,
-    )
+    return _walk(plan, fractions, _of_process(fractions), lot_size=lot_size)
 
 
 def risks(plan: Plan, levels: Levels, *, lot_size: int, process: bool = False) -> tuple[float, float]:
@@ -241,20 +236,37 @@ def next_size(plan: Plan, decision: Decision) -> int:
     return next(able, plan.sizes[-1])
 
 
+def may_withdraw(found: int) -> bool:
+    """Whether an undecided lot may be withdrawn after so many defectives, and what was not inspected be a new lot.
+
+    Only with none: then the consumer's risk stays as stated, whoever looks after each item. All defectives are still
+    there among fewer items, so of a lot at the LTPD the new one is beyond it; and the old one, where something is found
+    before it would be withdrawn, is accepted less often than it was to begin with.
+    """
+    return found == 0
+
+
 def standing(history: Sequence[tuple[Severity, bool]]) -> Standing:
     """How a vendor's next lot is inspected, after lots that were inspected so and accepted or not, oldest first.
 
     The switching rules of MIL-STD-105E, 4.7 and 4.8, without limit numbers; ISO 2859-1 has the same, except that it
-    counts a score of 30 where ten accepted lots are enough here. Lots submitted again do not count. A lot that was
-    inspected more or less severely than the rules say begins anew from there: so it does after a discontinuation.
+    counts a score of 30 where ten accepted lots are enough here. Lots submitted again do not count. From a lot that was
+    inspected more severely than the rules say they go on there, which is also how a discontinuation ends: with a
+    tightened one. Of lots inspected less severely the accepted count for nothing, and the rejected as any.
     """
     now: Standing = "normal"
     run: list[bool] = []  # what became of the lots since the last switch
     for severity, accepted in history:
-        if severity != now:
+        if now == "discontinued":
+            if severity != "tightened":
+                continue
             now, run = severity, []
+        elif SEVERITIES.index(severity) > SEVERITIES.index(now):
+            now, run = severity, []
+        elif severity != now and accepted:
+            continue
         run.append(accepted)
-        follows = _after(severity, run)
+        follows = _after(now, run)
         if follows != now:
             now, run = follows, []
     return now
@@ -272,130 +284,138 @@ def _after(severity: Severity, run: Sequence[bool]) -> Standing:
     return "reduced" if run[-1] else "normal"
 
 
-def _walk(
-    plan: Plan,
-    fractions: Floats,
-    *,
-    chance: Callable[[int], Floats],
-    escaped: Callable[[int], Floats],
-    lot_size: int,
-) -> Curve:
-    """Inspect item by item; the weights are the chances to be still undecided with so many found, `(M, R + 1)`.
+def _of_lots(defectives: Ints, lot_size: int) -> _Draws:
+    def given(found: Ints) -> Callable[[int], Floats]:
+        left = np.maximum(defectives[:, None] - found, 0)
+        return lambda seen: np.minimum(left / max(lot_size - seen, 1), 1)
 
-    The last column is of R or more, the largest rejection number: what is there can only be rejected.
+    return given
 
-    Args:
-        plan: What decides.
-        fractions: `(M,)`.
-        chance: That the item after so many is defective, by what was found.
-        escaped: Which share of the lot is defective and was not seen, if it is accepted after so many.
-        lot_size: For the items that sorting inspects.
+
+def _of_process(rates: Floats) -> _Draws:
+    def given(found: Ints) -> Callable[[int], Floats]:
+        same = np.repeat(rates[:, None], len(found), axis=1)
+        return lambda seen: same
+
+    return given
+
+
+def _undecided(draws: _Draws, most: int, stages: Iterable[_Stage]) -> Iterator[tuple[_Stage, Floats]]:
+    """Inspect item by item; the weights are the chances to be still undecided with so many found, `(M, most + 1)`.
+
+    They are given at each stage before it decides. The last column is of `most` or more.
     """
-    weights = np.zeros((len(fractions), plan.reject[-1] + 1))
+    chance = draws(np.arange(most + 1))
+    weights = np.zeros_like(chance(0))
     weights[:, 0] = 1
+    seen = 0
+    for size, low, high in stages:
+        while seen < size:
+            moved = weights * chance(seen)
+            moved[:, -1] = 0
+            weights = weights - moved
+            weights[:, 1:] += moved[:, :-1]
+            seen += 1
+        yield (size, low, high), weights
+        weights[:, : low + 1] = 0
+        weights[:, high:] = 0
+
+
+def _walk(plan: Plan, fractions: Floats, draws: _Draws, *, lot_size: int) -> Curve:
+    """What becomes of lots or processes of these qualities, `(M,)`; sorting inspects what is left of a lot."""
     accepted, sampled, outgoing, inspected = np.zeros((4, len(fractions)))
-    stages = {size: (low, high) for size, low, high in zip(plan.sizes, plan.accept, plan.reject, strict=True)}
-    for seen in range(plan.sizes[-1]):
-        moved = weights * chance(seen)
-        moved[:, -1] = 0
-        weights -= moved
-        weights[:, 1:] += moved[:, :-1]
-        if seen + 1 in stages:
-            low, high = stages[seen + 1]
-            passing, failing = weights[:, : low + 1].sum(axis=1), weights[:, high:].sum(axis=1)
-            accepted += passing
-            sampled += (seen + 1) * (passing + failing)
-            outgoing += (weights * escaped(seen + 1))[:, : low + 1].sum(axis=1)
-            inspected += (seen + 1) * passing + lot_size * failing
-            weights[:, : low + 1] = 0
-            weights[:, high:] = 0
+    most = plan.reject[-1]
+    next_one = draws(np.arange(most + 1))
+    for (size, low, high), weights in _undecided(draws, most, zip(plan.sizes, plan.accept, plan.reject, strict=True)):
+        passing, failing = weights[:, : low + 1].sum(axis=1), weights[:, high:].sum(axis=1)
+        accepted += passing
+        sampled += size * (passing + failing)
+        outgoing += (weights * next_one(size))[:, : low + 1].sum(axis=1) * (lot_size - size) / lot_size
+        inspected += size * passing + lot_size * failing
     return Curve(fractions, accepted, sampled, outgoing, inspected)
 
 
-@dataclass(frozen=True)
-class _Chances:
-    """How likely a sample holds so much, once at the AQL and once at the LTPD: all give `(2, …)`."""
+def _counts(draws: _Draws, most: int, *, samples: int = 1) -> Iterator[Floats]:
+    """How likely so many are found among the first 0, 1, 2 … `most` items, `(2, K)`: at the AQL, and at the LTPD.
 
-    at_most: Callable[[int, int], Floats]  # (found, size)
-    passing_two: Callable[[int, int, int], Floats]  # (c1, c2, size): of a double plan that rejects after both only
-    next: Callable[[Ints, int], Floats]  # (found, seen): that the item after is defective
-
-
-def _lot_chances(levels: Levels, lot_size: int) -> _Chances:
-    from scipy.stats import hypergeom
-
-    bad = np.array(levels.defectives(lot_size))
-
-    def passing_two(first: int, both: int, size: int) -> Floats:
-        found = np.arange(first + 1, both + 1)
-        left = np.clip(bad[:, None] - found, 0, lot_size - size)
-        second = hypergeom.cdf(both - found, lot_size - size, left, size)
-        seen = hypergeom.pmf(found, lot_size, bad[:, None], size)
-        return np.asarray(hypergeom.cdf(first, lot_size, bad, size) + (seen * second).sum(axis=1))
-
-    return _Chances(
-        at_most=lambda found, size: np.asarray(hypergeom.cdf(found, lot_size, bad, size)),
-        passing_two=passing_two,
-        next=lambda found, seen: np.clip((bad[:, None] - found) / (lot_size - seen), 0, 1),
-    )
+    K is more than what so many samples of these items hold at the LTPD; the last column is of K - 1 or more.
+    """
+    at_ltpd = float(draws(np.zeros(1, dtype=np.int64))(0)[1, 0])
+    given, end = 0, min(_BLOCK, most)
+    while given <= most:
+        width = math.ceil(samples * end * at_ltpd) + 2
+        every = ((size, -1, width) for size in range(end + 1))  # decides nothing
+        for (size, _, _), weights in _undecided(draws, width - 1, every):
+            if size >= given:
+                yield weights
+        given, end = end + 1, min(2 * end, most)
 
 
-def _process_chances(levels: Levels) -> _Chances:
-    from scipy.stats import binom
-
-    rates = np.array([levels.aql, levels.ltpd])
-
-    def passing_two(first: int, both: int, size: int) -> Floats:
-        found = np.arange(first + 1, both + 1)
-        terms = binom.pmf(found, size, rates[:, None]) * binom.cdf(both - found, size, rates[:, None])
-        return np.asarray(binom.cdf(first, size, rates) + terms.sum(axis=1))
-
-    return _Chances(
-        at_most=lambda found, size: np.asarray(binom.cdf(found, size, rates)),
-        passing_two=passing_two,
-        next=lambda found, seen: np.repeat(rates[:, None], len(found), axis=1),
-    )
-
-
-def _find_single(levels: Levels, chances: _Chances, lot_size: int) -> Plan:
-    """With each acceptance number the first size that protects the consumer, until one is fair to the producer too."""
-    for accept in range(lot_size):
-        size = _first_safe(partial(chances.at_most, accept), levels, accept + 1, lot_size)
-        if size is None:
-            break
-        if chances.at_most(accept, size)[0] >= 1 - levels.producers_risk:
+def _find_single(levels: Levels, draws: _Draws, lot_size: int) -> Plan:
+    """The first size at which the largest number that protects the consumer is fair to the producer too."""
+    most = min(lot_size, math.isqrt(int(_HARDEST_SINGLE / levels.ltpd)))
+    for size, weights in enumerate(_counts(draws, most)):
+        good, bad = weights.cumsum(axis=1)
+        accept = int(np.searchsorted(bad, levels.consumers_risk, side="right")) - 1
+        if 0 <= accept < size and good[accept] >= 1 - levels.producers_risk:
             return single(size, accept)
-    raise _too_small("single", lot_size)
+    raise _no_plan("single", lot_size, most)
 
 
-def _find_double(levels: Levels, chances: _Chances, lot_size: int) -> Plan:
+def _find_double(levels: Levels, draws: _Draws, lot_size: int) -> Plan:
+    """From the smallest samples on, until they alone are larger than what the best plan so far needs on average."""
+    most = min(lot_size, math.isqrt(int(_HARDEST_DOUBLE / levels.ltpd)))
     best, least = None, math.inf
-    for both in range(1, lot_size):
-        for first in range(both):
-            passing = partial(chances.passing_two, first, both)
-            size = _first_safe(passing, levels, both // 2 + 1, lot_size // 2)
-            if size is None or size >= least:
-                break  # larger numbers need larger samples
-            if passing(size)[0] >= 1 - levels.producers_risk:
-                undecided = chances.at_most(both, size)[0] - chances.at_most(first, size)[0]
-                expected = size * (1 + float(undecided))
-                if expected < least:
-                    best, least = double(size, size, (first, both)), expected
-        if first == 0 and (size is None or size >= least):
+    rows: list[Floats] = []
+    for seen, weights in enumerate(_counts(draws, most, samples=2)):
+        rows.append(weights)
+        size, odd = divmod(seen, 2)
+        if odd or not size:
+            continue
+        if size >= least:
             break
+        expected, first, both = _best_of_equal(size, rows[size], weights, levels)
+        if expected < least:
+            best, least = double(size, size, (first, both)), expected
     if best is None:
-        raise _too_small("double", lot_size)
+        raise _no_plan("double", lot_size, most)
     return best
 
 
-def _first_safe(passing: Callable[[int], Floats], levels: Levels, low: int, high: int) -> int | None:
-    """The first size from `low` to `high` that keeps the consumer's risk, as all larger ones do."""
-    if low > high or passing(high)[1] > levels.consumers_risk:
-        return None
-    return low + bisect_left(range(low, high), True, key=lambda size: passing(size)[1] <= levels.consumers_risk)
+def _best_of_equal(size: int, once: Floats, twice: Floats, levels: Levels) -> tuple[float, int, int]:
+    """The least average sample number of two samples of `size`, and its acceptance numbers; infinite if none are safe.
+
+    A lot passes with `first` found in the first sample, or with more if there are `both` in the two. Of so many in the
+    two, those in the first are hypergeometric whatever the quality, as either half of the items may come first.
+
+    Args:
+        size: Of a sample.
+        once: How likely so many are found in one, at the AQL and at the LTPD, `(2, K)`.
+        twice: Likewise in two, as wide or wider.
+        levels: What is to be told apart.
+    """
+    fair, safe = 1 - levels.producers_risk, levels.consumers_risk
+    in_one, in_two = once.cumsum(axis=1), twice.cumsum(axis=1)
+    first, both = np.flatnonzero(in_one[1] <= safe), np.flatnonzero(in_two[1] <= safe)
+    if in_two[0, len(both)] < fair:  # no test of the two samples together is safe and fair (Neyman and Pearson)
+        return math.inf, 0, 0
+    both = both[in_one[0, both] >= fair]
+    if not len(first) or not len(both):
+        return math.inf, 0, 0
+    total = int(both[-1])
+    halves = _undecided(
+        _of_lots(np.array([size]), 2 * size), len(first), ((n, -1, total + 2) for n in range(total + 1))
+    )
+    more = 1 - np.concatenate([weights for _, weights in halves])[:, first].cumsum(axis=1)  # (total + 1, F)
+    later = (twice[:, : total + 1, None] * more).cumsum(axis=1)[:, both]
+    passing = in_one[:, None, first] + later  # (2, B, F)
+    is_plan = (passing[0] >= fair) & (passing[1] <= safe) & (first < both[:, None])
+    expected = np.where(is_plan, size * (1 + in_one[0, both, None] - in_one[0, first]), math.inf)
+    best = np.unravel_index(int(expected.argmin()), expected.shape)
+    return float(expected[best]), int(first[best[1]]), int(both[best[0]])
 
 
-def _find_sequential(levels: Levels, chances: _Chances, from_size: int, lot_size: int) -> Plan:
+def _find_sequential(levels: Levels, draws: _Draws, from_size: int, lot_size: int) -> Plan:
     """Wald's lines, ended where the exact risks allow; they are drawn farther apart where no end does."""
     sizes = np.arange(1, lot_size + 1)
     scale = math.log(levels.ltpd * (1 - levels.aql) / (levels.aql * (1 - levels.ltpd)))
@@ -406,7 +426,7 @@ def _find_sequential(levels: Levels, chances: _Chances, from_size: int, lot_size
         below, above = math.log((1 - alpha) / beta) / scale, math.log((1 - beta) / alpha) / scale
         accept = np.maximum(np.floor(slope * sizes - below + _ROUNDING), -1).astype(np.int64)
         reject = np.ceil(slope * sizes + above - _ROUNDING).astype(np.int64)
-        end = _end(levels, chances, from_size=from_size, accept=accept, reject=reject, last=last)
+        end = _end(levels, draws, from_size=from_size, accept=accept, reject=reject, last=last)
         if end is not None:
             final = int(last[end - 1])
             return Plan(
@@ -414,35 +434,30 @@ def _find_sequential(levels: Levels, chances: _Chances, from_size: int, lot_size
                 accept=(*accept[: end - 1].tolist(), final),
                 reject=tuple(np.minimum(reject[:end], final + 1).tolist()),
             )
-    raise _too_small("sequential", lot_size)
+    raise _no_plan("sequential", lot_size, lot_size)
 
 
-def _end(levels: Levels, chances: _Chances, *, from_size: int, accept: Ints, reject: Ints, last: Ints) -> int | None:
+def _end(levels: Levels, draws: _Draws, *, from_size: int, accept: Ints, reject: Ints, last: Ints) -> int | None:
     """The first size at which accepting with `last` found, and rejecting with more, keeps both risks.
 
     Returns:
         `None` where the lines alone, each `(N,)`, break a risk, or no size keeps them.
     """
-    found = np.arange(reject[-1] + 1)
-    weights = np.zeros((2, len(found)))
-    weights[:, 0] = 1
     accepted, rejected = np.zeros((2, 2))
-    for seen, (low, high, final) in enumerate(zip(accept, reject, last, strict=True)):
-        moved = weights * chances.next(found, seen)
-        weights -= moved
-        weights[:, 1:] += moved[:, :-1]
-        passing = accepted + weights[:, : final + 1].sum(axis=1)
-        if seen + 1 >= from_size and 1 - passing[0] <= levels.producers_risk and passing[1] <= levels.consumers_risk:
-            return seen + 1
+    stages = zip(range(1, len(last) + 1), accept.tolist(), reject.tolist(), strict=True)
+    for (size, low, high), weights in _undecided(draws, int(reject[-1]), stages):
+        passing = accepted + weights[:, : last[size - 1] + 1].sum(axis=1)
+        if size >= from_size and 1 - passing[0] <= levels.producers_risk and passing[1] <= levels.consumers_risk:
+            return size
         accepted += weights[:, : low + 1].sum(axis=1)
         rejected += weights[:, high:].sum(axis=1)
         if rejected[0] > levels.producers_risk or accepted[1] > levels.consumers_risk:
             return None
-        weights[:, : low + 1] = 0
-        weights[:, high:] = 0
     return None
 
 
-def _too_small(kind: Kind, lot_size: int) -> InvalidInputError:
+def _no_plan(kind: Kind, lot_size: int, most: int) -> InvalidInputError:
     advice = "give levels farther apart" if kind == "single" else "use a single plan"
+    if most < lot_size:
+        return InvalidInputError(f"A {kind} plan with these risks would inspect more than {most:,} items: {advice}.")
     return InvalidInputError(f"Lots of {lot_size} items are too small for a {kind} plan with these risks: {advice}.")

@@ -8,7 +8,7 @@ severely a vendor is inspected follows from its lots before.
 
 A rejected lot goes back: its vendor labels the items again in a new campaign, whose items are the next lot; or the
 auditor goes through all of it. Decisions are appended; a lot that was accepted or rejected stays so. One that is not
-decided can be withdrawn: its items are in the next.
+decided, and of which nothing was found wrong, can be withdrawn: its items are in the next.
 """
 
 import hashlib
@@ -21,7 +21,7 @@ from itertools import takewhile
 from typing import Any
 
 import numpy as np
-from sqlalchemy import func, select
+from sqlalchemy import ColumnElement, func, select
 from sqlalchemy.orm import Session
 
 from curation import labels
@@ -30,6 +30,7 @@ from labeling import taxonomy as taxonomies
 from labeling.definitions import Definition, shape_kinds
 from labeling.evolution import Migration
 from qa import acceptance, answers, defects, ledger, migrations, rejections
+from qa import standing as standings
 from qa.acceptance import Decision, Kind, Levels, Plan, Severity, Standing
 from qa.answers import LastWord
 from qa.defects import Tolerance
@@ -51,8 +52,6 @@ from store.schema import (
     Verdict,
 )
 from store.workspace import Workspace
-
-_SEVERITIES: tuple[Severity, ...] = ("reduced", "normal", "tightened")  # the later, the more severe
 
 
 @dataclass(frozen=True)
@@ -287,7 +286,8 @@ def withdraw(workspace: Workspace, lot_id: int) -> LotStatus:
 
     Raises:
         NotFoundError: there is no such lot.
-        ConflictError: it was accepted or rejected, or what was audited decides it or lets it only be rejected.
+        ConflictError: it was accepted or rejected, or what was audited decides it or is wrong in part, or an auditor
+            who answered is paused.
         RemoteError: Label Studio failed or refused; the same withdraws on.
     """
     with workspace.database.read() as session:
@@ -427,7 +427,7 @@ def _shown(workspace: Workspace, lot_id: int) -> LotStatus:
 
 
 def _severity(word: str) -> Severity:
-    return next(each for each in _SEVERITIES if each == word)
+    return next(each for each in acceptance.SEVERITIES if each == word)
 
 
 def _get(session: Session, lot_id: int) -> Lot:
@@ -471,7 +471,7 @@ def _next_severity(session: Session, campaign: Campaign, before: Lot | None) -> 
             f"The lots of {vendor!r} are not inspected any more: five were rejected under tightened inspection. Once "
             f"{vendor!r} has mended what was wrong, go on with --severity tightened."
         )
-    return now if before is None else max(now, _severity(before.severity), key=_SEVERITIES.index)
+    return now if before is None else max(now, _severity(before.severity), key=acceptance.SEVERITIES.index)
 
 
 def _seed(key: bytes, campaign_name: str, asked: _Asked) -> int:
@@ -568,13 +568,19 @@ def _check_withdrawable(session: Session, lot: Lot) -> bool:
         return True
     if decision is not None and decision.outcome != "continue":
         raise ConflictError(f"The lot {lot.id} is {decision.outcome}: only one that is not decided can be withdrawn.")
-    plan, audit = _plan(lot), _audit(session, lot)
-    if acceptance.decide(plan, np.array(audit.in_order, dtype=np.bool_)).outcome != "continue":
+    audit = _audit(session, lot)
+    if acceptance.decide(_plan(lot), np.array(audit.in_order, dtype=np.bool_)).outcome != "continue":
         raise ConflictError(f"What was audited decides the lot {lot.id}. Run: winnow qa lots decide {lot.id}.")
-    if audit.found > plan.accept[-1]:
+    if not acceptance.may_withdraw(audit.found):
         raise ConflictError(
-            f"Of the lot {lot.id} {audit.found} items are wrong, where {plan.accept[-1]} may be: it can only be "
-            f"rejected, so it is not withdrawn. Once its sample is answered: winnow qa lots decide {lot.id}."
+            f"Of the lot {lot.id} {audit.found} of the items audited are wrong, and only a lot of which none is can be "
+            f"withdrawn. Once its sample is answered: winnow qa lots decide {lot.id}."
+        )
+    if unheard := _unheard(session, lot, audit):
+        raise ConflictError(
+            f"{len(unheard)} items of the lot {lot.id} have answers that do not count, of auditors who are paused: let "
+            f"another answer in {', '.join(each.name for each in _of_lot(session, lot, 'audit'))}, and withdraw it if "
+            "nothing is found wrong."
         )
     return False
 
@@ -673,12 +679,23 @@ def _drawn(session: Session, lot: Lot) -> int:
 
 def _skipped(session: Session, lot: Lot, audit: _Audit) -> list[int]:
     """The images drawn that are without a word since the auditor skipped them, in the order drawn."""
+    return _without_word(session, lot, audit, Annotation.skipped.is_(True), Task.state != "withdrawn")
+
+
+def _unheard(session: Session, lot: Lot, audit: _Audit) -> list[int]:
+    """The images drawn that are without a word since the auditor is paused, in the order drawn."""
+    paused = [annotator for annotator, each in standings.in_force(session).items() if each.state == "paused"]
+    return _without_word(session, lot, audit, Annotation.annotator_id.in_(paused))
+
+
+def _without_word(session: Session, lot: Lot, audit: _Audit, *given: ColumnElement[bool]) -> list[int]:
+    """The images drawn that are without a word though such an annotation was given."""
     of_audits = Task.campaign_id.in_([campaign.id for campaign in _of_lot(session, lot, "audit")])
     standing = campaigns.standing_annotations(of_audits)
-    skips = select(Task.image_id).join(Annotation).where(Annotation.id.in_(standing), Annotation.skipped)
-    skipped = set(session.scalars(skips.where(of_audits, Task.state != "withdrawn")))
+    answered = select(Task.image_id).join(Annotation).where(Annotation.id.in_(standing), *given)
+    images = set(session.scalars(answered.where(of_audits)))
     drawn = enumerate(audit.items[: audit.drawn])
-    return [item.image_id for place, item in drawn if item.image_id in skipped and place not in audit.said]
+    return [item.image_id for place, item in drawn if item.image_id in images and place not in audit.said]
 
 
 def _rework(session: Session, lot: Lot) -> str | None:

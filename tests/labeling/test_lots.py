@@ -105,12 +105,12 @@ def test_a_lot_that_is_withdrawn_takes_back_what_the_auditor_has_not_answered(ca
     verdicts.review(workspace, catalog.name, accept_at=0.5)
     lot = lots.open_lot(workspace, catalog.name, auditor="auditors", terms=Terms("single", sizes=(3,), accept=(1,)))
     answered, *_ = pushed(lot.audits[0])
-    site.answer(answered, "dog")
+    site.answer(answered, "cat")
 
     done = lots.withdraw(workspace, lot.id)
-    assert (done.outcome, done.audited, done.found) == ("withdrawn", 1, 1)
+    assert (done.outcome, done.audited, done.found) == ("withdrawn", 1, 0)
     assert shown(lot.audits[0]) == [answered]
     with workspace.database.read() as session:
-        assert sorted(label.value for label in labels.in_force(session, "animals")) == ["cat"] * 4 + ["dog"]
+        assert sorted(label.value for label in labels.in_force(session, "animals")) == ["cat"] * 5
     again = lots.open_lot(workspace, catalog.name, auditor="auditors", terms=Terms("single", sizes=(3,), accept=(0,)))
     assert (again.size, again.drawn) == (4, 3)

@@ -1,5 +1,7 @@
 """Plans against published values, enumeration, and lots that are drawn."""
 
+from collections.abc import Callable
+from functools import cache
 from itertools import combinations
 
 import numpy as np
@@ -178,6 +180,21 @@ def test_no_double_plan_with_equal_samples_needs_fewer_on_average(lot_size: int,
     assert curve.sampled[0] == pytest.approx(min(fit))
 
 
+@pytest.mark.parametrize(
+    ("ltpd", "plan"), [(0.04, double(318, 318, (7, 18))), (0.035, double(508, 508, (11, 27)))], ids=["0.04", "0.035"]
+)
+def test_double_plans_of_hard_terms_are_those_that_scipys_sums_gave(ltpd: float, plan: Plan) -> None:
+    """By bisection for each pair of numbers, in 23 and 35 seconds: see the history of `qa.acceptance`."""
+    assert acceptance.find("double", Levels(0.02, ltpd), lot_size=10_000) == plan
+
+
+def test_a_risk_that_is_just_reached_is_kept() -> None:
+    """Nine of ten items miss the one that is wrong in exactly a tenth of all orders, three of five two likewise."""
+    assert acceptance.find("single", LEVELS, lot_size=10) == single(9, 0)
+    assert acceptance.find("sequential", LEVELS, lot_size=10).sizes[-1] == 9
+    assert acceptance.find("single", Levels(0.1, 0.3), lot_size=5) == single(3, 0)
+
+
 def test_sequential_needs_fewest_items_and_its_lines_are_walds() -> None:
     """Wald's lines for p1 = .01, p2 = .06, by hand: h1 = 1.22, h2 = 1.57, s = .028."""
     plan = acceptance.find("sequential", Levels(0.01, 0.06), lot_size=10**5, process=True)
@@ -209,6 +226,44 @@ def test_lots_that_are_drawn_meet_the_stated_risks(kind: Kind) -> None:
         error = np.sqrt(risk * (1 - risk) / lots)
         assert np.all(np.abs(seen[:, column] - risk) <= 4 * error + 1e-9)
         assert abs(seen[:, column].mean() - risk) <= 4 * error / np.sqrt(10)
+
+
+def best_of_withdrawals(kind: Kind, levels: Levels, lot_size: int, may_withdraw: Callable[[int], bool]) -> float:
+    """How often a lot at the LTPD is accepted, whoever looks after each answer and withdraws where that serves best.
+
+    Exact, backwards from the end of each plan; what is withdrawn leaves what was inspected, and is planned anew.
+    """
+
+    @cache
+    def accepted(items: int, bad: int) -> float:
+        try:
+            plan = acceptance.find(kind, levels, lot_size=items)
+        except InvalidInputError:
+            return 0.0  # no lot is made of so few
+        stages = {size: (low, high) for size, low, high in zip(plan.sizes, plan.accept, plan.reject, strict=True)}
+
+        @cache
+        def after(seen: int, found: int) -> float:
+            low, high = stages.get(seen, (-1, found + 1))
+            if found <= low or found >= high:
+                return float(found <= low)
+            chance = (bad - found) / (items - seen)
+            going_on = (chance * after(seen + 1, found + 1) if chance > 0 else 0.0) + (
+                (1 - chance) * after(seen + 1, found) if chance < 1 else 0.0
+            )
+            return max(going_on, accepted(items - seen, bad - found)) if seen and may_withdraw(found) else going_on
+
+        return after(0, 0)
+
+    return accepted(lot_size, levels.defectives(lot_size)[1])
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(("lot_size", "aql", "ltpd"), [(40, 0.05, 0.3), (60, 0.05, 0.2), (80, 0.025, 0.15)])
+def test_no_withdrawal_raises_the_consumers_risk(kind: Kind, lot_size: int, aql: float, ltpd: float) -> None:
+    levels = Levels(aql, ltpd)
+    assert best_of_withdrawals(kind, levels, lot_size, acceptance.may_withdraw) <= 0.10 + 1e-12
+    assert best_of_withdrawals(kind, levels, lot_size, lambda found: found <= 1) > 0.105  # one found is too many
 
 
 def test_the_sample_of_an_undecided_lot_grows_to_where_it_may_be_accepted() -> None:
@@ -265,6 +320,21 @@ def history(*runs: tuple[Severity, str]) -> list[tuple[Severity, bool]]:
         ([("normal", "--"), ("tightened", "-+-+-+--")], "discontinued"),
         ([("normal", "--"), ("tightened", "-----"), ("tightened", "+")], "tightened"),  # the vendor mended it
         ([("tightened", "+++++")], "normal"),
+        ([("normal", "--"), ("reduced", "+")], "tightened"),  # less severely by hand: what passes says nothing
+        ([("normal", "--"), ("normal", "+++++")], "tightened"),
+        ([("normal", "--"), ("tightened", "++"), ("normal", "+"), ("tightened", "++")], "tightened"),
+        ([("normal", "--"), ("tightened", "++"), ("normal", "+"), ("tightened", "+++")], "normal"),
+        (
+            [("normal", "--"), ("tightened", "++"), ("normal", "-"), ("tightened", "+++")],
+            "tightened",
+        ),  # what fails does
+        ([("normal", "--"), ("tightened", "----"), ("reduced", "-")], "discontinued"),
+        ([("reduced", "++++++++++")], "normal"),
+        ([("reduced", "--")], "tightened"),
+        ([("normal", "--"), ("tightened", "-----"), ("normal", "+++++")], "discontinued"),
+        ([("normal", "--"), ("tightened", "-----"), ("reduced", "-")], "discontinued"),
+        ([("normal", "++++++++++"), ("normal", "++")], "normal"),  # more severely by hand: it begins anew
+        ([("normal", "+++"), ("tightened", "+")], "tightened"),
     ],
 )
 def test_switching_rules(lots: list[tuple[Severity, str]], follows: str) -> None:
@@ -285,6 +355,10 @@ def test_switching_rules(lots: list[tuple[Severity, str]], follows: str) -> None
         (lambda: acceptance.find("single", LEVELS, lot_size=20, process=True), "too small for a single plan"),
         (lambda: acceptance.find("double", LEVELS, lot_size=3), "use a single plan"),
         (lambda: acceptance.find("sequential", LEVELS, lot_size=20, process=True), "too small for a single plan"),
+        (
+            lambda: acceptance.find("double", Levels(0.02, 0.022), lot_size=10_000),
+            "A double plan with these risks would inspect more than 6,741 items: use a single plan",
+        ),
     ],
 )
 def test_what_makes_no_plan_is_said(make: object, told: str) -> None:

@@ -387,17 +387,32 @@ def test_a_lot_that_is_withdrawn_is_in_the_next_but_for_what_was_audited(bench: 
     [
         (0, 5, "What was audited decides the lot 1. Run: winnow qa lots decide 1"),
         (20, 5, "What was audited decides the lot 1"),
-        (20, 1, "Of the lot 1 1 items are wrong, where 0 may be: it can only be rejected, so it is not withdrawn"),
+        (20, 1, "Of the lot 1 1 of the items audited are wrong, and only a lot of which none is can be withdrawn"),
     ],
 )
-def test_no_lot_escapes_its_audit_by_a_withdrawal(bench: Bench, wrong: int, answered: int, sentence: str) -> None:
-    lot = bench.open(bench.deliver(20, wrong=wrong))
+@pytest.mark.parametrize("terms", [FIVE, Terms("single", sizes=(5,), accept=(1,))])
+def test_no_lot_escapes_its_audit_by_a_withdrawal(
+    bench: Bench, wrong: int, answered: int, sentence: str, terms: Terms
+) -> None:
+    lot = bench.open(bench.deliver(20, wrong=wrong), terms)
     bench.answer_first(lot, answered)
     before = bench.rows()
     with pytest.raises(ConflictError, match=sentence):
         lots.withdraw(bench.workspace, lot.id)
     assert bench.rows() == before
     assert campaigns_open(bench) == lot.audits
+
+
+def test_no_lot_escapes_its_audit_by_a_pause_of_its_auditor(bench: Bench) -> None:
+    """Whose answers count for nothing: what was found is found again by who audits instead, in the same sample."""
+    lot = bench.open(bench.deliver(20, wrong=20))
+    bench.answer_first(lot, 2)
+    since = datetime(2020, 1, 1, tzinfo=UTC)
+    standing.decide(bench.workspace, "eve", "paused", reason="a test", by="lead", since=since)
+    with pytest.raises(ConflictError, match=r"2 items of the lot 1 have answers that do not count, .*: let another"):
+        lots.withdraw(bench.workspace, lot.id)
+    bench.answer(lot.audits[0], "zoe", said=lambda image: "dog")  # who finds nothing wrong
+    assert lots.decide(bench.workspace, lot.id).outcome == "accepted"
 
 
 def test_what_a_decision_plans_during_a_withdrawal_is_called_off_too(
@@ -514,6 +529,7 @@ def test_lots_rejected_make_inspection_tightened_and_then_end_it(bench: Bench) -
     assert (tightened.severity, tightened.plan.sizes) == ("tightened", (8,))
     for _ in range(5):
         assert deliver(10).severity == "tightened"
+    assert deliver(0, severity="normal").outcome == "accepted"  # which nobody mended anything for
     campaign = bench.deliver_labels(10)
     with pytest.raises(ConflictError, match="five were rejected under tightened inspection"):
         bench.open(campaign)
