@@ -252,10 +252,14 @@ def _of_campaign(
 
     in_force = Verdict.id.in_(campaigns.standing_verdicts(Task.campaign_id == campaign.id, _STANDS))
     disputed = select(Verdict.task_id, Verdict.posterior).where(in_force, Verdict.outcome == "adjudication")
+    standing = campaigns.standing_annotations(Task.campaign_id == campaign.id)
+    answered = select(Annotation.task_id).where(Annotation.id.in_(standing), Annotation.skipped.is_(False))
+    is_answered = set(session.scalars(answered))
     for task_id, posterior in session.execute(disputed):
         if task_id not in words:
             value = 1.0 if posterior is None else 1 - posterior
-            doubt(task_id, value, "disputed", "The answers leave it in doubt.")
+            why = "The answers leave it in doubt." if task_id in is_answered else "Nobody said what it is."
+            doubt(task_id, value, "disputed", why)
     decided = 0
     is_comparable = asked.task_kind in definitions.IMAGE_KINDS  # no two people draw exactly the same
     settled = {task_id: words[task_id] for task_id in sorted(words.keys() & place.keys())}

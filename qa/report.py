@@ -71,6 +71,7 @@ class Progress:
     items: int
     answers: int  # that say something and count; adjudicators' left out
     skips: int
+    nameless: int  # answers that are none of the taxonomy's
     set_aside: int  # answers that do not count, since who gave them is paused
     adjudicator_answers: int
     answers_per_label: float | None  # adjudicators' included; none before the first label
@@ -117,7 +118,8 @@ def progress(session: Session, campaign: Campaign, taxonomy: Taxonomy, said: Ans
         revision=taxonomy.revision,
         items=len(task_ids),
         answers=said_something,
-        skips=len(given) - said_something,
+        skips=sum(answer.skipped for answer in given),
+        nameless=sum(answer.value is None and not answer.skipped for answer in given),
         set_aside=sum(answer.task_id in task_ids for answer in said.aside),
         adjudicator_answers=adjudicated,
         answers_per_label=(said_something + adjudicated) / accepted if accepted else None,
@@ -247,9 +249,17 @@ def _disputed(session: Session, people: Crowd, task_ids: set[int], decided: Mapp
         if answer.task_id in heard and answer.value is not None:
             heard[answer.task_id][answer.value] += 1
     position = {task_id: i for i, task_id in enumerate(said.task_ids)}
-    highest = people.found.posteriors.max(axis=1)
+    by_people = people.found.posteriors
+    belief: dict[int, tuple[str, float]] = {}
     open_ones = [one for one, counts in heard.items() if len(counts) > 1 and one not in said.adjudicated]
-    worst = sorted(open_ones, key=lambda one: (highest[position[one]], one))[:MOST_DISPUTED]
+    verdicts = ledger.of_tasks(session, open_ones)
+    for one in open_ones:
+        likeliest = int(by_people[position[one]].argmax())
+        belief[one] = said.classes[likeliest], float(by_people[position[one], likeliest])
+        verdict = verdicts.get(one)  # which knows what a model says too
+        if verdict is not None and verdict.answer is not None and verdict.posterior is not None:
+            belief[one] = verdict.answer, verdict.posterior
+    worst = sorted(open_ones, key=lambda one: (belief[one][1], one))[:MOST_DISPUTED]
     image_of = dict(session.execute(select(Task.id, Task.image_id).where(Task.id.in_(worst))).all())
     name_of = file_names(session, image_of.values())
     return [
@@ -257,8 +267,8 @@ def _disputed(session: Session, people: Crowd, task_ids: set[int], decided: Mapp
             image=image_of[one],
             name=name_of[image_of[one]],
             answers=dict(heard[one].most_common()),
-            likeliest=said.classes[int(people.found.posteriors[position[one]].argmax())],
-            posterior=float(highest[position[one]]),
+            likeliest=belief[one][0],
+            posterior=belief[one][1],
             outcome=decided.get(one),
         )
         for one in worst

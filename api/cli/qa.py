@@ -266,9 +266,10 @@ def _progress(found: "Progress") -> Iterable[str]:
     per_label = "" if found.answers_per_label is None else f", {found.answers_per_label:.2f} answers a label"
     cost = "" if found.cost is None else f"; cost {found.cost:,.2f}"
     each = "" if found.cost_per_label is None else f", {found.cost_per_label:.3f} a label"
+    nameless = f", {found.nameless} that name no class of the taxonomy" if found.nameless else ""
     aside = f", {found.set_aside} of people who are paused" if found.set_aside else ""
     yield (
-        f"{found.answers} answers and {found.skips} skips{aside}, {found.adjudicator_answers} by adjudicators"
+        f"{found.answers} answers and {found.skips} skips{nameless}{aside}, {found.adjudicator_answers} by adjudicators"
         f"{per_label}{cost}{each}"
     )
     yield ""

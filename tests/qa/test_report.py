@@ -3,14 +3,14 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
-from sqlalchemy import select
+from sqlalchemy import select, update
 from typer.testing import CliRunner
 
 from api import agreement_words
 from api.cli.main import app
-from qa import agreement, annotators, decisions, report, standing, verdicts
+from qa import adjudication, agreement, annotators, decisions, report, standing, verdicts
 from store.errors import InvalidInputError, NotFoundError
-from store.schema import Sighting, Vendor
+from store.schema import Annotation, Sighting, Task, Vendor, Verdict
 from store.workspace import Workspace
 
 
@@ -208,3 +208,29 @@ def test_what_an_adjudicator_rejected_is_not_accepted_by_one(workspace: Workspac
     verdicts.review(workspace, "campaign-1")
     found = report.report(workspace, "campaign-1")
     assert (found.accepted, found.adjudicated, found.rejected) == (1, 1, 1)
+
+
+def test_an_answer_of_no_class_is_no_skip_and_what_everybody_skipped_says_so(workspace: Workspace, build: Any) -> None:
+    campaign = build.campaign(build.batch(build.images(2)), build.taxonomy())
+    build.answers(campaign, {"ann": ["horse", "cat"], "bob": ["cat", "cat"]})
+    with workspace.database.write() as session:
+        task = session.scalar(select(Task.id).order_by(Task.rank.desc()).limit(1))
+        session.execute(
+            update(Annotation).where(Annotation.task_id == task).values(skipped=True, answer=None, content=None)
+        )
+    verdicts.review(workspace, "campaign-1")
+    found = report.report(workspace, "campaign-1")
+    assert (found.answers, found.skips, found.nameless) == (1, 2, 1)
+    with workspace.database.read() as session:
+        whys = {item.task: item.why for item in adjudication.queue(workspace, session, "campaign-1").items}
+    assert whys[task] == "Nobody said what it is."
+
+
+def test_the_most_disputed_are_shown_as_sure_as_their_verdict_is(workspace: Workspace, build: Any) -> None:
+    campaign = build.campaign(build.batch(build.images(9)), build.taxonomy())
+    build.answers(campaign, {"ann": ["cat"] * 9, "bob": ["cat"] * 9, "cay": ["dog"] + ["cat"] * 8})
+    verdicts.review(workspace, "campaign-1")
+    with workspace.database.write() as session:
+        session.execute(update(Verdict).values(posterior=0.97))
+    [disputed] = report.report(workspace, "campaign-1").disputed
+    assert (disputed.likeliest, disputed.posterior, disputed.answers) == ("cat", 0.97, {"cat": 2, "dog": 1})
