@@ -84,7 +84,7 @@ class LotStatus:
     producers_risk: float | None  # of the plan at the levels of normal inspection; none without levels
     consumers_risk: float | None
     audits: list[str]  # campaigns
-    drawn: int  # items that went to the auditor
+    drawn: int  # items that went to the auditor, and next ones that were settled before
     audited: int  # of these, with an answer
     found: int  # of these, defective
     skipped: list[int]  # images drawn that the auditor skipped without a reason, and that nobody settled
@@ -94,6 +94,14 @@ class LotStatus:
     resubmits: int | None  # the rejected lot that it was
     created_at: datetime
     decided_at: datetime | None
+
+
+@dataclass(frozen=True)
+class LeftOut:
+    """Accepted items of a campaign that its next lot does not hold."""
+
+    in_lots: int  # already, that were not withdrawn
+    settled: int  # by an adjudicator, or an auditor of a lot that was withdrawn: no work of the vendor
 
 
 @dataclass(frozen=True)
@@ -121,7 +129,7 @@ class _Audit:
     """The last words on the items, by their place."""
 
     items: list[_Item]
-    drawn: int  # so many of them, the first ones, went to the auditor
+    drawn: int  # so many of them, the first ones, went to the auditor or were settled before
     said: dict[int, LastWord]  # of those that did not, what an adjudicator said
     is_defective: dict[int, bool]
 
@@ -344,6 +352,16 @@ def rework(workspace: Workspace, lot_id: int) -> LotStatus:
     return _shown(workspace, lot_id)
 
 
+def left_out(session: Session, campaign_name: str) -> LeftOut:
+    """How many accepted items of a campaign the next lot would leave out, and why.
+
+    Raises:
+        NotFoundError: there is no such campaign.
+        InvalidInputError: nobody labels in it.
+    """
+    return _new_labels(session, answers.labelling_campaign(session, campaign_name))[1]
+
+
 def show(session: Session, lot_id: int) -> LotStatus:
     """One lot.
 
@@ -391,7 +409,7 @@ def _ask(
     campaign = answers.labelling_campaign(session, campaign_name)
     if vendors.get(session, auditor).id == campaign.vendor_id:
         raise InvalidInputError(f"{auditor!r} labelled {campaign_name!r}: let somebody else audit it.")
-    label_of = _new_labels(session, campaign)
+    label_of, _ = _new_labels(session, campaign)
     if not label_of:
         raise InvalidInputError(
             f"Nothing in {campaign_name!r} was agreed on since its last lot. Run: winnow qa review {campaign_name}."
@@ -433,8 +451,8 @@ def _get(session: Session, lot_id: int) -> Lot:
     return lot
 
 
-def _new_labels(session: Session, campaign: Campaign) -> dict[int, int]:
-    """The label in force of each item that people agreed on and that is in no lot as it is, by task.
+def _new_labels(session: Session, campaign: Campaign) -> tuple[dict[int, int], LeftOut]:
+    """The label in force of each item that people agreed on and that is in no lot as it is, by task; and the others.
 
     What an adjudicator settled is no work of the vendor. A label that a migration of the taxonomy made of one that is
     in a lot is not judged again.
@@ -450,13 +468,17 @@ def _new_labels(session: Session, campaign: Campaign) -> dict[int, int]:
         .join(Label, Label.verdict_id == Verdict.id)
         .where(Task.campaign_id == campaign.id, Label.id.in_(labels.newest_ids(taxonomy.name)))
     )
-    return {
-        task_id: label_id
-        for task_id, label_id, verdict in rows
-        if "adjudicator" not in verdict.evidence
-        and label_id not in judged
-        and not (labels.MIGRATED in verdict.evidence and task_id in in_lots)
-    }
+    fresh, lot_items, settled = {}, 0, 0
+    for task_id, label_id, verdict in rows:
+        is_settled = "adjudicator" in verdict.evidence
+        is_kept = is_settled or labels.MIGRATED in verdict.evidence
+        if label_id in judged or (is_kept and task_id in in_lots):
+            lot_items += 1
+        elif is_settled:
+            settled += 1
+        else:
+            fresh[task_id] = label_id
+    return fresh, LeftOut(lot_items, settled)
 
 
 def _next_severity(session: Session, campaign: Campaign, before: Lot | None) -> Severity:
@@ -553,8 +575,8 @@ def _append(session: Session, lot: Lot, outcome: str, audited: int, audit: _Audi
 def _check_sortable(session: Session, lot: Lot, decision: LotDecision | None) -> None:
     if decision is None or decision.outcome not in ("rejected", "sorted"):
         raise ConflictError(f"The lot {lot.id} is {_called(decision)}: only a rejected one is sorted.")
-    if (rework := _rework(session, lot)) is not None:
-        raise ConflictError(f"The lot {lot.id} is reworked in {rework!r}: it is not sorted too.")
+    if (again := _rework(session, lot)) is not None:
+        raise ConflictError(f"The lot {lot.id} is reworked in {again!r}: it is not sorted too.")
 
 
 def _check_withdrawable(session: Session, lot: Lot) -> bool:
@@ -640,9 +662,12 @@ def _audit(session: Session, lot: Lot, words: Mapping[int, LastWord] | None = No
         )
         return defects.is_defective(label, word, tolerance, diagonal=item.diagonal)
 
+    drawn = _drawn(session, lot)
+    while drawn in said:  # what an adjudicator settled before it was drawn: no audit is planned of that
+        drawn += 1
     return _Audit(
         items,
-        drawn=_drawn(session, lot),
+        drawn=drawn,
         said=said,
         is_defective={place: is_defective(items[place], word.value) for place, word in said.items()},
     )
@@ -681,8 +706,8 @@ def _unheard(session: Session, lot: Lot, audit: _Audit) -> list[int]:
 def _without_word(session: Session, lot: Lot, audit: _Audit, *given: ColumnElement[bool]) -> list[int]:
     """The images drawn that are without a word though such an annotation was given."""
     of_audits = Task.campaign_id.in_([campaign.id for campaign in _of_lot(session, lot, "audit")])
-    standing = campaigns.standing_annotations(of_audits)
-    answered = select(Task.image_id).join(Annotation).where(Annotation.id.in_(standing), *given)
+    in_force = campaigns.standing_annotations(of_audits)
+    answered = select(Task.image_id).join(Annotation).where(Annotation.id.in_(in_force), *given)
     images = set(session.scalars(answered.where(of_audits)))
     drawn = enumerate(audit.items[: audit.drawn])
     return [item.image_id for place, item in drawn if item.image_id in images and place not in audit.said]

@@ -121,6 +121,7 @@ def open_lot(
     as_json: AsJson = False,
 ) -> None:
     """Make a lot of what people agreed on since the last one, and plan the blind audit of a random sample."""
+    from api import documents, lot_words
     from qa import lots
 
     terms = _terms(
@@ -132,8 +133,11 @@ def open_lot(
         sample=sample,
         accept=accept,
     )
+    workspace = console.workspace(context)
+    with workspace.database.read() as session:
+        left_out = lots.left_out(session, campaign)
     found = lots.open_lot(
-        console.workspace(context),
+        workspace,
         campaign,
         auditor=auditor,
         terms=terms,
@@ -141,7 +145,8 @@ def open_lot(
         least_f1=least_f1,
         severity=severity,
     )
-    _emit(found, as_json=as_json)
+    document = documents.lot(found) | {"left_out": asdict(left_out)}
+    console.emit(document, _told(found, lot_words.left_out(found, left_out)), as_json=as_json)
 
 
 @app.command("list")
@@ -243,11 +248,13 @@ def _emit(lot: "LotStatus", *, as_json: bool) -> None:
     console.emit(documents.lot(lot), _told(lot), as_json=as_json)
 
 
-def _told(lot: "LotStatus") -> Iterator[str]:
+def _told(lot: "LotStatus", left_out: str | None = None) -> Iterator[str]:
     from api import lot_words
 
     again = "" if lot.resubmits is None else f", lot {lot.resubmits} again"
     yield f"Lot {lot.id}: {lot.size} items of {lot.campaign} by {lot.vendor}{again}; {lot.severity} inspection"
+    if left_out:
+        yield f"  {left_out}"
     yield from (f"  {sentence}" for sentence in lot_words.sentences(lot.plan))
     if sum(lot.terms.sizes) > lot.size:
         yield f"  The lot holds fewer items than the plan's {sum(lot.terms.sizes)}: it is inspected as a whole."
@@ -262,9 +269,9 @@ def _told(lot: "LotStatus") -> Iterator[str]:
 
 def _next(lot: "LotStatus") -> str:
     """What to do now."""
-    audit = lot.audits[-1]
     if _is_audited(lot):
         if lot.audited + len(lot.skipped) < lot.drawn:
+            audit = lot.audits[-1]
             return f"Next: winnow campaign push {audit}, winnow campaign pull {audit}, winnow qa lots decide {lot.id}"
         return f"Next: winnow qa lots decide {lot.id}"
     if lot.outcome != "rejected":

@@ -332,6 +332,19 @@ def test_an_item_that_the_auditor_skips_waits_for_an_experts_word(bench: Bench) 
     assert (done.outcome, done.audited, done.found) == ("accepted", 5, 0)
 
 
+@pytest.mark.parametrize("terms", [Terms("single", sizes=(3,), accept=(0,)), TWICE])
+def test_a_sample_that_experts_settled_before_it_was_drawn_needs_no_audit(bench: Bench, terms: Terms) -> None:
+    """And that no review has seen since: no audit is left to plan, and the lot is decided all the same."""
+    campaign = bench.deliver(8)
+    first = bench.open(campaign, terms)
+    lots.withdraw(bench.workspace, first.id)
+    for image in bench.truth:
+        decided(bench, first, image, "cat")
+    lot = bench.open(campaign, terms)
+    assert lot.audits == []
+    assert lots.decide(bench.workspace, lot.id).outcome == "accepted"
+
+
 def test_what_an_expert_cannot_tell_is_a_defect_and_gets_no_label(bench: Bench) -> None:
     lot = bench.open(bench.deliver(20))
     image = bench.drawn(lot)[1]
