@@ -1,4 +1,7 @@
-"""What the page of adjudication shows: one item to decide, what waits after it, questions to the guideline."""
+"""What the page of adjudication shows, one item to decide and what waits after it, and that of questions.
+
+An expert opens it at each click: what was said is read of the one item that is shown.
+"""
 
 import hashlib
 import hmac
@@ -14,7 +17,7 @@ from curation import labels
 from labeling import content, definitions, reasons, taxonomy
 from labeling.definitions import Definition
 from qa import adjudication, questions
-from qa.adjudication import QueueItem
+from qa.adjudication import Doubt, QueueItem
 from qa.questions import Question
 from store.schema import Campaign, Image, ImageId, Task, now
 from store.workspace import Workspace
@@ -58,11 +61,18 @@ class AdjudicationPage:
     total: int
     decided: int  # that await a review
     item: Item | None
-    waiting: list[tuple[QueueItem, Tile]]
+    waiting: list[tuple[Doubt, Tile]]
     reasons: list[Choice]
     undecidable: tuple[str, ...]
-    questions: list[tuple[Question, list[Tile]]]
     token: str
+
+
+@dataclass(frozen=True)
+class QuestionsPage:
+    """What to ask whoever writes the guideline, with examples."""
+
+    campaign: str | None  # the only one whose answers raise them
+    questions: list[tuple[Question, list[Tile]]]
 
 
 def token(workspace: Workspace) -> str:
@@ -82,36 +92,46 @@ def read(workspace: Workspace, *, campaign: str | None = None, task: int | None 
         NotFoundError: there is no such campaign.
         InvalidInputError: it is an adjudication, or asks questions alone.
     """
-    asked = questions.ask(workspace, campaign)
     with workspace.database.read() as session:
-        queue = adjudication.queue(workspace, session, campaign)
-        place = next((place for place, item in enumerate(queue.items) if item.task == task), 0)
-        shown = queue.items[place + 1 : place + 1 + _NEXT]
-        images = [item.image for item in queue.items[place : place + 1 + _NEXT]]
-        tiles = dashboard.tiles_of(session, images + [image for one in asked for image in one.images])
+        found, decided = adjudication.doubts(session, campaign)
+        place = next((place for place, doubt in enumerate(found) if doubt.task == task), 0)
+        shown = found[place : place + 1 + _NEXT]
+        tiles = dashboard.tiles_of(session, [doubt.image for doubt in shown])
         return AdjudicationPage(
             campaign=campaign,
-            total=len(queue.items),
-            decided=queue.decided,
-            item=_item(workspace, session, queue.items, place, tiles) if queue.items else None,
-            waiting=[(item, tiles[item.image]) for item in shown],
+            total=len(found),
+            decided=decided,
+            item=_item(workspace, session, found, place, tiles) if found else None,
+            waiting=[(doubt, tiles[doubt.image]) for doubt in shown[1:]],
             reasons=[
                 Choice(code, meaning, key)
                 for (code, meaning), key in zip(reasons.MEANINGS.items(), _REASON_KEYS, strict=False)
             ],
             undecidable=reasons.UNDECIDABLE,
-            questions=[(one, [tiles[image] for image in one.images]) for one in asked],
             token=token(workspace),
         )
 
 
-def _item(workspace: Workspace, session: Session, items: list[QueueItem], place: int, tiles: dict[int, Tile]) -> Item:
-    queued = items[place]
+def read_questions(workspace: Workspace, *, campaign: str | None = None) -> QuestionsPage:
+    """The questions of one campaign, or of all; every answer is weighed for them.
+
+    Raises:
+        NotFoundError: there is no such campaign.
+        InvalidInputError: it is an adjudication, or asks for more than one class.
+    """
+    asked = questions.ask(workspace, campaign)
+    with workspace.database.read() as session:
+        tiles = dashboard.tiles_of(session, [image for one in asked for image in one.images])
+    return QuestionsPage(campaign, [(one, [tiles[image] for image in one.images]) for one in asked])
+
+
+def _item(workspace: Workspace, session: Session, found: list[Doubt], place: int, tiles: dict[int, Tile]) -> Item:
+    [queued] = adjudication.tell(workspace, session, [found[place]])
     campaign = session.get_one(Campaign, session.get_one(Task, queued.task).campaign_id)
     definition = taxonomy.get(session, campaign.taxonomy_id).definition
     is_class = definition.kind == labels.CLASSIFICATION
     choices = _classes(queued, definition) if is_class else _suggested(queued)
-    after = items[place + 1].task if place + 1 < len(items) else None
+    after = found[place + 1].task if place + 1 < len(found) else None
     signed = image_urls.sign(workspace.key, ImageId(queued.image), expires=now() + timedelta(hours=1))
     most = max(queued.answers.values(), default=0)
     leaders = [name for name, count in queued.answers.items() if count == most]

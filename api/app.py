@@ -88,6 +88,10 @@ def create_app(
     def show_adjudication(campaign: str | None = None, task: int | None = None) -> str:
         return pages.adjudication(adjudication_page.read(workspace, campaign=campaign, task=task), home=workspace.home)
 
+    @app.get("/questions", response_class=HTMLResponse)
+    def show_questions(campaign: str | None = None) -> str:
+        return pages.questions(adjudication_page.read_questions(workspace, campaign=campaign), home=workspace.home)
+
     @app.get("/images/{token}")
     def show_image(token: str) -> Response:
         headers = {"Access-Control-Allow-Origin": "*"}  # Label Studio's pages come from another origin

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from api import learning_plot, lot_words, operating_curve
-from api.adjudication_page import AdjudicationPage
+from api.adjudication_page import AdjudicationPage, QuestionsPage
 from api.batch_page import BatchPage
 from api.dashboard import Dashboard
 from api.jobs import Job
@@ -45,6 +45,11 @@ def content_report(report: "ContentReport", **parts: Any) -> str:
 def adjudication(model: AdjudicationPage, *, home: Path) -> str:
     """The page on which an expert decides."""
     return _templates().get_template("adjudication.html").render(model=model, home=home)
+
+
+def questions(model: QuestionsPage, *, home: Path) -> str:
+    """What to ask whoever writes the guideline."""
+    return _templates().get_template("questions.html").render(model=model, home=home)
 
 
 def _css() -> str:

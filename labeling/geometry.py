@@ -2,11 +2,12 @@
 
 import math
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Literal, TypeAlias
 
 import numpy as np
 
-from store.arrays import Bools
+from store.arrays import Bools, Ints
 from store.errors import InvalidInputError
 
 Point: TypeAlias = tuple[float, float]  # x, y
@@ -64,19 +65,41 @@ class Mask:
         runs = np.diff(bounds).tolist()
         return cls(height, width, (0, *runs) if flat.size and flat[0] else tuple(runs))
 
-    def pixels(self) -> Bools:
-        """`(height, width)` bool.
+    def pixels(self, first: int = 0, last: int | None = None) -> Bools:
+        """`(height, width)` bool, or the rows from the first to before the last of it.
 
         Raises:
             InvalidInputError: the runs are not as long as the mask is large.
         """
+        last = self.height if last is None else last
+        lengths = np.diff(np.clip(self._bounds, first * self.width, last * self.width))
+        inside = np.arange(len(lengths)) % 2 == 1
+        return np.repeat(inside, lengths).reshape(last - first, self.width)
+
+    def box(self) -> tuple[int, int, int, int]:
+        """The first column and row with a pixel of it, and those after the last; all 0 where there is none.
+
+        Raises:
+            InvalidInputError: the runs are not as long as the mask is large.
+        """
+        begin, end = self._bounds[1:-1:2], self._bounds[2::2]
+        begin, end = begin[begin < end], end[begin < end]
+        if not len(begin):
+            return 0, 0, 0, 0
+        top, bottom = int(begin[0]) // self.width, (int(end[-1]) - 1) // self.width + 1
+        if (begin // self.width != (end - 1) // self.width).any():  # goes on at the left edge of the next row
+            return 0, top, self.width, bottom
+        return int((begin % self.width).min()), top, int(((end - 1) % self.width).max()) + 1, bottom
+
+    @cached_property
+    def _bounds(self) -> Ints:
+        """`(runs + 1,)`: where each run begins in reading order, and where the last ends."""
         if min(self.runs, default=0) < 0 or sum(self.runs) != self.height * self.width:
             raise InvalidInputError(
                 f"A mask of {self.width} × {self.height} pixels has {self.height * self.width}, "
                 f"but its runs cover {sum(self.runs)}."
             )
-        inside = np.arange(len(self.runs)) % 2 == 1
-        return np.repeat(inside, self.runs).reshape(self.height, self.width)
+        return np.concatenate([[0], np.cumsum(np.array(self.runs, dtype=np.int64))])
 
 
 @dataclass(frozen=True)

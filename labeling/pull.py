@@ -10,15 +10,17 @@ from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from sqlalchemy import func, insert, select
+from sqlalchemy import func, insert, select, update
 from sqlalchemy.orm import Session
 
-from labeling import campaigns, label_config, label_studio, vendors
+from curation import labels
+from labeling import campaigns, label_config, label_studio, results, taxonomy, vendors
 from labeling.campaigns import Terms
 from labeling.definitions import Definition
 from labeling.label_studio import MOMENT, AnnotatedTask, LabelStudio, RemoteAnnotation
+from labeling.results import ImageSize
 from store import fail_points
-from store.schema import Annotation, Annotator, Campaign, Task, now
+from store.schema import Annotation, Annotator, Campaign, Image, Task, now
 from store.workspace import Workspace
 
 _OVERLAP = timedelta(minutes=2)  # a change can be committed later than the moment it bears
@@ -95,6 +97,7 @@ def pull(workspace: Workspace, campaign_name: str, *, everything: bool = False) 
             terms = campaigns.terms(session, campaign_name)
         with label_studio.connect(terms.ls_url, vendors.token(terms.ls_token_reference)) as server:
             reader = _Reader(workspace, server, terms)
+            reader.read_older()
             if everything or not reader.caught_up():
                 reader.read_everything()
             if terms.is_adaptive:
@@ -109,11 +112,36 @@ class _Reader:
         self._workspace, self._server, self._terms = workspace, server, terms
         self._project = campaigns.pushed_project(server, terms)
         with workspace.database.read() as session:
+            self._asked = taxonomy.get(session, terms.taxonomy.id).definition  # without the reason of an adjudicator
             kept = session.get_one(Campaign, terms.id).ls_sync or {}
             self.sync = Sync(**kept if "standing" in kept else kept | {"standing": self._standing(session)})
         self._first_pulls = self.sync.pulls
         self._changes = {"new": 0, "edited": 0, "deleted": 0}
         self._emails: Mapping[int, str] | None = None
+
+    def read_older(self) -> None:
+        """Keep what answers say that were pulled before that was kept."""
+        if self._is_of_one_class:
+            return
+        said = (Annotation.skipped.is_(False), Annotation.deleted.is_(False), Annotation.content.is_(None))
+        unread = (
+            select(Annotation.id, Annotation.result, Image.width, Image.height)
+            .join(Task, Task.id == Annotation.task_id)
+            .join(Image, Image.id == Task.image_id)
+            .where(Task.campaign_id == self._terms.id, *said)
+            .limit(_TASKS_A_QUERY)
+        )
+        while True:
+            with self._workspace.database.read() as session:
+                rows = session.execute(unread).all()
+            if not rows:
+                return
+            read = [
+                {"id": one, "content": results.essence(result, self._asked, ImageSize(width, height))}
+                for one, result, width, height in rows
+            ]
+            with self._workspace.database.write() as session:
+                session.execute(update(Annotation), read)
 
     def caught_up(self) -> bool:
         """Take in the tasks that changed; false where that cannot be all, or it is time to list all."""
@@ -226,9 +254,14 @@ class _Reader:
             self._server.describe(self._project.ls_project_id, description)
             fail_points.reach("pull.after_describe")
         definition = self._terms.taxonomy.definition
+        contents = self._contents(changes)  # before the catalog is locked: masks take long
         with self._workspace.database.write() as session:
             annotators = self._annotators(session, changes)
-            session.execute(insert(Annotation), [_row(change, known, annotators, definition) for change in changes])
+            rows = [
+                _row(change, known, annotators, definition) | {"content": said}
+                for change, said in zip(changes, contents, strict=True)
+            ]
+            session.execute(insert(Annotation), rows)
             self.sync = replace(self.sync, standing=self.sync.standing + _gain(changes, known))
             self._note(session)
             fail_points.reach("pull.before_commit")
@@ -236,6 +269,28 @@ class _Reader:
         self._changes["new"] += sum(change.revision == 0 for change in changes)
         self._changes["edited"] += sum(change.revision > 0 and change.now is not None for change in changes)
         self._changes["deleted"] += sum(change.now is None for change in changes)
+
+    def _contents(self, changes: Sequence[Change]) -> list[str | None]:
+        """What each of them says, where more than one class is asked for."""
+        if self._is_of_one_class:
+            return [None] * len(changes)
+        sizes = select(Task.id, Image.width, Image.height).join(Image, Image.id == Task.image_id)
+        task_ids = sorted({change.task_id for change in changes})
+        size_of: dict[int, ImageSize] = {}
+        with self._workspace.database.read() as session:
+            for start in range(0, len(task_ids), _TASKS_A_QUERY):
+                some = sizes.where(Task.id.in_(task_ids[start : start + _TASKS_A_QUERY]))
+                size_of |= {one: ImageSize(width, height) for one, width, height in session.execute(some)}
+        return [
+            None
+            if change.now is None or change.now.skipped
+            else results.essence(change.now.result, self._asked, size_of[change.task_id])
+            for change in changes
+        ]
+
+    @property
+    def _is_of_one_class(self) -> bool:
+        return self._asked.kind == labels.CLASSIFICATION
 
     def _is_elsewhere(self, change: Change, there: Mapping[int, Sequence[RemoteAnnotation]]) -> bool:
         """Whether an annotation that its task lacks is in another task of the same item, on another page."""

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
 
 from labeling import brush, definitions, label_config
+from labeling import content as contents
 from labeling.content import Choices, Content, Extras, ImageChoice, Number, Rating, Region, Text, Unread, Value
 from labeling.definitions import PATH_SEPARATOR, AttributeDefinition, Definition
 from labeling.geometry import Box, Keypoint, Mask, Polygon, Shape
@@ -38,6 +39,14 @@ def read(result: Sequence[Any], definition: Definition, size: ImageSize) -> Cont
     Only values are checked here that would be lost or misread; whether all that is required was said is not.
     """
     return _Reader(definition, size).content(result)
+
+
+def essence(result: Sequence[Any], definition: Definition, size: ImageSize) -> str:
+    """What a `result` says of the image alone: the JSON of its `labeling.content.essence`.
+
+    Masks take long to unpack: a pull reads each answer once, and keeps this beside it.
+    """
+    return contents.to_json(contents.essence(read(result, definition, size)))
 
 
 def write(content: Content, definition: Definition, size: ImageSize) -> list[Part]:

@@ -16,7 +16,8 @@ from labeling import campaigns, content, definitions, results
 from labeling import taxonomy as taxonomies
 from labeling.results import ImageSize
 from qa import answers, label_errors, ledger
-from qa.answers import Answer, Answers
+from qa.answers import Answer
+from store.database import batched
 from store.errors import InvalidInputError
 from store.schema import Annotation, Campaign, Image, ImageId, Task, Taxonomy, Verdict
 from store.workspace import Workspace
@@ -25,10 +26,11 @@ Reason: TypeAlias = Literal["disputed", "label-error", "answered-since"]
 
 _CONFIRMED = 0.5  # of suspected labels turn out wrong: 51 % in Northcutt, Athalye and Mueller (2021)
 _DIGITS = 9  # of values that count as equal
+_STANDS = Task.state != "withdrawn"
 
 
 @dataclass(frozen=True)
-class QueueItem:
+class Doubt:
     """One item that an expert should look at, and why."""
 
     campaign: str
@@ -36,6 +38,20 @@ class QueueItem:
     image: int
     rank: int  # in the campaign, 0 the most wanted
     value: float  # the chance that what would stand is wrong
+    reason: Reason
+    why: str
+    suspected: str | None  # what it may be instead of its label, of a label error
+
+
+@dataclass(frozen=True)
+class QueueItem:
+    """The same with all that an expert is told of it."""
+
+    campaign: str
+    task: int
+    image: int
+    rank: int
+    value: float
     reason: Reason
     why: str
     kind: str  # of task
@@ -73,39 +89,51 @@ def queue(workspace: Workspace, session: Session, campaign_name: str | None = No
         NotFoundError: there is no such campaign.
         InvalidInputError: it is an adjudication, or asks questions alone.
     """
+    found, decided = doubts(session, campaign_name)
+    return Queue(tell(workspace, session, found), decided)
+
+
+def doubts(session: Session, campaign_name: str | None = None) -> tuple[list[Doubt], int]:
+    """The items of `queue` in its order, and how many others are decided; what is said of each tells `tell`.
+
+    Raises:
+        NotFoundError, InvalidInputError: as `queue`.
+    """
     if campaign_name is not None:
         chosen = [answers.labelling_campaign(session, campaign_name)]
     else:
         query = select(Campaign).join(Taxonomy, Taxonomy.id == Campaign.taxonomy_id)
         decided_on = (Campaign.purpose == "labelling", Taxonomy.task_kind != answers.UNDECIDED)
         chosen = list(session.scalars(query.where(*decided_on).order_by(Campaign.id)))
-    said: dict[int, Answers] = {}
-    for campaign in chosen:
-        if campaign.taxonomy_id not in said:
-            said[campaign.taxonomy_id] = answers.read(session, session.get_one(Taxonomy, campaign.taxonomy_id))
     suspects: dict[str, list[label_errors.Suspect]] = {}
     for suspect in label_errors.standing(session, campaign=campaign_name):
         suspects.setdefault(suspect.campaign, []).append(suspect)
-    items: list[QueueItem] = []
+    items: list[Doubt] = []
     decided = 0
     for campaign in chosen:
-        found, waiting = _of_campaign(
-            workspace, session, campaign, said[campaign.taxonomy_id], suspects.get(campaign.name, [])
-        )
+        found, waiting = _of_campaign(session, campaign, suspects.get(campaign.name, []))
         items += found
         decided += waiting
-    items.sort(key=lambda item: (-round(item.value, _DIGITS), item.rank, item.task))
-    return Queue(items, decided)
+    return sorted(items, key=lambda item: (-round(item.value, _DIGITS), item.rank, item.task)), decided
+
+
+def tell(workspace: Workspace, session: Session, found: Sequence[Doubt]) -> list[QueueItem]:
+    """All that an expert is told of some items, in this order."""
+    told: dict[int, QueueItem] = {}
+    for name in dict.fromkeys(doubt.campaign for doubt in found):
+        own = [doubt for doubt in found if doubt.campaign == name]
+        told |= {item.task: item for item in _told(workspace, session, campaigns.get(session, name), own)}
+    return [told[doubt.task] for doubt in found]
 
 
 def offers(session: Session, campaign: Campaign, task_id: int) -> list[str]:
     """The values that an expert may choose of for an item of a campaign, see `qa.answers.read`."""
-    said = answers.read(session, session.get_one(Taxonomy, campaign.taxonomy_id))
+    asked = session.get_one(Taxonomy, campaign.taxonomy_id)
     suspects = label_errors.standing(session, campaign=campaign.name)
     return _offers(
-        said.definition.kind,
-        [each for each in said.given if each.task_id == task_id],
-        ledger.newest(session, campaign).get(task_id),
+        asked.task_kind,
+        answers.given(session, asked, [task_id]).get(task_id, []),
+        ledger.of_tasks(session, [task_id]).get(task_id),
         next((each.suggestion for each in suspects if each.task == task_id), None),
     )
 
@@ -191,66 +219,77 @@ def _open(
 
 
 def _of_campaign(
-    workspace: Workspace,
-    session: Session,
-    campaign: Campaign,
-    said: Answers,
-    suspects: Sequence[label_errors.Suspect],
-) -> tuple[list[QueueItem], int]:
+    session: Session, campaign: Campaign, suspects: Sequence[label_errors.Suspect]
+) -> tuple[list[Doubt], int]:
     """The campaign's items in no order, and how many were settled since the last review."""
-    asked = select(Task).where(Task.campaign_id == campaign.id, Task.state != "withdrawn")
-    tasks = {task.id: task for task in session.scalars(asked)}
-    newest = {task_id: verdict for task_id, verdict in ledger.newest(session, campaign).items() if task_id in tasks}
-    heard: dict[int, list[Answer]] = {}
-    for answer in said.given:
-        heard.setdefault(answer.task_id, []).append(answer)
-    doubts: dict[int, tuple[float, Reason, str]] = {}
-    suggested: dict[int, str] = {}
+    asked = session.get_one(Taxonomy, campaign.taxonomy_id)
+    words = answers.last_words(session, asked, campaign_id=campaign.id)
+    of_campaign = select(Task.id, Task.image_id, Task.rank).where(Task.campaign_id == campaign.id)
+    place = {one: (image_id, rank) for one, image_id, rank in session.execute(of_campaign.where(_STANDS))}
+    found: dict[int, Doubt] = {}
+
+    def doubt(task_id: int, value: float, reason: Reason, why: str, suspected: str | None = None) -> None:
+        image_id, rank = place[task_id]
+        found[task_id] = Doubt(campaign.name, task_id, image_id, rank, value, reason, why, suspected)
+
+    in_force = Verdict.id.in_(campaigns.standing_verdicts(Task.campaign_id == campaign.id, _STANDS))
+    disputed = select(Verdict.task_id, Verdict.posterior).where(in_force, Verdict.outcome == "adjudication")
+    for task_id, posterior in session.execute(disputed):
+        if task_id not in words:
+            value = 1.0 if posterior is None else 1 - posterior
+            doubt(task_id, value, "disputed", "The answers leave it in doubt.")
     decided = 0
-    kind = said.definition.kind
-    is_comparable = kind in definitions.IMAGE_KINDS  # no two people draw exactly the same
-    for task_id, verdict in newest.items():
-        word = said.adjudicated.get(task_id)
-        if word is None:
-            if verdict.outcome == "adjudication":
-                doubt = 1.0 if verdict.posterior is None else 1 - verdict.posterior
-                doubts[task_id] = (doubt, "disputed", "The answers leave it in doubt.")
-            continue
+    is_comparable = asked.task_kind in definitions.IMAGE_KINDS  # no two people draw exactly the same
+    settled = {task_id: words[task_id] for task_id in sorted(words.keys() & place.keys())}
+    heard = answers.given(session, asked, settled) if is_comparable else {}
+    for task_id, verdict in ledger.of_tasks(session, settled).items():
+        word, said = settled[task_id], heard.get(task_id, [])
         decided += not word.is_ground_of(verdict)
-        later = [each for each in heard.get(task_id, []) if each.order > word.order and each.value is not None]
-        against = sum(each.value != word.value for each in later) if is_comparable else 0
+        later = [each for each in said if each.order > word.order and each.value is not None]
+        against = sum(each.value != word.value for each in later)
         if against:
             why = f"After it was settled as {word.words!r}, {against} answered differently."
-            doubts[task_id] = (against / (len(heard[task_id]) + 1), "answered-since", why)
+            doubt(task_id, against / (len(said) + 1), "answered-since", why)
     for suspect in suspects:
-        if suspect.task not in said.adjudicated and suspect.task in tasks:
-            doubts[suspect.task] = (_CONFIRMED * suspect.score, "label-error", suspect.why)
-            suggested[suspect.task] = suspect.suggestion
+        if suspect.task not in words and suspect.task in place:
+            doubt(suspect.task, _CONFIRMED * suspect.score, "label-error", suspect.why, suspect.suggestion)
+    return list(found.values()), decided
+
+
+def _told(workspace: Workspace, session: Session, campaign: Campaign, found: Sequence[Doubt]) -> list[QueueItem]:
+    """What is said of items of one campaign."""
+    asked = session.get_one(Taxonomy, campaign.taxonomy_id)
+    kind = asked.task_kind
+    task_ids = [doubt.task for doubt in found]
+    heard, verdicts = answers.given(session, asked, task_ids), ledger.of_tasks(session, task_ids)
+    uid_of: dict[int, str] = {}
+    for some in batched(task_ids):
+        uid_of |= dict(session.execute(select(Task.id, Task.uid).where(Task.id.in_(some))).all())
     held = _held(session, campaign)
-    order = {name: i for i, name in enumerate(said.classes)}
+    order = {name: i for i, name in enumerate(taxonomies.get(session, asked.id).definition.class_names)}
     items = []
-    for task_id, (value, reason, why) in doubts.items():
-        task, verdict = tasks[task_id], newest[task_id]
-        votes = Counter(each.words for each in heard.get(task_id, []) if each.words is not None)
+    for doubt in found:
+        said, verdict = heard.get(doubt.task, []), verdicts[doubt.task]
+        votes = Counter(each.words for each in said if each.words is not None)
         label = verdict.answer if verdict.outcome == "accepted" else None
-        suggestions = _offers(kind, heard.get(task_id, []), verdict, suggested.get(task_id))
+        suggestions = _offers(kind, said, verdict, doubt.suspected)
         items.append(
             QueueItem(
                 campaign=campaign.name,
-                task=task_id,
-                image=task.image_id,
-                rank=task.rank,
-                value=value,
-                reason=reason,
-                why=why,
+                task=doubt.task,
+                image=doubt.image,
+                rank=doubt.rank,
+                value=doubt.value,
+                reason=doubt.reason,
+                why=doubt.why,
                 kind=kind,
                 label=None if label is None else labels.in_words(label, kind),
                 answers=dict(sorted(votes.items(), key=lambda vote: order.get(vote[0], len(order)))),
-                suggestions=_shuffled(suggestions, workspace.key, task.uid),
-                held_by=held.get(task.image_id),
+                suggestions=_shuffled(suggestions, workspace.key, uid_of[doubt.task]),
+                held_by=held.get(doubt.image),
             )
         )
-    return items, decided
+    return items
 
 
 def _held(session: Session, campaign: Campaign) -> dict[int, str]:

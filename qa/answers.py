@@ -8,7 +8,7 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
-from sqlalchemy import ColumnElement, Select, select
+from sqlalchemy import ColumnElement, Select, case, select
 from sqlalchemy.orm import Session, aliased
 
 from curation import labels
@@ -20,6 +20,7 @@ from labeling.label_studio import MOMENT
 from labeling.results import ImageSize
 from qa import standing
 from store.arrays import Ints
+from store.database import batched
 from store.errors import InvalidInputError
 from store.schema import (
     Annotation,
@@ -219,6 +220,19 @@ def read(session: Session, asked: Taxonomy) -> Answers:
     )
 
 
+def given(session: Session, asked: Taxonomy, task_ids: Iterable[int]) -> dict[int, list[Answer]]:
+    """The answers that count to some items of labelling campaigns, by item; see `read`."""
+    definition = taxonomy.get(session, asked.id).definition
+    labelling = select(Campaign.id).where(Campaign.taxonomy_id == asked.id, Campaign.purpose == "labelling")
+    standings = standing.in_force(session)
+    found: dict[int, list[Answer]] = defaultdict(list)
+    for some in batched(task_ids):
+        for answer in _current(session, labelling, definition, Task.id.in_(some)):
+            if standing.counts(standings.get(answer.annotator_id), answer.given_at):
+                found[answer.task_id].append(answer)
+    return found
+
+
 def people(session: Session, campaign: Campaign) -> dict[int, str]:
     """Who can be asked in a campaign: the names of its vendor's people who ever labelled, by id.
 
@@ -379,35 +393,54 @@ def _settled_tasks(session: Session, among: Select[int]) -> dict[int, int]:
     return dict(rows.all())
 
 
-def _current(session: Session, among: Select[int], definition: Definition) -> list[Answer]:
+def _current(
+    session: Session, among: Select[int], definition: Definition, *of_tasks: ColumnElement[bool]
+) -> list[Answer]:
     """One answer per item and annotator in these campaigns: of all not deleted, the one touched last."""
     classes = set(definition.class_names)
+    is_of_one_class = definition.kind == CLASSIFICATION
+    is_unread = Annotation.content.is_(None) & Annotation.skipped.is_(False) & (not is_of_one_class)
+    tells_why = Campaign.purpose.in_(SETTLING)
     rows = session.execute(
-        select(Annotation, Annotator.name, Image.width, Image.height)
+        select(
+            Annotation.id,
+            Annotation.task_id,
+            Annotation.annotator_id,
+            Annotator.name,
+            Annotation.answer,
+            Annotation.content,
+            case((is_unread | tells_why, Annotation.result)).label("result"),  # which is large: only where it is needed
+            Annotation.skipped,
+            Annotation.ls_updated_at,
+            Annotation.ls_annotation_id,
+            Annotation.lead_time_s,
+            Image.width,
+            Image.height,
+        )
         .join(Annotator, Annotator.id == Annotation.annotator_id)
         .join(Task, Task.id == Annotation.task_id)
+        .join(Campaign, Campaign.id == Task.campaign_id)
         .join(Image, Image.id == Task.image_id)
-        .where(Annotation.id.in_(campaigns.standing_annotations(Task.campaign_id.in_(among))))
+        .where(Annotation.id.in_(campaigns.standing_annotations(Task.campaign_id.in_(among), *of_tasks)))
         .order_by(Annotation.task_id, Annotation.ls_annotation_id)
     )
     current: dict[tuple[int, int], Answer] = {}
-    for annotation, name, width, height in rows:
-        value = words = annotation.answer if not annotation.skipped and annotation.answer in classes else None
-        if definition.kind != CLASSIFICATION and not annotation.skipped:
-            said = content.essence(results.read(annotation.result, definition, ImageSize(width, height)))
-            value = content.to_json(said)
+    for row in rows:
+        value = words = row.answer if not row.skipped and row.answer in classes else None
+        if not is_of_one_class and not row.skipped:
+            value = row.content or results.essence(row.result, definition, ImageSize(row.width, row.height))
             words = labels.in_words(value, definition.kind)
         answer = Answer(
-            task_id=annotation.task_id,
-            annotation_id=annotation.id,
-            annotator_id=annotation.annotator_id,
-            annotator=name,
+            task_id=row.task_id,
+            annotation_id=row.id,
+            annotator_id=row.annotator_id,
+            annotator=row.name,
             value=value,
             words=words,
-            skipped=annotation.skipped,
-            order=(annotation.ls_updated_at, annotation.ls_annotation_id),
-            reason=reasons.given(annotation.result, definition),
-            lead_time_s=annotation.lead_time_s,
+            skipped=row.skipped,
+            order=(row.ls_updated_at, row.ls_annotation_id),
+            reason=reasons.given(row.result or [], definition),
+            lead_time_s=row.lead_time_s,
         )
         place = (answer.task_id, answer.annotator_id)
         current[place] = max(answer, current.get(place, answer), key=lambda each: each.order)

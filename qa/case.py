@@ -6,17 +6,18 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from sqlalchemy import select
+from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from curation import labels
-from qa import answers, ledger, views
+from labeling import campaigns
+from qa import answers, views
 from qa.answers import Answer, Answers
 from qa.overlap import Gain
 from qa.views import Seen
 from store.arrays import Floats
 from store.errors import InvalidInputError, NotFoundError
-from store.schema import Campaign, Task, Taxonomy, Vendor
+from store.schema import Campaign, Task, Taxonomy, Vendor, Verdict
 from store.workspace import Workspace
 
 ACCEPT_AT = 0.9
@@ -132,9 +133,10 @@ def read(workspace: Workspace, session: Session, campaign_name: str, accept_at: 
 
 def _last_accept_at(session: Session, campaign: Campaign) -> float | None:
     """What the newest verdict of a fixed overlap was decided by; of a rework that nobody reviewed, in its parent."""
-    by_age = sorted(ledger.newest(session, campaign).values(), key=lambda verdict: -verdict.id)
-    policies = (verdict.evidence.get("policy", {}) for verdict in by_age)
-    found = next((policy["accept_at"] for policy in policies if "accept_at" in policy), None)
+    of_campaign = campaigns.standing_verdicts(Task.campaign_id == campaign.id, Task.state != "withdrawn")
+    said = func.json_extract(Verdict.evidence, "$.policy.accept_at")
+    by_age = select(said).where(Verdict.id.in_(of_campaign), said.is_not(None)).order_by(Verdict.id.desc())
+    found: float | None = session.scalar(by_age.limit(1))
     if found is None and campaign.parent_id is not None:
         return _last_accept_at(session, session.get_one(Campaign, campaign.parent_id))
     return found

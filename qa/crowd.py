@@ -5,6 +5,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import NamedTuple
 
 import numpy as np
 from sqlalchemy import select
@@ -257,6 +258,13 @@ class Crowd:
         return [np.flatnonzero(known & (self.looks[:, 1] == i)) for i in range(len(self.people))]
 
 
+class _Task(NamedTuple):
+    id: int
+    image_id: int
+    blind: bool | None
+    prediction_run_id: int | None
+
+
 def taxonomies(session: Session) -> list[Taxonomy]:
     """Those in use whose answers can be weighed, by name and revision."""
     used = select(Campaign.taxonomy_id)
@@ -276,8 +284,9 @@ def load(session: Session, taxonomy: Taxonomy) -> Crowd:
         .order_by(Annotator.name, Vendor.name, Annotator.id)
     )
     people = {one: (name, vendor) for one, name, vendor in names if one in ids}
-    of_taxonomy = select(Task.id).join(Campaign).where(Campaign.taxonomy_id == taxonomy.id)
-    tasks = {task.id: task for task in session.scalars(select(Task).where(Task.id.in_(of_taxonomy)))}
+    columns = select(Task.id, Task.image_id, Task.blind, Task.prediction_run_id)
+    of_taxonomy = columns.join(Campaign).where(Campaign.taxonomy_id == taxonomy.id)
+    tasks: dict[int, _Task] = {row[0]: _Task(*row) for row in session.execute(of_taxonomy)}
     number = {one: i for i, one in enumerate(people)}
     item = {task_id: i for i, task_id in enumerate(said.task_ids)}
     rows = [(item[one.task_id], number[one.annotator_id]) for one in given]
@@ -331,10 +340,10 @@ def _things(said: Answers, given: Sequence[Answer], item: Ints, counted: Bools) 
     return things.of_regions(contents, item, counted, settled, classes=said.classes, diagonals=diagonals)
 
 
-def _predicted(session: Session, tasks: Sequence[Task], classes: Sequence[str]) -> dict[int, int]:
+def _predicted(session: Session, tasks: Sequence[_Task], classes: Sequence[str]) -> dict[int, int]:
     """The likeliest class of the items that a model predicts for people, as a number; -1 if it is none of theirs."""
     number = {name: i for i, name in enumerate(classes)}
-    of_run: dict[int, list[Task]] = defaultdict(list)
+    of_run: dict[int, list[_Task]] = defaultdict(list)
     for task in tasks:
         if task.prediction_run_id is not None:
             of_run[task.prediction_run_id].append(task)

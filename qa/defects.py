@@ -9,21 +9,16 @@ a cell among fifteen is not.
 What somebody wrote in words of their own is not compared.
 """
 
-import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Any
 
 import numpy as np
 
-from labeling import content
 from labeling.content import Choices, Content, Region, Text, Value
 from qa import shapes
 from qa.consensus import matching
 from store.errors import InvalidInputError
-
-_REMEMBERED = 1 << 14  # comparisons, some 5 MB
 
 
 @dataclass(frozen=True)
@@ -46,37 +41,20 @@ class Tolerance:
             )
 
 
-def is_defective(label: str, word: str, tolerance: Tolerance, *, diagonal: float) -> bool:
-    """Whether a label differs too far from the last word on its item.
-
-    A lot is looked at much oftener than its audit is answered, and areas take long to compare: the newest comparisons
-    are remembered.
+def differ(said: Content, meant: Content, tolerance: Tolerance, *, diagonal: float) -> bool:
+    """Whether a label differs too far from the last word on its item; it does not matter which is which.
 
     Args:
-        label: what is judged, as `labeling.content.to_json` writes it.
-        word: the last word, likewise and in the same classes.
+        said: one of the two.
+        meant: the other, in the same classes.
         tolerance: of regions.
         diagonal: of the image, in pixels.
     """
-    if label == word:
+    if said == meant:
         return False
-    found = _remembered(hashlib.sha256(f"{label}\n{word}".encode()).digest(), tolerance, diagonal)
-    if not found:
-        found.append(differ(content.from_json(label), content.from_json(word), tolerance, diagonal=diagonal))
-    return found[0]
-
-
-def differ(said: Content, meant: Content, tolerance: Tolerance, *, diagonal: float) -> bool:
-    """The same of two contents in the same classes; it does not matter which is which."""
     if _of_image(said) != _of_image(meant):
         return True
     return f1(said.regions, meant.regions, least_iou=tolerance.least_iou, diagonal=diagonal) < tolerance.least_f1
-
-
-@lru_cache(maxsize=_REMEMBERED)
-def _remembered(digest: bytes, tolerance: Tolerance, diagonal: float) -> list[bool]:
-    """Where a comparison is kept, empty at first: a digest takes a few bytes, where the masks compared take many."""
-    return []
 
 
 def f1(drawn: Sequence[Region], there: Sequence[Region], *, least_iou: float, diagonal: float) -> float:

@@ -1,18 +1,51 @@
 """Where verdicts are rows, and labels with them: a label exists only through a verdict that accepts."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
-from sqlalchemy import insert, select
+from sqlalchemy import ColumnElement, func, insert, select
 from sqlalchemy.orm import Session
 
 from curation import labels
 from labeling import campaigns
+from store.database import batched
 from store.schema import Campaign, Label, Task, Taxonomy, Verdict
 
 
 def newest(session: Session, campaign: Campaign) -> dict[int, Verdict]:
     """The verdict in force of each item of a campaign that has one, by task id."""
     return {verdict.task_id: verdict for verdict in campaigns.verdicts_in_force(session, campaign.id)}
+
+
+def of_tasks(session: Session, task_ids: Iterable[int]) -> dict[int, Verdict]:
+    """The verdict in force of each of these items that has one, by task id."""
+    found: dict[int, Verdict] = {}
+    for some in batched(task_ids):
+        in_force = Verdict.id.in_(campaigns.standing_verdicts(Task.id.in_(some)))
+        found |= {verdict.task_id: verdict for verdict in session.scalars(select(Verdict).where(in_force))}
+    return found
+
+
+def outcomes(session: Session, campaign: Campaign) -> dict[int, str]:
+    """The outcome of each of these of `newest`, which is read faster."""
+    of_campaign = select(Verdict.task_id, Verdict.outcome).where(_in_force(campaign))
+    return dict(session.execute(of_campaign).all())
+
+
+def count_adjudicated(session: Session, campaign: Campaign) -> int:
+    """How many items of a campaign are accepted as an adjudicator or auditor said."""
+    by_adjudicator = func.json_type(Verdict.evidence, "$.adjudicator").is_not(None)
+    accepted = select(func.count(Verdict.id)).where(_in_force(campaign), Verdict.outcome == "accepted")
+    return session.scalar(accepted.where(by_adjudicator)) or 0
+
+
+def _in_force(campaign: Campaign) -> ColumnElement[bool]:
+    of_campaign = (Task.campaign_id == campaign.id, Task.state != "withdrawn")
+    return Verdict.id.in_(campaigns.standing_verdicts(*of_campaign))
+
+
+def last_id(session: Session) -> int:
+    """Of the newest verdict on anything: as long as it is the same nothing was decided."""
+    return session.scalar(select(func.max(Verdict.id))) or 0
 
 
 def labelled_by(session: Session, campaign: Campaign) -> dict[int, int]:

@@ -25,9 +25,10 @@ from sqlalchemy import ColumnElement, func, select
 from sqlalchemy.orm import Session
 
 from curation import labels
-from labeling import campaigns, cancel, content, evolution, vendors
+from labeling import campaigns, cancel, evolution, vendors
 from labeling import taxonomy as taxonomies
 from labeling.definitions import Definition, shape_kinds
+from labeling.evolution import Migration
 from qa import acceptance, answers, defects, ledger, migrations, rejections
 from qa import standing as standings
 from qa.acceptance import Decision, Kind, Levels, Plan, Severity, Standing
@@ -132,6 +133,7 @@ class _Audit:
     drawn: int  # so many of them, the first ones, went to the auditor or were settled before
     said: dict[int, LastWord]  # of those that did not, what an adjudicator said
     is_defective: dict[int, bool]
+    moves: dict[int, Migration]  # of the taxonomy, by the revision each led to: what was compared is of today's classes
 
     @property
     def audited(self) -> list[int]:
@@ -254,7 +256,9 @@ def decide(workspace: Workspace, lot_id: int, *, sort: bool = False) -> LotStatu
         ConflictError: it was withdrawn, or is to be sorted and is not rejected, or its vendor reworks it.
     """
     with workspace.database.read() as session:
-        campaign_id = _get(session, lot_id).campaign_id
+        lot = _get(session, lot_id)
+        campaign_id = lot.campaign_id
+        compared = _audit(session, lot)  # areas take long: nobody waits for that
     with (
         campaigns.exclusive(workspace, campaign_id),  # no review of older answers writes meanwhile, nor later
         workspace.database.write() as session,
@@ -264,7 +268,7 @@ def decide(workspace: Workspace, lot_id: int, *, sort: bool = False) -> LotStatu
         if newest is not None and newest.outcome == "withdrawn":
             raise ConflictError(f"The lot {lot_id} is withdrawn: there is nothing to decide.")
         campaign = session.get_one(Campaign, campaign_id)
-        audit = _audit(session, lot)
+        audit = _audit(session, lot, compared=compared)
         newest_of = _settle(session, campaign, lot, audit)
         _draw(session, workspace.key, lot, audit, audit.drawn)  # again what was withdrawn with its campaign
         if newest is None or newest.outcome == "continue":
@@ -639,10 +643,13 @@ def _words(session: Session, lot: Lot) -> dict[int, LastWord]:
     return answers.last_words(session, session.get_one(Taxonomy, campaign.taxonomy_id), campaign_id=campaign.id)
 
 
-def _audit(session: Session, lot: Lot, words: Mapping[int, LastWord] | None = None) -> _Audit:
+def _audit(
+    session: Session, lot: Lot, words: Mapping[int, LastWord] | None = None, *, compared: _Audit | None = None
+) -> _Audit:
     """What was said of its items, and which are defective in today's classes.
 
-    `words` are the last ones on the items of its campaign, where they are read already.
+    `words` are the last ones on the items of its campaign, where they are read already; what was `compared` a moment
+    ago is not compared again, unless something else is said of it now.
     """
     asked = session.get_one(Taxonomy, session.get_one(Campaign, lot.campaign_id).taxonomy_id)
     definition = taxonomies.get(session, asked.id).definition
@@ -653,14 +660,16 @@ def _audit(session: Session, lot: Lot, words: Mapping[int, LastWord] | None = No
     moves = {row.revision: evolution.parse(row.migration) for row in rows if row.migration}
     tolerance = _terms(lot).tolerance or Tolerance()
 
-    def is_defective(item: _Item, value: str | None) -> bool:
+    def is_defective(place: int, item: _Item, value: str | None) -> bool:
         if value is None:
             return True
+        if compared is not None and compared.moves == moves and compared.said.get(place) == said[place]:
+            return compared.is_defective[place]
         label, word = (
-            content.to_json(migrations.names_now(answers.content_of(each, definition), revision, moves))
+            migrations.names_now(answers.content_of(each, definition), revision, moves)
             for each, revision in ((item.value, item.revision), (value, asked.revision))
         )
-        return defects.is_defective(label, word, tolerance, diagonal=item.diagonal)
+        return defects.differ(label, word, tolerance, diagonal=item.diagonal)
 
     drawn = _drawn(session, lot)
     while drawn in said:  # what an adjudicator settled before it was drawn: no audit is planned of that
@@ -669,7 +678,8 @@ def _audit(session: Session, lot: Lot, words: Mapping[int, LastWord] | None = No
         items,
         drawn=drawn,
         said=said,
-        is_defective={place: is_defective(items[place], word.value) for place, word in said.items()},
+        is_defective={place: is_defective(place, items[place], word.value) for place, word in said.items()},
+        moves=moves,
     )
 
 

@@ -59,21 +59,30 @@ def migrate(workspace: Workspace, name: str, migration: Migration) -> tuple[Taxo
 
 def carry_over(session: Session, name: str) -> CarriedOver:
     """Bring the labels in force under a taxonomy's name up to its newest revision; again, nothing changes."""
+    newest, old, changed = _due(session, name)
+    verdicts = [(label.image_id, _verdict(label, now, to=newest)) for label, now in changed]
+    return CarriedOver(
+        carried=ledger.enter(session, newest.id, verdicts),
+        unchanged=old - len(changed),
+        rejected=[ImageId(image_id) for image_id, verdict in verdicts if verdict.outcome == "rejected"],
+    )
+
+
+def is_behind(session: Session, name: str) -> bool:
+    """Whether `carry_over` has something to do."""
+    return bool(_due(session, name)[2])
+
+
+def _due(session: Session, name: str) -> tuple[Taxonomy, int, list[tuple[_Old, str | NeedsRelabelling]]]:
+    """The newest revision, how many labels of any are in force, and what those say now that it changes.
+
+    Where nothing was migrated none are counted.
+    """
     rows = session.scalars(select(Taxonomy).where(Taxonomy.name == name).order_by(Taxonomy.revision)).all()
     migrations = {row.revision: evolution.parse(row.migration) for row in rows if row.migration}
-    if not migrations:
-        return CarriedOver(carried=0, unchanged=0, rejected=[])
-    old = _in_force(session, name)
-    changed: list[tuple[int, Verdict]] = []
-    for label in old:
-        now = value_now(label.value, label.revision, migrations, kind=rows[-1].task_kind)
-        if now != label.value:
-            changed.append((label.image_id, _verdict(label, now, to=rows[-1])))
-    return CarriedOver(
-        carried=ledger.enter(session, rows[-1].id, changed),
-        unchanged=len(old) - len(changed),
-        rejected=[ImageId(image_id) for image_id, verdict in changed if verdict.outcome == "rejected"],
-    )
+    old = _in_force(session, name) if migrations else []
+    said = ((label, value_now(label.value, label.revision, migrations, kind=rows[-1].task_kind)) for label in old)
+    return rows[-1], len(old), [(label, now) for label, now in said if now != label.value]
 
 
 def value_now(

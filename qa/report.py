@@ -19,7 +19,7 @@ from qa.consensus import posterior
 from qa.crowd import Crowd
 from sampling.calibration import Reliability, reliability
 from store.arrays import Ints
-from store.schema import Campaign, Sighting, Task, Taxonomy, Verdict
+from store.schema import Campaign, Sighting, Task, Taxonomy
 from store.workspace import Workspace
 
 LEAST_KNOWN = 20  # items, before anything is said of how often posteriors are right
@@ -102,8 +102,8 @@ class QaReport(Progress):
 def progress(session: Session, campaign: Campaign, taxonomy: Taxonomy, said: Answers) -> Progress:
     """Of a labelling campaign; `said` is everything answered under its taxonomy."""
     task_ids = answers.standing_items(session, campaign)
-    decided = {task_id: one for task_id, one in ledger.newest(session, campaign).items() if task_id in task_ids}
-    outcomes = Counter(verdict.outcome for verdict in decided.values())
+    decided = ledger.outcomes(session, campaign)
+    outcomes = Counter(decided.values())
     given = [answer for answer in said.given if answer.task_id in task_ids]
     said_something = sum(answer.value is not None for answer in given)
     adjudicated = len(task_ids & said.adjudicated.keys())
@@ -122,9 +122,7 @@ def progress(session: Session, campaign: Campaign, taxonomy: Taxonomy, said: Ans
         cost=cost,
         cost_per_label=cost / accepted if cost is not None and accepted else None,
         accepted=accepted,
-        adjudicated=sum(
-            verdict.outcome == "accepted" and "adjudicator" in verdict.evidence for verdict in decided.values()
-        ),
+        adjudicated=ledger.count_adjudicated(session, campaign),
         in_adjudication=outcomes["adjudication"],
         waiting=outcomes["another-opinion"],
         rejected=outcomes["rejected"],
@@ -154,7 +152,7 @@ def report(
         slices = {} if by is None else annotators.read_slices(session, by)
         people = crowd.load(session, taxonomy)
         task_ids = answers.standing_items(session, campaign)
-        decided = ledger.newest(session, campaign)
+        decided = ledger.outcomes(session, campaign)
         tables = agreement_tables.read(session, campaign, taxonomy, people.said, slices)
         disputed = _disputed(session, people, task_ids, decided)
         so_far = progress(session, campaign, taxonomy, people.said)
@@ -231,7 +229,7 @@ def _commonest(confusion: Ints, classes: list[str]) -> list[Confusion]:
     return sorted(pairs, key=lambda pair: (-pair.answers, pair.item, pair.answer))
 
 
-def _disputed(session: Session, people: Crowd, task_ids: set[int], decided: Mapping[int, Verdict]) -> list[Disputed]:
+def _disputed(session: Session, people: Crowd, task_ids: set[int], decided: Mapping[int, str]) -> list[Disputed]:
     """Items with several answers, that nobody settled, by how little the likeliest class stands out."""
     said = people.said
     heard: dict[int, Counter[str]] = {task_id: Counter() for task_id in task_ids - said.gold.keys()}
@@ -251,7 +249,7 @@ def _disputed(session: Session, people: Crowd, task_ids: set[int], decided: Mapp
             answers=dict(heard[one].most_common()),
             likeliest=said.classes[int(people.found.posteriors[position[one]].argmax())],
             posterior=float(highest[position[one]]),
-            outcome=decided[one].outcome if one in decided else None,
+            outcome=decided.get(one),
         )
         for one in worst
     ]

@@ -17,13 +17,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from sqlalchemy.orm import Session
+
 from curation import labels
 from labeling import campaigns
 from qa import answers, case, ledger, migrations, outcomes, rejections
 from qa.answers import LastWord
 from qa.case import Case, Finding
 from store.errors import InvalidInputError
-from store.schema import Taxonomy, Verdict
+from store.schema import Campaign, Taxonomy, Verdict
 from store.workspace import Workspace
 
 
@@ -60,6 +62,26 @@ class _Decision:
     evidence: dict[str, Any]
 
 
+@dataclass(frozen=True)
+class _Before:
+    """What was decided in a campaign."""
+
+    last_id: int  # of all verdicts there were
+    standing: dict[int, Verdict]  # by task id
+    held: set[int]  # tasks in rejected lots
+    labelled_by: dict[int, int]  # see `qa.ledger`
+    is_behind: bool  # whether labels of the taxonomy are to be carried over
+
+    def fresh(self, decisions: Sequence[_Decision]) -> list[_Decision]:
+        """Those that are not there yet."""
+        return [
+            decision
+            for decision in decisions
+            if not _stands(self.standing.get(decision.task_id), decision)
+            and (decision.task_id not in self.held or "adjudicator" in decision.evidence)
+        ]
+
+
 def review(workspace: Workspace, campaign_name: str, *, accept_at: float | None = None) -> QaSummary:
     """Decide every item of a campaign from the answers so far, and label what is accepted.
 
@@ -86,39 +108,46 @@ def review(workspace: Workspace, campaign_name: str, *, accept_at: float | None 
     with campaigns.exclusive(workspace, campaign_id):  # nobody reviews older answers meanwhile, and writes later
         with workspace.database.read() as session:
             read = case.read(workspace, session, campaign_name, accept_at)
+            before = _before(session, read.campaign)
         decisions, model = _decide(read)
-        with workspace.database.write() as session:
-            standing = ledger.newest(session, read.campaign)
-            held = rejections.held(session, read.campaign)
-            fresh = [
-                decision
-                for decision in decisions
-                if not _stands(standing.get(decision.task_id), decision)
-                and (decision.task_id not in held or "adjudicator" in decision.evidence)
-            ]
-            verdicts = [(read.image_of[decision.task_id], _verdict(decision)) for decision in fresh]
-            before = ledger.labelled_by(session, read.campaign)
-            new_labels = ledger.enter(session, read.campaign.taxonomy_id, verdicts)
-            after = ledger.labelled_by(session, read.campaign)
-            labelled = [image_id for image_id, verdict in verdicts if verdict.outcome == "accepted"]
-            migrations.carry_over(session, session.get_one(Taxonomy, read.campaign.taxonomy_id).name)
-            outcome_of = {
-                task_id: verdict.outcome for task_id, verdict in ledger.newest(session, read.campaign).items()
-            }
+        fresh = before.fresh(decisions)
+        new_labels = 0
+        if fresh or before.is_behind:  # else nobody waits
+            with workspace.database.write() as session:
+                if ledger.last_id(session) != before.last_id:  # a migration, or another campaign's review
+                    before = _before(session, read.campaign)
+                    fresh = before.fresh(decisions)
+                verdicts = [(read.image_of[decision.task_id], _verdict(decision)) for decision in fresh]
+                new_labels = ledger.enter(session, read.campaign.taxonomy_id, verdicts)
+                migrations.carry_over(session, session.get_one(Taxonomy, read.campaign.taxonomy_id).name)
+        with workspace.database.read() as session:
+            outcome_of = ledger.outcomes(session, read.campaign)
+            after = ledger.labelled_by(session, read.campaign) if fresh else before.labelled_by
+    labelled = [read.image_of[decision.task_id] for decision in fresh if decision.outcome == "accepted"]
     return QaSummary(
         campaign=campaign_name,
         items=len(read.image_of),
         outcomes=dict(sorted(Counter(outcome_of.values()).items())),
         new_verdicts=len(fresh),
         new_labels=new_labels,
-        replaced=sum(before.get(one, campaign_id) != campaign_id == after.get(one) for one in labelled),
+        replaced=sum(before.labelled_by.get(one, campaign_id) != campaign_id == after.get(one) for one in labelled),
         overruled=sum(after.get(one) != campaign_id for one in labelled),
         model=model,
         opinions=[
             Opinion(each.task_id, read.image_of[each.task_id], each.evidence["ask"])
             for each in decisions
-            if "ask" in each.evidence and outcome_of[each.task_id] == "another-opinion"
+            if "ask" in each.evidence and outcome_of.get(each.task_id) == "another-opinion"
         ],
+    )
+
+
+def _before(session: Session, campaign: Campaign) -> _Before:
+    return _Before(
+        last_id=ledger.last_id(session),
+        standing=ledger.newest(session, campaign),
+        held=rejections.held(session, campaign),
+        labelled_by=ledger.labelled_by(session, campaign),
+        is_behind=migrations.is_behind(session, session.get_one(Taxonomy, campaign.taxonomy_id).name),
     )
 
 

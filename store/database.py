@@ -1,7 +1,8 @@
 """The connection to the catalog: short read and write transactions over SQLAlchemy."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +12,10 @@ from sqlalchemy.orm import Session
 
 from store.errors import InvalidInputError
 
-HEAD_REVISION = "0015"  # of the last file in migrations/versions
+HEAD_REVISION = "0016"  # of the last file in migrations/versions
 _MIGRATIONS = Path(__file__).parent / "migrations"
 _LOCK_TIMEOUT_S = 60
+_IDS_A_QUERY = 1000
 
 
 class Database:
@@ -61,6 +63,13 @@ class Database:
         with self.engine.execution_options(writes=True).begin() as connection:
             config.attributes["connection"] = connection
             command.upgrade(config, "head")
+
+
+def batched(ids: Iterable[int]) -> Iterator[Sequence[int]]:
+    """So many of them at a time as one query can name."""
+    left = iter(ids)
+    while some := list(islice(left, _IDS_A_QUERY)):
+        yield some
 
 
 def _revision(engine: Engine) -> str | None:

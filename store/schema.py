@@ -448,6 +448,7 @@ class Annotation(Base):
     ls_annotation_id: Mapped[int]  # below 0 if only we still have it: see labeling.reconcile
     revision: Mapped[int]  # 0, 1, 2 … in the order seen
     answer: Mapped[str | None]  # the class; none when skipped or deleted
+    content: Mapped[str | None]  # `labeling.results.essence`, where more than one class is asked for; none until read
     result: Mapped[list[Any]]  # what Label Studio holds, unread
     skipped: Mapped[bool]
     deleted: Mapped[bool]

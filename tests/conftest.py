@@ -13,7 +13,7 @@ from sqlalchemy import func, select
 
 from api.demo import label_studio_server
 from api.demo.label_studio_server import LabelStudioServer
-from curation import splits
+from curation import labels, splits
 from labeling import results
 from labeling import taxonomy as taxonomies
 from labeling.content import Content
@@ -232,6 +232,8 @@ class Builder:
                     if value is None:
                         continue
                     number += 1
+                    said = [] if isinstance(value, str) else results.write(value, definition, size_of[task.id])
+                    is_of_one_class = definition.kind == labels.CLASSIFICATION
                     session.add(
                         schema.Annotation(
                             task_id=task.id,
@@ -239,7 +241,8 @@ class Builder:
                             ls_annotation_id=number,
                             revision=0,
                             answer=value if isinstance(value, str) else None,
-                            result=[] if isinstance(value, str) else results.write(value, definition, size_of[task.id]),
+                            content=None if is_of_one_class else results.essence(said, definition, size_of[task.id]),
+                            result=said,
                             skipped=False,
                             deleted=False,
                             ls_updated_at=f"2026-01-01T00:00:00.{number:06}Z",

@@ -76,11 +76,8 @@ def _bounds(shape: Area) -> tuple[float, float, float, float]:
     if isinstance(shape, Polygon):
         across, down = zip(*shape.points, strict=True) if shape.points else ((0.0,), (0.0,))
         return min(across), min(down), max(across), max(down)
-    pixels = shape.pixels()
-    rows, columns = np.flatnonzero(pixels.any(axis=1)), np.flatnonzero(pixels.any(axis=0))
-    if len(rows) == 0:
-        return 0.0, 0.0, 0.0, 0.0
-    return float(columns[0]), float(rows[0]), float(columns[-1] + 1), float(rows[-1] + 1)
+    left, top, right, bottom = shape.box()
+    return float(left), float(top), float(right), float(bottom)
 
 
 def _overlap(first: Bools, second: Bools) -> float:
@@ -156,12 +153,15 @@ class _Grid:
         return np.asarray(crossings.cumsum(axis=1)[:, : self.columns] % 2 == 1)
 
     def _mask(self, shape: Mask) -> Bools:
-        pixels = shape.pixels()
         down = np.floor(self.top + (np.arange(self.rows) + 0.5) * self.step).astype(np.int64)
         across = np.floor(self.left + (np.arange(self.columns) + 0.5) * self.step).astype(np.int64)
         in_rows, in_columns = (down >= 0) & (down < shape.height), (across >= 0) & (across < shape.width)
         cells: Bools = np.zeros((self.rows, self.columns), dtype=np.bool_)
-        cells[np.ix_(in_rows, in_columns)] = pixels[np.ix_(down[in_rows], across[in_columns])]
+        down, across = down[in_rows], across[in_columns]
+        if len(down):
+            first = int(down[0])
+            pixels = shape.pixels(first, int(down[-1]) + 1)
+            cells[np.ix_(in_rows, in_columns)] = pixels[down - first][:, across]
         return cells
 
     def _as_mask(self, inside: Bools, like: Mask) -> Mask:

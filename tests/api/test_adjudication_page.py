@@ -13,7 +13,8 @@ from sqlalchemy import select
 from api import adjudication_page
 from labeling.content import Content, ImageChoice, Region, essence, to_json
 from labeling.geometry import Box
-from qa import adjudication, label_errors, verdicts
+from qa import adjudication, answers, label_errors, ledger, questions, verdicts
+from qa.questions import Question
 from store.schema import Decision, ImageId, Label, Sighting
 from store.workspace import Workspace
 
@@ -67,6 +68,53 @@ def test_the_page_shows_answers_and_hides_who_gave_them(client: Any) -> None:
     assert client.get("/adjudication?task=999").text.count("item 1 of 2") == 1  # what has left the queue
     assert client.get("/adjudication?campaign=none").status_code == 404
     assert len(client.get("/v1/queue").json()["items"]) == 2
+
+
+@pytest.mark.usefixtures("disputed")
+def test_an_item_is_shown_without_reading_what_was_said_of_others(client: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: Any, **__: Any) -> None:
+        raise AssertionError("Everything was read.")
+
+    for module, name in ((questions, "ask"), (answers, "read"), (ledger, "newest")):
+        monkeypatch.setattr(module, name, refuse)
+    assert "item 2 of 2" in client.get(f"/adjudication?campaign={NAME}&task=12").text
+
+
+def test_questions_to_the_guideline_have_a_page_of_their_own(
+    client: Any, monkeypatch: pytest.MonkeyPatch, disputed: list[ImageId]
+) -> None:
+    assert f'href="/questions?campaign={NAME}"' in client.get(f"/adjudication?campaign={NAME}").text
+    assert "No classes are confused" in client.get(f"/questions?campaign={NAME}").text
+    assert client.get("/questions?campaign=none").status_code == 404
+    asked = Question(
+        taxonomy="animals",
+        classes=("cat", "dog"),
+        text="Is 'cat' or 'dog' meant?",
+        items=2,
+        people=2,
+        expected=0.1,
+        p_value=0.001,
+        alpha=0.5,
+        unclear=0,
+        images=[disputed[0]],
+        descriptions={"cat": "It meows.", "dog": ""},
+        guideline="",
+    )
+    monkeypatch.setattr(questions, "ask", lambda *_: [asked])
+    text = client.get("/questions").text
+    for part in ("Is &#39;cat&#39; or &#39;dog&#39; meant?", "It meows.", "The taxonomy says nothing about it."):
+        assert part in text
+    assert f"/thumbnails/{disputed[0]}.jpg" in text
+
+
+def test_the_page_of_a_campaign_of_boxes_asks_no_questions(client: Any, workspace: Workspace, build: Any) -> None:
+    campaign_id = build.campaign(build.batch(build.images(1)), build.taxonomy(kind="boxes"))
+    build.answers(
+        campaign_id, {"ann": [Content(regions=(Region("a", Box(1, 1, 5, 5), ("cat",)),))], "bob": [Content()]}
+    )
+    verdicts.review(workspace, NAME)
+    shown = client.get(f"/adjudication?campaign={NAME}")
+    assert (shown.status_code, "/questions" in shown.text) == (200, False)
 
 
 def test_a_suspect_of_several_classes_is_told_with_what_it_might_be(

@@ -41,10 +41,31 @@ def test_a_mask_is_runs_in_reading_order_from_outside(pixels: list[list[int]], r
 
 @given(arrays(bool, st.tuples(st.integers(0, 9), st.integers(0, 9))))
 def test_every_mask_comes_back(pixels: np.ndarray) -> None:
-    assert np.array_equal(Mask.of(pixels).pixels(), pixels)
+    mask = Mask.of(pixels)
+    assert np.array_equal(mask.pixels(), pixels)
+    for first in range(len(pixels) + 1):
+        for last in range(first, len(pixels) + 1):
+            assert np.array_equal(mask.pixels(first, last), pixels[first:last])
+
+
+@given(arrays(bool, st.tuples(st.integers(0, 9), st.integers(0, 9))))
+def test_the_box_of_a_mask_holds_its_pixels_and_no_empty_edge(pixels: np.ndarray) -> None:
+    left, top, right, bottom = Mask.of(pixels).box()
+    if not pixels.any():
+        assert (left, top, right, bottom) == (0, 0, 0, 0)
+        return
+    held = pixels[top:bottom, left:right]
+    assert held.sum() == pixels.sum()
+    assert all(edge.any() for edge in (held[0], held[-1], held[:, 0], held[:, -1]))
+
+
+def test_a_box_sees_runs_of_no_length() -> None:
+    assert Mask(height=2, width=4, runs=(1, 1, 0, 1, 5, 0)).box() == (1, 0, 3, 1)
 
 
 @pytest.mark.parametrize("runs", [(5,), (7,), (-1, 7), ()])
 def test_runs_that_do_not_fill_the_mask_are_refused(runs: tuple[int, ...]) -> None:
     with pytest.raises(InvalidInputError, match="2 × 3 pixels has 6"):
         Mask(height=3, width=2, runs=runs).pixels()
+    with pytest.raises(InvalidInputError, match="2 × 3 pixels has 6"):
+        Mask(height=3, width=2, runs=runs).box()

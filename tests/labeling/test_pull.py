@@ -5,14 +5,19 @@ from contextlib import ExitStack
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import numpy as np
 import pytest
-from sqlalchemy import func, select
+from sqlalchemy import func, select, update
 
 from api.demo.label_studio_server import LabelStudioServer
 from api.demo.people import Person
-from labeling import campaigns, label_config, label_studio, pull, push
+from labeling import campaigns, content, label_config, label_studio, pull, push, results, taxonomy
+from labeling.content import Content, Region
+from labeling.definitions import ClassDefinition, Definition
+from labeling.geometry import Mask
 from labeling.label_studio import AnnotatedTask, LabelStudio, RemoteAnnotation
 from labeling.pull import Change, Known, Pulled
+from labeling.results import ImageSize
 from store.errors import InvalidInputError, RemoteError
 from store.schema import Annotation, Annotator, Campaign, Task, now
 from tests.conftest import Builder
@@ -363,3 +368,51 @@ def test_a_deleted_task_that_a_strangers_one_hides_is_missed_within_a_day(build:
             assert campaign.ls_sync is not None
             campaign.ls_sync = {**campaign.ls_sync, "listed_at": (now() - timedelta(days=1)).isoformat()}
         assert pull.pull(catalog.workspace, catalog.name).missing == 1
+
+
+def test_what_regions_say_is_read_once_when_they_are_pulled(build: Builder, monkeypatch: pytest.MonkeyPatch) -> None:
+    with stand_in.serving() as server:
+        catalog = Catalog(build, server)
+        definition = Definition("masks", (ClassDefinition("cell"),))
+        taxonomy.create(catalog.workspace, "cells", definition)
+        catalog.campaign(2, taxonomy="cells")
+        push.push(catalog.workspace, catalog.name, image_url=lambda image_id: f"http://127.0.0.1:1/{image_id}")
+        drawn = Content(regions=(Region("r", Mask.of(np.eye(8, dtype=np.bool_)), ("cell",)),))
+        said = results.write(drawn, definition, ImageSize(8, 8))
+        server.state.create_annotation(1, asked={}, body={"result": said})
+        server.state.create_annotation(1, asked={}, body={"result": [], "was_cancelled": True})
+
+        def contents() -> list[str | None]:
+            with catalog.workspace.database.read() as session:
+                return list(session.scalars(select(Annotation.content).order_by(Annotation.id)))
+
+        pull.pull(catalog.workspace, catalog.name)
+        assert contents() == [content.to_json(content.essence(drawn)), None]
+        server.state.update_annotation(1, asked={}, body={"result": []})
+        pull.pull(catalog.workspace, catalog.name)
+        before = contents()
+        assert before[2] == content.to_json(Content())
+
+        with catalog.workspace.database.write() as session:  # as they were before that was kept
+            session.execute(update(Annotation).values(content=None))
+        monkeypatch.setattr(pull, "_TASKS_A_QUERY", 1)
+        pull.pull(catalog.workspace, catalog.name)
+        assert contents() == before
+
+
+def test_the_reason_of_an_adjudicator_is_no_part_of_what_their_answer_says(build: Builder) -> None:
+    with stand_in.serving() as server:
+        catalog = Catalog(build, server)
+        definition = Definition("boxes", (ClassDefinition("cell"),))
+        taxonomy.create(catalog.workspace, "cells", definition)
+        [image] = catalog.campaign(1, taxonomy="cells")
+        name = f"{catalog.name}-adjudication"
+        campaigns.create_adjudication(
+            catalog.workspace, name, parent=catalog.name, suggestions={image: []}, vendor_name="acme"
+        )
+        push.push(catalog.workspace, name, image_url=lambda image_id: f"http://127.0.0.1:1/{image_id}")
+        why = {"from_name": "reason", "to_name": "image", "type": "choices", "value": {"choices": ["bad-image"]}}
+        server.state.create_annotation(1, asked={}, body={"result": [why]})
+        pull.pull(catalog.workspace, name)
+        with catalog.workspace.database.read() as session:
+            assert session.scalars(select(Annotation.content)).one() == content.to_json(Content())

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from sqlalchemy import select
+from sqlalchemy import select, update
 
 from curation import iou, labels, versions
 from labeling import content, definitions, results, taxonomy
@@ -15,7 +15,7 @@ from labeling.definitions import AttributeDefinition, Definition, TaskKind
 from labeling.evolution import Migration
 from labeling.geometry import Box, Keypoint, Mask, Polygon, Shape
 from labeling.results import ImageSize
-from qa import adjudication, ledger, migrations, verdicts
+from qa import adjudication, answers, ledger, migrations, verdicts
 from store.errors import InvalidInputError, NotFoundError
 from store.schema import Annotation, Campaign, Label, Task, Verdict
 from store.workspace import Workspace
@@ -289,3 +289,31 @@ def test_what_an_expert_did_not_draw_is_a_ghost(workspace: Workspace, build: Any
     bench.review()
     assert bench.verdict(49).evidence["regions"][0]["chance"] < 0.1
     assert bench.label(49) == NOTHING
+
+
+@pytest.mark.parametrize("kind", ["multilabel", "boxes", "masks"])
+def test_answers_are_read_when_they_are_pulled_and_never_again(
+    workspace: Workspace, build: Any, monkeypatch: pytest.MonkeyPatch, kind: TaskKind
+) -> None:
+    bench = Bench(workspace, build, kind, items=2)
+    mask = Mask.of(np.eye(SIDE, dtype=np.bool_))
+    said = {
+        "multilabel": Content(choice=ImageChoice(("cat", "owl"))),
+        "boxes": drawn((box(20, 30), "cat")),
+        "masks": Content(regions=(Region("r", mask, ("cat",)),)),
+    }[kind]
+    bench.answer({"ann": [said, NOTHING], "bob": [said, said]})
+
+    def read() -> answers.Answers:
+        with workspace.database.read() as session:
+            return answers.read(session, session.scalars(select(taxonomy.Taxonomy)).one())
+
+    with monkeypatch.context() as patched:
+        patched.setattr(results, "read", lambda *_: pytest.fail("an answer was read again"))
+        found = read()
+    assert [each.value for each in found.given] == [
+        content.to_json(content.essence(one)) for one in (said, said, NOTHING, said)
+    ]
+    with workspace.database.write() as session:  # as they were before it was kept what they say
+        session.execute(update(Annotation).values(content=None))
+    assert read() == found

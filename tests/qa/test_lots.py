@@ -1,7 +1,9 @@
 """Lots over rows: what is audited, what becomes of labels, who is inspected how."""
 
+import sqlite3
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from datetime import UTC, datetime
 from typing import Any
 
@@ -13,7 +15,7 @@ from curation import labels, versions
 from labeling import campaigns, cancel, content, evolution, vendors
 from labeling.content import Content
 from labeling.definitions import TaskKind
-from qa import decisions, lots, migrations, standing, verdicts
+from qa import decisions, defects, lots, migrations, standing, verdicts
 from qa.acceptance import Levels
 from qa.lots import LotStatus, Terms
 from store.errors import ConflictError, InvalidInputError, NotFoundError
@@ -470,6 +472,39 @@ def test_a_lot_is_not_decided_while_its_campaign_is_reviewed(bench: Bench) -> No
             with pytest.raises(TimeoutError):
                 deciding.result(timeout=0.5)
         assert deciding.result(timeout=60).outcome == "accepted"
+
+
+def test_nobody_waits_while_an_audit_is_compared(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    lot = bench.open(bench.deliver(20))
+    bench.answer(lot.audits[0], "eve")
+    differ, compared = defects.differ, []
+
+    def while_nobody_waits(*said: Any, **more: Any) -> bool:
+        with closing(sqlite3.connect(bench.workspace.home / "winnow.db", timeout=0, isolation_level=None)) as other:
+            other.execute("BEGIN IMMEDIATE")
+            other.execute("ROLLBACK")
+        compared.append(said)
+        return differ(*said, **more)
+
+    monkeypatch.setattr(defects, "differ", while_nobody_waits)
+    assert lots.decide(bench.workspace, lot.id).outcome == "accepted"
+    assert len(compared) == 2 * 5  # to decide, and to show what came of it
+
+
+def test_what_is_said_while_an_audit_is_compared_counts(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    campaign = bench.deliver(20)
+    lot = bench.open(campaign)
+    bench.answer(lot.audits[0], "eve")
+    exclusive = campaigns.exclusive
+
+    def later(*of: Any) -> Any:
+        image = f"{bench.drawn(lot)[0]}"
+        decisions.decide(bench.workspace, campaign, image, answer="dog", reason="annotator-mistake", author="eve")
+        return exclusive(*of)
+
+    monkeypatch.setattr(campaigns, "exclusive", later)
+    done = lots.decide(bench.workspace, lot.id)
+    assert (done.outcome, done.found) == ("rejected", 1)
 
 
 def test_a_reworked_lot_is_not_sorted_too(bench: Bench) -> None:

@@ -5,8 +5,11 @@ import pytest
 from sqlalchemy import func, select
 
 from curation import labels, where
-from qa import annotators, decisions, ledger, report, verdicts
+from labeling.evolution import Migration
+from qa import annotators, decisions, ledger, migrations, report, verdicts
+from qa.case import Case
 from store import schema
+from store.database import Database
 from store.errors import InvalidInputError, NotFoundError
 from store.schema import Annotation, Campaign, Label, Task, Taxonomy, Verdict
 from store.workspace import Workspace
@@ -144,6 +147,33 @@ def test_reviewing_twice_adds_nothing(bench: Bench) -> None:
     bench.review()
     again = bench.review()
     assert (again.new_verdicts, again.new_labels) == (0, 0)
+
+
+def test_a_review_with_nothing_new_keeps_nobody_waiting(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    bench.answer(["cat", "dog"], ["dog", None])
+    first = bench.review()
+    monkeypatch.setattr(Database, "write", lambda _: pytest.fail("the catalog was locked"))
+    again = bench.review()
+    assert (again.new_verdicts, again.new_labels, again.replaced, again.overruled) == (0, 0, 0, 0)
+    assert again.outcomes == first.outcomes
+
+
+def test_a_migration_while_answers_are_weighed_stands(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    bench.answer(["cat", "dog"], ["dog", None])
+    bench.review(accept_at=0.6)
+    decide = verdicts._decide
+
+    def while_somebody_migrates(found: Case) -> Any:
+        decided = decide(found)
+        migrations.migrate(bench.workspace, "animals", Migration({"cat": ("lynx",)}))
+        return decided
+
+    monkeypatch.setattr(verdicts, "_decide", while_somebody_migrates)
+    bench.review(accept_at=0.7)  # decides every item anew that was not migrated
+    assert bench.label(0) == "lynx"
+    with bench.workspace.database.read() as session:
+        of_item = select(func.count(Verdict.id)).join(Task).where(Task.campaign_id == bench.campaign)
+        assert session.scalar(of_item.where(Task.rank == 0)) == 2  # the first, and what the migration made of it
 
 
 def test_an_adjudicator_has_the_last_word(bench: Bench) -> None:
