@@ -4,7 +4,8 @@ from collections.abc import Iterator
 
 from qa.acceptance import Plan
 from qa.defects import Tolerance
-from qa.lots import LeftOut, LotStatus
+from qa.lot_opening import LeftOut
+from qa.lots import LotStatus
 
 
 def short(plan: Plan) -> str:

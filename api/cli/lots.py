@@ -51,7 +51,7 @@ def plan(
 ) -> None:
     """What a sampling plan does to lots of every quality."""
     from api import documents, lot_words, operating_curve
-    from qa import acceptance, lots
+    from qa import acceptance, lot_opening
 
     terms = _terms(
         kind=kind,
@@ -62,7 +62,7 @@ def plan(
         sample=sample,
         accept=accept,
     )
-    found = lots.make_plan(terms, severity, lot_size=lot_size, process=process)
+    found = lot_opening.make_plan(terms, severity, lot_size=lot_size, process=process)
     marks = operating_curve.marks(found, terms.levels, lot_size=lot_size, process=process)
     worst, at = acceptance.outgoing_limit(found, lot_size=lot_size, process=process)
     shown = [fraction for _, fraction, _ in marks]
@@ -122,7 +122,7 @@ def open_lot(
 ) -> None:
     """Make a lot of what people agreed on since the last one, and plan the blind audit of a random sample."""
     from api import documents, lot_words
-    from qa import lots
+    from qa import lot_opening
 
     terms = _terms(
         kind=kind,
@@ -135,8 +135,8 @@ def open_lot(
     )
     workspace = console.workspace(context)
     with workspace.database.read() as session:
-        left_out = lots.left_out(session, campaign)
-    found = lots.open_lot(
+        left_out = lot_opening.left_out(session, campaign)
+    found = lot_opening.open_lot(
         workspace,
         campaign,
         auditor=auditor,
@@ -195,9 +195,9 @@ def decide(
     as_json: AsJson = False,
 ) -> None:
     """Judge a lot by the audit so far; a rejected lot's labels are in force no more."""
-    from qa import lots
+    from qa import lot_decisions
 
-    _emit(lots.decide(console.workspace(context), lot, sort=sort), as_json=as_json)
+    _emit(lot_decisions.decide(console.workspace(context), lot, sort=sort), as_json=as_json)
 
 
 @app.command()
@@ -205,17 +205,17 @@ def withdraw(
     context: typer.Context, lot: Annotated[int, typer.Argument(metavar="LOT")], as_json: AsJson = False
 ) -> None:
     """Call off a lot that is not decided: what nobody audited is in the next one, what an auditor said stands."""
-    from qa import lots
+    from qa import lot_decisions
 
-    _emit(lots.withdraw(console.workspace(context), lot), as_json=as_json)
+    _emit(lot_decisions.withdraw(console.workspace(context), lot), as_json=as_json)
 
 
 @app.command()
 def rework(context: typer.Context, lot: Annotated[int, typer.Argument(metavar="LOT")], as_json: AsJson = False) -> None:
     """Give a rejected lot back: plan the campaign in which its vendor labels it again."""
-    from qa import lots
+    from qa import lot_decisions
 
-    _emit(lots.rework(console.workspace(context), lot), as_json=as_json)
+    _emit(lot_decisions.rework(console.workspace(context), lot), as_json=as_json)
 
 
 def _terms(
