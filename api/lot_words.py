@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 from qa.acceptance import Plan
 from qa.defects import Tolerance
+from qa.lot_opening import LeftOut
 from qa.lots import LotStatus
 
 
@@ -27,6 +28,16 @@ def sentences(plan: Plan) -> Iterator[str]:
         other = "else reject" if stage == last else f"reject with {reject} or more"
         yield f"{drawn}: accept with {_at_most(accept)}{sofar}, {other}."
         before = size
+
+
+def left_out(lot: LotStatus, others: LeftOut) -> str | None:
+    """Why it holds fewer items than were accepted; none where it holds all."""
+    count = others.in_lots + others.settled
+    reasons = [
+        *([f"{others.in_lots} in lots already"] if others.in_lots else []),
+        *([f"{others.settled} settled by an adjudicator or auditor"] if others.settled else []),
+    ]
+    return f"Of {lot.size + count} accepted items it leaves out {count}: {', '.join(reasons)}." if count else None
 
 
 def defect(tolerance: Tolerance | None) -> str:

@@ -51,7 +51,7 @@ def plan(
 ) -> None:
     """What a sampling plan does to lots of every quality."""
     from api import documents, lot_words, operating_curve
-    from qa import acceptance, lots
+    from qa import acceptance, lot_opening
 
     terms = _terms(
         kind=kind,
@@ -62,7 +62,7 @@ def plan(
         sample=sample,
         accept=accept,
     )
-    found = lots.make_plan(terms, severity, lot_size=lot_size, process=process)
+    found = lot_opening.make_plan(terms, severity, lot_size=lot_size, process=process)
     marks = operating_curve.marks(found, terms.levels, lot_size=lot_size, process=process)
     worst, at = acceptance.outgoing_limit(found, lot_size=lot_size, process=process)
     shown = [fraction for _, fraction, _ in marks]
@@ -121,7 +121,8 @@ def open_lot(
     as_json: AsJson = False,
 ) -> None:
     """Make a lot of what people agreed on since the last one, and plan the blind audit of a random sample."""
-    from qa import lots
+    from api import documents, lot_words
+    from qa import lot_opening
 
     terms = _terms(
         kind=kind,
@@ -132,8 +133,11 @@ def open_lot(
         sample=sample,
         accept=accept,
     )
-    found = lots.open_lot(
-        console.workspace(context),
+    workspace = console.workspace(context)
+    with workspace.database.read() as session:
+        left_out = lot_opening.left_out(session, campaign)
+    found = lot_opening.open_lot(
+        workspace,
         campaign,
         auditor=auditor,
         terms=terms,
@@ -141,7 +145,8 @@ def open_lot(
         least_f1=least_f1,
         severity=severity,
     )
-    _emit(found, as_json=as_json)
+    document = documents.lot(found) | {"left_out": asdict(left_out)}
+    console.emit(document, _told(found, lot_words.left_out(found, left_out)), as_json=as_json)
 
 
 @app.command("list")
@@ -190,9 +195,9 @@ def decide(
     as_json: AsJson = False,
 ) -> None:
     """Judge a lot by the audit so far; a rejected lot's labels are in force no more."""
-    from qa import lots
+    from qa import lot_decisions
 
-    _emit(lots.decide(console.workspace(context), lot, sort=sort), as_json=as_json)
+    _emit(lot_decisions.decide(console.workspace(context), lot, sort=sort), as_json=as_json)
 
 
 @app.command()
@@ -200,17 +205,17 @@ def withdraw(
     context: typer.Context, lot: Annotated[int, typer.Argument(metavar="LOT")], as_json: AsJson = False
 ) -> None:
     """Call off a lot that is not decided: what nobody audited is in the next one, what an auditor said stands."""
-    from qa import lots
+    from qa import lot_decisions
 
-    _emit(lots.withdraw(console.workspace(context), lot), as_json=as_json)
+    _emit(lot_decisions.withdraw(console.workspace(context), lot), as_json=as_json)
 
 
 @app.command()
 def rework(context: typer.Context, lot: Annotated[int, typer.Argument(metavar="LOT")], as_json: AsJson = False) -> None:
     """Give a rejected lot back: plan the campaign in which its vendor labels it again."""
-    from qa import lots
+    from qa import lot_decisions
 
-    _emit(lots.rework(console.workspace(context), lot), as_json=as_json)
+    _emit(lot_decisions.rework(console.workspace(context), lot), as_json=as_json)
 
 
 def _terms(
@@ -243,11 +248,13 @@ def _emit(lot: "LotStatus", *, as_json: bool) -> None:
     console.emit(documents.lot(lot), _told(lot), as_json=as_json)
 
 
-def _told(lot: "LotStatus") -> Iterator[str]:
+def _told(lot: "LotStatus", left_out: str | None = None) -> Iterator[str]:
     from api import lot_words
 
     again = "" if lot.resubmits is None else f", lot {lot.resubmits} again"
     yield f"Lot {lot.id}: {lot.size} items of {lot.campaign} by {lot.vendor}{again}; {lot.severity} inspection"
+    if left_out:
+        yield f"  {left_out}"
     yield from (f"  {sentence}" for sentence in lot_words.sentences(lot.plan))
     if sum(lot.terms.sizes) > lot.size:
         yield f"  The lot holds fewer items than the plan's {sum(lot.terms.sizes)}: it is inspected as a whole."
@@ -262,9 +269,9 @@ def _told(lot: "LotStatus") -> Iterator[str]:
 
 def _next(lot: "LotStatus") -> str:
     """What to do now."""
-    audit = lot.audits[-1]
     if _is_audited(lot):
         if lot.audited + len(lot.skipped) < lot.drawn:
+            audit = lot.audits[-1]
             return f"Next: winnow campaign push {audit}, winnow campaign pull {audit}, winnow qa lots decide {lot.id}"
         return f"Next: winnow qa lots decide {lot.id}"
     if lot.outcome != "rejected":

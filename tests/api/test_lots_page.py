@@ -11,7 +11,7 @@ from api import operating_curve
 from api.cli.main import app
 from labeling import content, vendors
 from labeling.content import Content
-from qa import lots
+from qa import lot_decisions, lot_opening
 from qa.acceptance import Levels, single
 from qa.defects import Tolerance
 from qa.lots import Terms
@@ -27,12 +27,12 @@ def test_lots_are_shown_with_what_became_of_them(client: Any, workspace: Workspa
     build.labels(dict.fromkeys(images, "dog"))
     vendors.add(workspace, "experts", url="http://127.0.0.1:2", token="env:NOTHING")
     terms = Terms("single", Levels(0.05, 0.25))
-    lot = lots.open_lot(workspace, "campaign-1", auditor="experts", terms=terms)
+    lot = lot_opening.open_lot(workspace, "campaign-1", auditor="experts", terms=terms)
     with workspace.database.read() as session:
         audit = session.scalars(select(schema.Campaign.id).where(schema.Campaign.name == "audit-1")).one()
     build.answers(audit, {"eve": ["cat"] * lot.drawn})
-    lots.decide(workspace, lot.id)
-    lots.rework(workspace, lot.id)
+    lot_decisions.decide(workspace, lot.id)
+    lot_decisions.rework(workspace, lot.id)
     with workspace.database.write() as session:
         session.scalars(select(schema.Campaign).where(schema.Campaign.name == "campaign-1")).one().name = HOSTILE
     shown = Page(client.get("/").text)
@@ -55,7 +55,7 @@ def test_a_lot_of_regions_says_how_far_labels_may_differ(client: Any, workspace:
     build.labels(dict.fromkeys(images, content.to_json(Content())))
     vendors.add(workspace, "experts", url="http://127.0.0.1:2", token="env:NOTHING")
     terms = Terms("single", sizes=(2,), accept=(0,), tolerance=Tolerance(0.6, 0.8))
-    lots.open_lot(workspace, "campaign-1", auditor="experts", terms=terms)
+    lot_opening.open_lot(workspace, "campaign-1", auditor="experts", terms=terms)
     assert "normal · F1 ≥ 0.8 at IoU 0.6" in " ".join(Page(client.get("/").text).text.split())
 
 
@@ -64,7 +64,7 @@ def test_lots_are_read_through_the_api_as_on_the_command_line(client: Any, works
     build.taxonomy()
     build.labels(dict.fromkeys(build.images(6), "dog"))
     vendors.add(workspace, "experts", url="http://127.0.0.1:2", token="env:NOTHING")
-    lots.open_lot(workspace, "campaign-1", auditor="experts", terms=Terms("single", sizes=(2,), accept=(0,)))
+    lot_opening.open_lot(workspace, "campaign-1", auditor="experts", terms=Terms("single", sizes=(2,), accept=(0,)))
     [listed] = client.get("/v1/lots").json()["lots"]
     shown = client.get("/v1/lots/1").json()
     assert (listed["id"], listed["campaign"], listed["outcome"]) == (1, "campaign-1", "open")

@@ -8,7 +8,7 @@ from sqlalchemy import select
 
 from curation import labels
 from labeling import campaigns, pull, push, vendors
-from qa import lots, verdicts
+from qa import lot_decisions, lot_opening, verdicts
 from qa.lots import Terms
 from store.errors import InvalidInputError
 from store.schema import Task
@@ -52,7 +52,7 @@ def test_a_lot_is_rejected_reworked_and_accepted(catalog: Catalog, site: Site) -
     assert len(in_force()) == ITEMS
 
     terms = Terms("single", sizes=(SAMPLE,), accept=(0,))
-    first = lots.open_lot(workspace, catalog.name, auditor="auditors", terms=terms)
+    first = lot_opening.open_lot(workspace, catalog.name, auditor="auditors", terms=terms)
     [audit] = first.audits
     catalog.predict(images, [0.9, 0.1])
     with pytest.raises(InvalidInputError, match=f"'{audit}' is an audit"):
@@ -64,20 +64,20 @@ def test_a_lot_is_rejected_reworked_and_accepted(catalog: Catalog, site: Site) -
     [project] = site.call("GET", "/api/projects/", params={"ids": shown[0]["project"]})["results"]
     assert not any(name in f"{project['title']} {project['description']}" for name in (catalog.name, "acme"))
 
-    rejected = lots.decide(workspace, first.id)
+    rejected = lot_decisions.decide(workspace, first.id)
     assert (rejected.outcome, rejected.audited) == ("rejected", SAMPLE)
     assert len(in_force()) == SAMPLE  # those that the auditor settled
     assert set(in_force().values()) == {"cat"}
-    rework = lots.rework(workspace, first.id).rework
+    rework = lot_decisions.rework(workspace, first.id).rework
     assert rework is not None
     work(rework, lambda image: "cat")
     verdicts.review(workspace, rework, accept_at=0.5)
     assert in_force() == dict.fromkeys(images, "cat")
 
-    again = lots.open_lot(workspace, rework, auditor="auditors")
+    again = lot_opening.open_lot(workspace, rework, auditor="auditors")
     assert (again.resubmits, again.terms, again.size) == (first.id, terms, ITEMS - SAMPLE)
     work(again.audits[0], lambda image: "cat")
-    assert lots.decide(workspace, again.id).outcome == "accepted"
+    assert lot_decisions.decide(workspace, again.id).outcome == "accepted"
     assert in_force() == dict.fromkeys(images, "cat")
 
 
@@ -103,14 +103,18 @@ def test_a_lot_that_is_withdrawn_takes_back_what_the_auditor_has_not_answered(ca
         site.answer(task, "cat")
     pull.pull(workspace, catalog.name)
     verdicts.review(workspace, catalog.name, accept_at=0.5)
-    lot = lots.open_lot(workspace, catalog.name, auditor="auditors", terms=Terms("single", sizes=(3,), accept=(1,)))
+    lot = lot_opening.open_lot(
+        workspace, catalog.name, auditor="auditors", terms=Terms("single", sizes=(3,), accept=(1,))
+    )
     answered, *_ = pushed(lot.audits[0])
     site.answer(answered, "cat")
 
-    done = lots.withdraw(workspace, lot.id)
+    done = lot_decisions.withdraw(workspace, lot.id)
     assert (done.outcome, done.audited, done.found) == ("withdrawn", 1, 0)
     assert shown(lot.audits[0]) == [answered]
     with workspace.database.read() as session:
         assert sorted(label.value for label in labels.in_force(session, "animals")) == ["cat"] * 5
-    again = lots.open_lot(workspace, catalog.name, auditor="auditors", terms=Terms("single", sizes=(3,), accept=(0,)))
+    again = lot_opening.open_lot(
+        workspace, catalog.name, auditor="auditors", terms=Terms("single", sizes=(3,), accept=(0,))
+    )
     assert (again.size, again.drawn) == (4, 3)

@@ -8,7 +8,7 @@ import pytest
 from sqlalchemy import select, update
 
 from labeling import vendors
-from qa import annotators, label_errors, lots, next_answers, report, verdicts
+from qa import annotators, label_errors, lot_decisions, lot_opening, next_answers, report, verdicts
 from qa.lots import Terms
 from qa.overlap import Rules
 from qa.simulate import Outcome, Recorded, simulate
@@ -143,12 +143,12 @@ def test_label_errors_and_lots_take_what_was_agreed_on_or_say_that_there_is_noth
 
     whole = Terms("single", sizes=(12,), accept=(0,))
     if accepted:
-        lot = lots.open_lot(workspace, NAME, auditor="auditors", terms=whole)
+        lot = lot_opening.open_lot(workspace, NAME, auditor="auditors", terms=whole)
         assert (lot.size, lot.drawn, lot.outcome) == (12, 12, "open")
-        assert lots.decide(workspace, lot.id).outcome == "open"  # the auditor has said nothing yet
+        assert lot_decisions.decide(workspace, lot.id).outcome == "open"  # the auditor has said nothing yet
     else:
         with pytest.raises(InvalidInputError, match="Nothing in 'campaign-1' was agreed on"):
-            lots.open_lot(workspace, NAME, auditor="auditors", terms=whole)
+            lot_opening.open_lot(workspace, NAME, auditor="auditors", terms=whole)
 
 
 def test_an_empty_batch_is_a_campaign_of_nothing(workspace: Workspace, build: Any) -> None:
@@ -164,7 +164,7 @@ def test_an_empty_batch_is_a_campaign_of_nothing(workspace: Workspace, build: An
         label_errors.scan(workspace)
     vendors.add(workspace, "auditors", url="http://127.0.0.1:2", token="env:NOTHING")
     with pytest.raises(InvalidInputError, match="Nothing in 'campaign-1' was agreed on"):
-        lots.open_lot(workspace, NAME, auditor="auditors")
+        lot_opening.open_lot(workspace, NAME, auditor="auditors")
 
 
 def test_who_was_deleted_is_believed_and_not_asked(workspace: Workspace, build: Any) -> None:

@@ -15,7 +15,7 @@ from curation import labels, versions
 from labeling import campaigns, cancel, content, evolution, vendors
 from labeling.content import Content
 from labeling.definitions import TaskKind
-from qa import decisions, defects, lots, migrations, standing, verdicts
+from qa import decisions, defects, lot_decisions, lot_opening, lots, migrations, standing, verdicts
 from qa.acceptance import Levels
 from qa.lots import LotStatus, Terms
 from store.errors import ConflictError, InvalidInputError, NotFoundError
@@ -76,7 +76,7 @@ class Bench:
         return images
 
     def open(self, campaign: str, terms: Terms | None = FIVE, **options: Any) -> LotStatus:
-        return lots.open_lot(self.workspace, campaign, auditor="auditors", terms=terms, **options)
+        return lot_opening.open_lot(self.workspace, campaign, auditor="auditors", terms=terms, **options)
 
     def tasks(self, campaign: str) -> list[Task]:
         with self.workspace.database.read() as session:
@@ -102,7 +102,7 @@ class Bench:
     def audit(self, lot: LotStatus, **options: Any) -> LotStatus:
         """The auditor answers what was drawn last, and the lot is decided."""
         self.answer(lot.audits[-1], "eve")
-        return lots.decide(self.workspace, lot.id, **options)
+        return lot_decisions.decide(self.workspace, lot.id, **options)
 
     def labels(self) -> dict[int, str]:
         with self.workspace.database.read() as session:
@@ -140,7 +140,7 @@ def test_a_good_lot_is_accepted_and_its_sample_labelled_by_the_auditor(bench: Be
         assert (lot.auditor, made.vendor_id) == ("auditors", vendors.get(session, "auditors").id)
     assert audit == "audit-1"  # which tells neither the campaign nor its vendor
     before = bench.rows()
-    assert lots.decide(bench.workspace, lot.id).outcome == "open"
+    assert lot_decisions.decide(bench.workspace, lot.id).outcome == "open"
     assert bench.rows() == before
 
     done = bench.audit(lot)
@@ -155,7 +155,7 @@ def test_a_good_lot_is_accepted_and_its_sample_labelled_by_the_auditor(bench: Be
         )
         assert set(evidence) == {task.id for task in bench.tasks(audit)}
     before = bench.rows()
-    assert lots.decide(bench.workspace, lot.id) == done
+    assert lot_decisions.decide(bench.workspace, lot.id) == done
     assert verdicts.review(bench.workspace, lot.campaign, accept_at=0.6).new_verdicts == 0
     assert bench.rows() == before
 
@@ -193,11 +193,11 @@ def test_a_bad_lot_is_rejected_reworked_and_accepted_when_it_comes_back(bench: B
     assert verdicts.review(bench.workspace, campaign, accept_at=0.6).outcomes == {"accepted": 5, "rejected": 15}
     assert bench.rows() == before
 
-    back = lots.rework(bench.workspace, first.id)
+    back = lot_decisions.rework(bench.workspace, first.id)
     assert back.rework == f"{campaign}-rework"
     assert {task.image_id for task in bench.tasks(back.rework)} == bench.truth.keys() - audited
     assert not {task.uid for task in bench.tasks(back.rework)} & {task.uid for task in bench.tasks(campaign)}
-    assert lots.rework(bench.workspace, first.id) == back
+    assert lot_decisions.rework(bench.workspace, first.id) == back
     bench.answer(back.rework, "ann", "bob")
     assert (
         verdicts.review(bench.workspace, back.rework).new_labels == 15
@@ -218,12 +218,12 @@ def test_a_bad_lot_is_rejected_reworked_and_accepted_when_it_comes_back(bench: B
 def test_a_rework_that_is_rejected_too_is_reworked_again(bench: Bench) -> None:
     campaign = bench.deliver(20, wrong=20)
     first = bench.audit(bench.open(campaign))
-    rework = lots.rework(bench.workspace, first.id).rework
+    rework = lot_decisions.rework(bench.workspace, first.id).rework
     bench.answer(rework, "ann", "bob", said=lambda image: "dog")
     verdicts.review(bench.workspace, rework, accept_at=0.6)
     second = bench.audit(bench.open(rework, None))
     assert second.outcome == "rejected"
-    assert lots.rework(bench.workspace, second.id).rework == f"{campaign}-rework-2"
+    assert lot_decisions.rework(bench.workspace, second.id).rework == f"{campaign}-rework-2"
     assert len(bench.labels()) == 10  # those that were audited
 
 
@@ -233,13 +233,13 @@ def test_the_second_sample_of_a_double_plan_is_drawn_when_the_first_leaves_it_op
     assert (lot.drawn, lot.audits) == (4, ["audit-1"])
     wrong = bench.drawn(lot)[2]
     bench.answer("audit-1", "eve", said=lambda image: None if image == bench.drawn(lot)[0] else "cat")
-    assert lots.decide(bench.workspace, lot.id).audits == ["audit-1"]  # one answer is missing
+    assert lot_decisions.decide(bench.workspace, lot.id).audits == ["audit-1"]  # one answer is missing
     bench.truth[wrong] = "dog"
     bench.answer("audit-1", "eva")  # another auditor answers last
-    more = lots.decide(bench.workspace, lot.id)
+    more = lot_decisions.decide(bench.workspace, lot.id)
     assert (more.outcome, more.audits, more.drawn, more.found) == ("open", ["audit-1", "audit-1-2"], 8, 1)
     assert [task.image_id for task in bench.tasks("audit-1-2")] == bench.drawn(lot)[4:8]
-    assert lots.decide(bench.workspace, lot.id) == more
+    assert lot_decisions.decide(bench.workspace, lot.id) == more
     done = bench.audit(more)
     assert (done.outcome, done.decided_on, done.found) == ("accepted", 8, 1)
     assert bench.labels() == bench.truth
@@ -262,15 +262,15 @@ def test_a_rejected_lot_is_sorted_by_the_auditor(bench: Bench) -> None:
     assert (lot.outcome, lot.drawn, lot.audits) == ("rejected", 20, ["audit-1", "audit-1-2"])
     assert len(bench.labels()) == 5
     with pytest.raises(ConflictError, match="goes to the auditor as a whole"):
-        lots.rework(bench.workspace, lot.id)
+        lot_decisions.rework(bench.workspace, lot.id)
     done = bench.audit(lot)
     assert (done.outcome, done.audited, done.found) == ("sorted", 20, 16)
     assert bench.labels() == bench.truth
     before = bench.rows()
-    assert lots.decide(bench.workspace, lot.id, sort=True) == done
+    assert lot_decisions.decide(bench.workspace, lot.id, sort=True) == done
     assert bench.rows() == before
     with pytest.raises(ConflictError, match="is sorted: only a rejected one is reworked"):
-        lots.rework(bench.workspace, lot.id)
+        lot_decisions.rework(bench.workspace, lot.id)
 
 
 def decided(bench: Bench, lot: LotStatus, image: int, answer: str | None) -> None:
@@ -282,11 +282,11 @@ def decided(bench: Bench, lot: LotStatus, image: int, answer: str | None) -> Non
 def settled(bench: Bench, lot: LotStatus) -> dict[int, str]:
     """The labels after reviews and decisions by turns, none of which changes what the first made."""
     verdicts.review(bench.workspace, lot.campaign, accept_at=0.6)
-    lots.decide(bench.workspace, lot.id)
+    lot_decisions.decide(bench.workspace, lot.id)
     found, before = bench.labels(), bench.rows()
     for _ in range(2):
         verdicts.review(bench.workspace, lot.campaign, accept_at=0.6)
-        lots.decide(bench.workspace, lot.id)
+        lot_decisions.decide(bench.workspace, lot.id)
     assert bench.rows() == before
     assert bench.labels() == found
     return found
@@ -297,7 +297,7 @@ def test_what_an_expert_says_of_an_item_of_a_rejected_lot_stands(bench: Bench) -
     image = bench.drawn(lot)[7]
     decided(bench, lot, image, "dog")
     assert settled(bench, lot)[image] == "dog"
-    rework = lots.rework(bench.workspace, lot.id).rework
+    rework = lot_decisions.rework(bench.workspace, lot.id).rework
     assert image not in {task.image_id for task in bench.tasks(rework)}
 
 
@@ -315,10 +315,10 @@ def test_a_paused_auditor_decides_no_lot_and_labels_none_of_its_items(bench: Ben
     bench.answer(lot.audits[0], "eve")
     since = datetime(2020, 1, 1, tzinfo=UTC)
     standing.decide(bench.workspace, "eve", "paused", reason="a test", by="lead", since=since)
-    assert lots.decide(bench.workspace, lot.id).outcome == "open"
+    assert lot_decisions.decide(bench.workspace, lot.id).outcome == "open"
     assert set(bench.labels().values()) == {"dog"}
     standing.decide(bench.workspace, "eve", "good", reason="a test", by="lead")
-    assert lots.decide(bench.workspace, lot.id).outcome == "rejected"
+    assert lot_decisions.decide(bench.workspace, lot.id).outcome == "rejected"
     assert set(settled(bench, lot).values()) == {"cat"}
     standing.decide(bench.workspace, "eve", "paused", reason="a test", by="lead", since=since)
     assert settled(bench, lot) == {}  # the vendor's labels are not in force again
@@ -328,10 +328,23 @@ def test_an_item_that_the_auditor_skips_waits_for_an_experts_word(bench: Bench) 
     lot = bench.open(bench.deliver(20))
     image = bench.drawn(lot)[1]
     bench.answer(lot.audits[0], "eve", said=lambda each: None if each == image else "cat")
-    assert lots.decide(bench.workspace, lot.id).outcome == "open"
+    assert lot_decisions.decide(bench.workspace, lot.id).outcome == "open"
     decided(bench, lot, image, "cat")
-    done = lots.decide(bench.workspace, lot.id)
+    done = lot_decisions.decide(bench.workspace, lot.id)
     assert (done.outcome, done.audited, done.found) == ("accepted", 5, 0)
+
+
+@pytest.mark.parametrize("terms", [Terms("single", sizes=(3,), accept=(0,)), TWICE])
+def test_a_sample_that_experts_settled_before_it_was_drawn_needs_no_audit(bench: Bench, terms: Terms) -> None:
+    """And that no review has seen since: no audit is left to plan, and the lot is decided all the same."""
+    campaign = bench.deliver(8)
+    first = bench.open(campaign, terms)
+    lot_decisions.withdraw(bench.workspace, first.id)
+    for image in bench.truth:
+        decided(bench, first, image, "cat")
+    lot = bench.open(campaign, terms)
+    assert lot.audits == []
+    assert lot_decisions.decide(bench.workspace, lot.id).outcome == "accepted"
 
 
 def test_what_an_expert_cannot_tell_is_a_defect_and_gets_no_label(bench: Bench) -> None:
@@ -339,7 +352,7 @@ def test_what_an_expert_cannot_tell_is_a_defect_and_gets_no_label(bench: Bench) 
     image = bench.drawn(lot)[1]
     bench.answer(lot.audits[0], "eve", said=lambda each: None if each == image else "cat")
     decided(bench, lot, image, None)
-    done = lots.decide(bench.workspace, lot.id)
+    done = lot_decisions.decide(bench.workspace, lot.id)
     assert (done.outcome, done.found) == ("rejected", 1)
     assert image not in settled(bench, lot)
 
@@ -350,10 +363,10 @@ def test_an_audit_that_was_called_off_is_planned_again(bench: Bench) -> None:
         audit = session.scalars(select(Campaign).where(Campaign.name == lot.audits[0])).one()
         for task in session.scalars(select(Task).where(Task.campaign_id == audit.id)):
             task.state = "withdrawn"
-    again = lots.decide(bench.workspace, lot.id)
+    again = lot_decisions.decide(bench.workspace, lot.id)
     assert (again.outcome, again.drawn, again.audited, len(again.audits)) == ("open", 5, 0, 2)
     assert [task.image_id for task in bench.tasks(again.audits[1])] == bench.drawn(lot)[:5]
-    assert lots.decide(bench.workspace, lot.id) == again
+    assert lot_decisions.decide(bench.workspace, lot.id) == again
     assert bench.audit(again).outcome == "accepted"
 
 
@@ -362,24 +375,24 @@ def test_a_lot_that_is_withdrawn_is_in_the_next_but_for_what_was_audited(bench: 
     lot = bench.open(campaign)
     audited = bench.drawn(lot)[0]
     bench.answer_first(lot, 1)
-    done = lots.withdraw(bench.workspace, lot.id)
+    done = lot_decisions.withdraw(bench.workspace, lot.id)
     assert (done.outcome, done.audited, done.decided_on, done.rework) == ("withdrawn", 1, 1, None)
     assert bench.labels()[audited] == "cat"
     assert [task.state for task in bench.tasks(lot.audits[0])] == ["pushed", *["withdrawn"] * 4]
     before = bench.rows()
-    assert lots.withdraw(bench.workspace, lot.id) == done
+    assert lot_decisions.withdraw(bench.workspace, lot.id) == done
     assert bench.rows() == before
     with pytest.raises(ConflictError, match=r"lot 1 is withdrawn: there is nothing to decide"):
-        lots.decide(bench.workspace, lot.id)
+        lot_decisions.decide(bench.workspace, lot.id)
     with pytest.raises(ConflictError, match=r"lot 1 is withdrawn: only a rejected one is reworked"):
-        lots.rework(bench.workspace, lot.id)
+        lot_decisions.rework(bench.workspace, lot.id)
 
     again = bench.open(campaign)
     assert sorted([audited, *bench.drawn(again)]) == sorted(bench.truth)
     assert again.severity == "normal"
     assert bench.audit(again).outcome == "accepted"
     with pytest.raises(ConflictError, match=r"lot 2 is accepted: only one that is not decided can be withdrawn"):
-        lots.withdraw(bench.workspace, again.id)
+        lot_decisions.withdraw(bench.workspace, again.id)
 
 
 @pytest.mark.parametrize(
@@ -398,7 +411,7 @@ def test_no_lot_escapes_its_audit_by_a_withdrawal(
     bench.answer_first(lot, answered)
     before = bench.rows()
     with pytest.raises(ConflictError, match=sentence):
-        lots.withdraw(bench.workspace, lot.id)
+        lot_decisions.withdraw(bench.workspace, lot.id)
     assert bench.rows() == before
     assert campaigns_open(bench) == lot.audits
 
@@ -410,9 +423,9 @@ def test_no_lot_escapes_its_audit_by_a_pause_of_its_auditor(bench: Bench) -> Non
     since = datetime(2020, 1, 1, tzinfo=UTC)
     standing.decide(bench.workspace, "eve", "paused", reason="a test", by="lead", since=since)
     with pytest.raises(ConflictError, match=r"2 items of the lot 1 have answers that do not count, .*: let another"):
-        lots.withdraw(bench.workspace, lot.id)
+        lot_decisions.withdraw(bench.workspace, lot.id)
     bench.answer(lot.audits[0], "zoe", said=lambda image: "dog")  # who finds nothing wrong
-    assert lots.decide(bench.workspace, lot.id).outcome == "accepted"
+    assert lot_decisions.decide(bench.workspace, lot.id).outcome == "accepted"
 
 
 def test_what_a_decision_plans_during_a_withdrawal_is_called_off_too(
@@ -424,11 +437,11 @@ def test_what_a_decision_plans_during_a_withdrawal_is_called_off_too(
     def cancel_while_somebody_decides(workspace: Workspace, name: str) -> cancel.Cancelled:
         done = really(workspace, name)
         if not planned:
-            planned.extend(lots.decide(workspace, lot.id).audits)
+            planned.extend(lot_decisions.decide(workspace, lot.id).audits)
         return done
 
     monkeypatch.setattr(cancel, "cancel", cancel_while_somebody_decides)
-    done = lots.withdraw(bench.workspace, lot.id)
+    done = lot_decisions.withdraw(bench.workspace, lot.id)
     assert (done.outcome, done.audits) == ("withdrawn", planned)
     assert len(planned) == 2
     assert campaigns_open(bench) == []
@@ -437,7 +450,7 @@ def test_what_a_decision_plans_during_a_withdrawal_is_called_off_too(
 def test_a_lot_after_one_that_was_withdrawn_has_another_sample(bench: Bench) -> None:
     campaign = bench.deliver(20)
     first = bench.open(campaign)
-    lots.withdraw(bench.workspace, first.id)
+    lot_decisions.withdraw(bench.workspace, first.id)
     second = bench.open(campaign)
     assert bench.drawn(first) != bench.drawn(second)
     assert sorted(bench.drawn(first)) == sorted(bench.drawn(second))
@@ -455,7 +468,7 @@ def test_a_lot_is_not_decided_while_its_campaign_is_reviewed(bench: Bench) -> No
     bench.answer(lot.audits[0], "eve")
     with ThreadPoolExecutor() as pool:
         with campaigns.exclusive(bench.workspace, 1):
-            deciding = pool.submit(lots.decide, bench.workspace, lot.id)
+            deciding = pool.submit(lot_decisions.decide, bench.workspace, lot.id)
             with pytest.raises(TimeoutError):
                 deciding.result(timeout=0.5)
         assert deciding.result(timeout=60).outcome == "accepted"
@@ -474,7 +487,7 @@ def test_nobody_waits_while_an_audit_is_compared(bench: Bench, monkeypatch: pyte
         return differ(*said, **more)
 
     monkeypatch.setattr(defects, "differ", while_nobody_waits)
-    assert lots.decide(bench.workspace, lot.id).outcome == "accepted"
+    assert lot_decisions.decide(bench.workspace, lot.id).outcome == "accepted"
     assert len(compared) == 2 * 5  # to decide, and to show what came of it
 
 
@@ -490,15 +503,15 @@ def test_what_is_said_while_an_audit_is_compared_counts(bench: Bench, monkeypatc
         return exclusive(*of)
 
     monkeypatch.setattr(campaigns, "exclusive", later)
-    done = lots.decide(bench.workspace, lot.id)
+    done = lot_decisions.decide(bench.workspace, lot.id)
     assert (done.outcome, done.found) == ("rejected", 1)
 
 
 def test_a_reworked_lot_is_not_sorted_too(bench: Bench) -> None:
     lot = bench.audit(bench.open(bench.deliver(20, wrong=20)))
-    lots.rework(bench.workspace, lot.id)
+    lot_decisions.rework(bench.workspace, lot.id)
     with pytest.raises(ConflictError, match="is reworked in 'campaign-1-rework'"):
-        lots.decide(bench.workspace, lot.id, sort=True)
+        lot_decisions.decide(bench.workspace, lot.id, sort=True)
 
 
 def test_a_lot_holds_what_was_agreed_on_since_the_last_one(bench: Bench) -> None:
@@ -520,7 +533,7 @@ def test_lots_rejected_make_inspection_tightened_and_then_end_it(bench: Bench) -
         return bench.audit(bench.open(bench.deliver_labels(10, wrong=wrong), **options))
 
     first = deliver(10)
-    rework = lots.rework(bench.workspace, first.id).rework
+    rework = lot_decisions.rework(bench.workspace, first.id).rework
     bench.answer(rework, "ann", "bob", said=lambda image: "dog")
     verdicts.review(bench.workspace, rework, accept_at=0.6)
     assert bench.audit(bench.open(rework, None)).outcome == "sorted"  # rejected by a sample of all five that are left
@@ -539,7 +552,7 @@ def test_lots_rejected_make_inspection_tightened_and_then_end_it(bench: Bench) -
 
 def test_a_lot_that_comes_back_is_inspected_no_less_severely(bench: Bench) -> None:
     lot = bench.audit(bench.open(bench.deliver(10, wrong=10), severity="tightened"))
-    rework = lots.rework(bench.workspace, lot.id).rework
+    rework = lot_decisions.rework(bench.workspace, lot.id).rework
     bench.answer(rework, "ann", "bob")
     verdicts.review(bench.workspace, rework, accept_at=0.6)
     back = bench.open(rework, None)
@@ -558,7 +571,7 @@ def test_a_renamed_class_is_no_defect(bench: Bench) -> None:
 def test_what_cannot_be_is_said(bench: Bench) -> None:
     campaign = bench.deliver(20)
     with pytest.raises(InvalidInputError, match="'nobody' labelled 'campaign-1'"):
-        lots.open_lot(bench.workspace, campaign, auditor="nobody", terms=FIVE)
+        lot_opening.open_lot(bench.workspace, campaign, auditor="nobody", terms=FIVE)
     with pytest.raises(InvalidInputError, match="--aql, --ltpd"):
         bench.open(campaign, None)
     with pytest.raises(InvalidInputError, match="accepts 20 defectives among 20 items rejects nothing"):
@@ -566,11 +579,11 @@ def test_what_cannot_be_is_said(bench: Bench) -> None:
     with pytest.raises(InvalidInputError, match="here are 2 and 1"):
         bench.open(campaign, Terms("double", sizes=(3, 3), accept=(0,)))
     with pytest.raises(NotFoundError, match="no lot 7"):
-        lots.decide(bench.workspace, 7)
+        lot_decisions.decide(bench.workspace, 7)
     lot = bench.open(campaign)
     with pytest.raises(ConflictError, match="is not decided: only a rejected one is reworked"):
-        lots.rework(bench.workspace, lot.id)
+        lot_decisions.rework(bench.workspace, lot.id)
     with pytest.raises(ConflictError, match="is not decided: only a rejected one is sorted"):
-        lots.decide(bench.workspace, lot.id, sort=True)
+        lot_decisions.decide(bench.workspace, lot.id, sort=True)
     with pytest.raises(InvalidInputError, match="'audit-1' is the audit of 'campaign-1'"):
         verdicts.review(bench.workspace, "audit-1")

@@ -13,7 +13,7 @@ from labeling import content, evolution
 from labeling.content import Content, ImageChoice, Region
 from labeling.definitions import TaskKind
 from labeling.geometry import Box, Keypoint, Mask, Polygon, Shape
-from qa import lots, migrations, verdicts
+from qa import lot_decisions, lots, migrations, verdicts
 from qa.acceptance import Levels
 from qa.defects import Tolerance
 from qa.lots import Terms
@@ -73,10 +73,10 @@ def test_a_lot_of_every_kind_is_rejected_reworked_and_accepted_when_it_comes_bac
     assert len(evidence["defective"]) == done.found
     assert content.from_json(evidence["defective"][0]["answer"]) == content.essence(right)
     before = bench.rows()
-    assert lots.decide(bench.workspace, lot.id) == done
+    assert lot_decisions.decide(bench.workspace, lot.id) == done
     assert bench.rows() == before
 
-    rework = lots.rework(bench.workspace, lot.id).rework or ""
+    rework = lot_decisions.rework(bench.workspace, lot.id).rework or ""
     bench.answer(rework, "ann", "bob")
     assert verdicts.review(bench.workspace, rework, accept_at=0.6).new_labels == 7
     again = bench.open(rework, None)
@@ -98,7 +98,7 @@ def test_how_far_a_label_may_differ_is_said_when_the_lot_is_opened_and_kept_for_
         assert (lot.outcome, lot.found, lot.terms.tolerance) == ("rejected", 5, tolerance)
     with bench.workspace.database.read() as session:
         assert session.get_one(Lot, lot.id).terms["tolerance"] == {"least_iou": 0.5, "least_f1": 0.97}
-    rework = lots.rework(bench.workspace, lot.id).rework or ""
+    rework = lot_decisions.rework(bench.workspace, lot.id).rework or ""
     bench.answer(rework, "ann", "bob")
     verdicts.review(bench.workspace, rework, accept_at=0.6)
     with bench.workspace.database.read() as session:
@@ -144,7 +144,7 @@ def test_classes_renamed_merged_or_split_since_are_no_defect(build: Any, kind: T
     bench.truth[bench.drawn(second)[0]] = says("owl")
     third = bench.open(bench.deliver_labels(6, wrong=6))
     bench.answer(third.audits[0], "eve")
-    assert lots.decide(bench.workspace, third.id).found == 5
+    assert lot_decisions.decide(bench.workspace, third.id).found == 5
     migrations.migrate(
         bench.workspace,
         "animals",
@@ -242,7 +242,7 @@ def test_vendors_meet_the_risks_that_are_stated(build: Any, kind: TaskKind) -> N
             lot, spoilt = _delivered(bench, vendor, kind, wrong=LEVELS.defectives(LOT)[0 if is_good else 1])
             drawn = {image: _said(auditor.redraws(bench.truth[image])) for image in bench.drawn(lot)}
             bench.answer(lot.audits[0], "eve", said=drawn.__getitem__)
-            decided = lots.decide(bench.workspace, lot.id)
+            decided = lot_decisions.decide(bench.workspace, lot.id)
             [size], [most] = lot.plan.sizes, lot.plan.accept
             assert decided.found == len(spoilt & set(bench.drawn(lot)[:size]))
             assert decided.outcome == ("accepted" if decided.found <= most else "rejected")

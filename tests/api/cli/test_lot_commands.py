@@ -1,5 +1,6 @@
 """`winnow qa lots`, as people and programs give it."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -107,6 +108,35 @@ def test_a_lot_smaller_than_its_sample_is_told_so_and_withdrawn(workspace: Works
     told = said(workspace, "qa", "lots", "withdraw", "1")
     assert told.endswith("  Audit by experts: 0 of 6 answered, 0 wrong.\n  Withdrawn.\n")
     assert said(workspace, *command).startswith("Lot 2: 6 items of campaign-1")
+
+
+def test_why_a_lot_holds_fewer_items_than_are_accepted_is_said(workspace: Workspace, build: Any) -> None:
+    """Five images are in a lot with one audited; of the seven that were accepted later an expert settled two."""
+    images = build.images(12)
+    campaign = build.campaign(build.batch(images), build.taxonomy())
+    vendors.add(workspace, "experts", url="http://127.0.0.1:2", token="env:NOTHING")
+    command = ("qa", "lots", "open", "campaign-1", "--auditor", "experts", "--sample", "1", "--accept", "0")
+    build.answers(campaign, {"ann": ["dog"] * 5 + [None] * 7, "bob": ["dog"] * 5 + [None] * 7})
+    review = ("qa", "review", "campaign-1", "--accept-at", "0.6")
+    said(workspace, *review)
+    assert "leaves out" not in said(workspace, *command)
+    with workspace.database.read() as session:
+        audit = session.scalars(select(schema.Campaign.id).where(schema.Campaign.name == "audit-1")).one()
+    build.answers(audit, {"eve": ["dog"]})
+    assert winnow(workspace, "qa", "lots", "decide", "1")["outcome"] == "accepted"
+    build.answers(campaign, {"ann": [None] * 5 + ["dog"] * 7, "bob": [None] * 5 + ["dog"] * 7})
+    said(workspace, *review)
+    decision = ("--campaign", "campaign-1", "--answer", "dog", "--reason", "agreed-with-majority", "--by", "lead")
+    for image in images[10:]:
+        said(workspace, "qa", "decide", str(image), *decision)
+    said(workspace, *review)
+    told = said(workspace, *command)
+    assert told.startswith("Lot 2: 5 items of campaign-1")
+    assert (
+        "  Of 12 accepted items it leaves out 7: 5 in lots already, 2 settled by an adjudicator or auditor.\n" in told
+    )
+    assert winnow(workspace, "qa", "lots", "withdraw", "2")["outcome"] == "withdrawn"
+    assert json.loads(said(workspace, *command, "--json"))["left_out"] == {"in_lots": 5, "settled": 2}
 
 
 def test_of_regions_it_is_said_how_far_labels_may_differ(workspace: Workspace, build: Any) -> None:
