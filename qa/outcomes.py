@@ -60,8 +60,10 @@ def may_ask(case: Case, *, most_answers: int) -> Bools:
         if len(looks) < most_answers and task_id not in case.said.at_expert
     ]
     to_ask = [people[annotator_id] for annotator_id in case.people]
-    if not all(case.looks.values()):
-        to_ask.append(people[NEW])  # the campaign is under way: others may turn up
+    if not all(case.looks.values()) or len({annotator_id for _, annotator_id in case.seen}) == 1:
+        to_ask.append(
+            people[NEW]
+        )  # the campaign is under way, or one was faster than all colleagues: others may turn up
     may = np.zeros((len(tasks), len(people)), dtype=np.bool_)
     if not case.has_ended:
         may[np.ix_(askable, to_ask)] = True

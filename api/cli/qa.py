@@ -1,5 +1,6 @@
 """`winnow qa`: verdicts, agreement, annotators, adjudication, and lots beside this file."""
 
+import shlex
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict
@@ -63,6 +64,10 @@ def review(
         wanted = Counter(each.ask or "somebody new" for each in summary.opinions)
         people = ", ".join(f"{name} {count}" for name, count in wanted.most_common())
         lines.append(f"  another opinion on {len(summary.opinions)}, best of: {people}; {_offered(offered)}")
+        if len(summary.opinions) == wanted["somebody new"]:
+            lines.append(
+                f"  if nobody new comes, winnow campaign close {shlex.quote(campaign)} leaves them to an expert"
+            )
     console.emit(asdict(summary) | {"offered": asdict(offered)}, lines, as_json=as_json)
 
 

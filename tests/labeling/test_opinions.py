@@ -36,14 +36,16 @@ def review(catalog: Catalog) -> tuple[dict[str, int], Offered]:
     return summary.outcomes, offered
 
 
-def test_one_answer_each_is_asked_for_and_one_person_alone_leaves_the_rest_to_an_expert(
+def test_one_answer_each_is_asked_for_and_what_one_person_did_alone_is_offered_to_colleagues(
     catalog: Catalog, team: Team
 ) -> None:
     project = adaptive(catalog)
-    ann = next(iter(team.sessions))
+    ann, bob, _ = team.sessions
     assert len(team.work(ann, project, {})) == ITEMS
     assert [team.offered(name, project) for name in team.sessions] == [None] * 3
-    assert review(catalog) == ({"adjudication": ITEMS}, Offered(0, 0))
+    assert review(catalog) == ({"another-opinion": ITEMS}, Offered(more=ITEMS, fewer=0))
+    assert team.offered(ann, project) is None
+    assert len(team.work(bob, project, {})) == ITEMS
 
 
 def test_a_second_person_is_offered_what_is_doubtful_and_a_third_what_is_disputed(

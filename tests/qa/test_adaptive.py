@@ -12,7 +12,7 @@ from qa import ledger, verdicts
 from qa.overlap import Rules
 from store import schema
 from store.errors import InvalidInputError
-from store.schema import Annotator, Campaign, ImageId, Label, Task, Verdict
+from store.schema import Annotator, Campaign, ImageId, Label, Task, Verdict, now
 from store.workspace import Workspace
 
 NAME = "campaign-1"
@@ -102,11 +102,12 @@ def test_what_one_person_said_is_put_to_the_other_and_never_to_them_again(bench:
     assert [verdict.evidence["ask"] for verdict in bench.newest()] == ["bob"] * 10 + ["ann"] * 2
 
 
-def test_one_person_alone_leaves_the_rest_to_an_expert_once_everything_was_seen(bench: Bench) -> None:
+def test_who_was_faster_than_all_colleagues_waits_for_one_until_the_campaign_ends(bench: Bench) -> None:
     bench.plan()
-    bench.answer({"ann": agreed(11)})
-    assert bench.asked(bench.review()) == dict.fromkeys(range(11), None)  # somebody new may still come
-    bench.answer({"ann": [None] * 11 + ["dog"]})
+    bench.answer({"ann": agreed(12)})
+    assert bench.asked(bench.review()) == dict.fromkeys(range(12), None)  # somebody new
+    with bench.workspace.database.write() as session:
+        campaigns.get(session, NAME).closed_at = now()
     assert bench.review().outcomes == {"adjudication": 12}
 
 
@@ -172,7 +173,7 @@ def test_who_is_gone_is_not_asked(bench: Bench) -> None:
 def test_what_is_with_an_expert_is_not_asked_about(bench: Bench) -> None:
     bench.plan(target_error=0.01)
     bench.answer({"ann": ["cat"] * 12})
-    assert bench.review().outcomes == {"adjudication": 12}
+    assert bench.review().outcomes == {"another-opinion": 12}
     campaigns.create_adjudication(
         bench.workspace, "experts", parent=NAME, suggestions={image: [] for image in bench.images[:2]}
     )
