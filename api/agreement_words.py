@@ -9,8 +9,15 @@ from qa.content_report import DrawnRow
 _LEVELS = {"ordinal": "ordered (ordinal)", "interval": "ordered and equally far apart (interval)"}
 
 
-def of_answers(rows: Sequence[AgreementRow], *, level: Level = "nominal", classes: Sequence[str] = ()) -> Iterator[str]:
+def of_answers(
+    rows: Sequence[AgreementRow], *, adaptive: bool, level: Level = "nominal", classes: Sequence[str] = ()
+) -> Iterator[str]:
     """Of classes that were given, and that lie in this order if they have one."""
+    if adaptive:
+        yield (
+            "A second answer was asked for where the first left doubt: people agree on these items less often "
+            "than they would on all."
+        )
     if level != "nominal":
         yield (
             f"Alpha and kappa take the classes as {_LEVELS[level]}, in the order of the taxonomy: "

@@ -65,7 +65,11 @@ def render(workspace: Workspace, report: QaReport | ContentReport) -> str:
         return pages.qa_report(
             report,
             **_everywhere(report, labels.CLASSIFICATION),
-            notes=list(agreement_words.of_answers(report.agreement, level=report.level, classes=report.classes)),
+            notes=list(
+                agreement_words.of_answers(
+                    report.agreement, adaptive=report.adaptive, level=report.level, classes=report.classes
+                )
+            ),
             reliability=None if report.check is None else lay_out(report.check),
             pictures={one.image: picture for one in report.disputed if (picture := _picture(workspace, one.image))},
             most_classes=_MOST_CLASSES,
@@ -77,7 +81,10 @@ def render(workspace: Workspace, report: QaReport | ContentReport) -> str:
     return pages.content_report(
         report,
         **_everywhere(report, report.kind),
-        notes=[*agreement_words.of_answers(report.agreement), *agreement_words.of_drawings(report.drawn)],
+        notes=[
+            *agreement_words.of_answers(report.agreement, adaptive=report.adaptive),
+            *agreement_words.of_drawings(report.drawn),
+        ],
         is_drawn=report.kind != labels.MULTILABEL,
         likeness="nearness" if report.kind == "keypoints" else "IoU",
         most_ghosts=max(1.0, math.ceil(max(ghosts, default=0.0))),

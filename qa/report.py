@@ -68,6 +68,7 @@ class Progress:
     campaign: str
     taxonomy: str
     revision: int
+    adaptive: bool  # whether a second answer was asked for only where the first left doubt
     items: int
     answers: int  # that say something and count; adjudicators' left out
     skips: int
@@ -116,6 +117,7 @@ def progress(session: Session, campaign: Campaign, taxonomy: Taxonomy, said: Ans
         campaign=campaign.name,
         taxonomy=taxonomy.name,
         revision=taxonomy.revision,
+        adaptive=campaign.adaptive is not None,
         items=len(task_ids),
         answers=said_something,
         skips=sum(answer.skipped for answer in given),

@@ -286,7 +286,9 @@ def _people(found: "Progress", judged: "Iterable[AnnotatorQuality]") -> Iterable
     yield from annotators.lines(judged)
 
 
-def _agreement(rows: "Sequence[AgreementRow]", *, level: "Level" = "nominal", classes: Sequence[str] = ()) -> list[str]:
+def _agreement(
+    rows: "Sequence[AgreementRow]", *, adaptive: bool, level: "Level" = "nominal", classes: Sequence[str] = ()
+) -> list[str]:
     from api import agreement_words
 
     cells = [
@@ -303,7 +305,7 @@ def _agreement(rows: "Sequence[AgreementRow]", *, level: "Level" = "nominal", cl
         for row in rows
     ]
     lines = console.table(("agreement", "on", "items", "alpha", "95 % interval", "raw", "kappa", ""), cells)
-    words = agreement_words.of_answers(rows, level=level, classes=classes)
+    words = agreement_words.of_answers(rows, adaptive=adaptive, level=level, classes=classes)
     return [*lines, *map(console.printable, words)]
 
 
@@ -314,7 +316,7 @@ def _content_report(found: "ContentReport") -> Iterable[str]:
 
     yield from _progress(found)
     if found.agreement:
-        yield from _agreement(found.agreement)
+        yield from _agreement(found.agreement, adaptive=found.adaptive)
     if found.drawn:
         rows = [
             (row.of, row.name, row.images, row.regions, row.matched, row.mean_iou, *(row.f1 or [None] * 3))
@@ -332,7 +334,7 @@ def _report(found: "QaReport") -> Iterable[str]:
     classes = [row for row in found.agreement if row.of == "class"]
     least = sorted(classes, key=lambda row: (row.alpha is None, row.alpha))[:_MOST_CLASSES]
     shown = [row for row in found.agreement if row.of != "class" or row in least]
-    yield from _agreement(shown, level=found.level, classes=found.classes)
+    yield from _agreement(shown, adaptive=found.adaptive, level=found.level, classes=found.classes)
     if len(classes) > len(least):
         yield f"{len(classes) - len(least)} more classes are agreed on better: see --json"
     if found.check is not None:

@@ -8,7 +8,7 @@ import pytest
 from sqlalchemy import select
 
 from labeling import campaigns
-from qa import ledger, verdicts
+from qa import ledger, report, verdicts
 from qa.overlap import Rules
 from store import schema
 from store.errors import InvalidInputError
@@ -105,6 +105,7 @@ def test_what_one_person_said_is_put_to_the_other_and_never_to_them_again(bench:
 def test_who_was_faster_than_all_colleagues_waits_for_one_until_the_campaign_ends(bench: Bench) -> None:
     bench.plan()
     bench.answer({"ann": agreed(12)})
+    assert report.report(bench.workspace, NAME).adaptive
     assert bench.asked(bench.review()) == dict.fromkeys(range(12), None)  # somebody new
     with bench.workspace.database.write() as session:
         campaigns.get(session, NAME).closed_at = now()
