@@ -21,7 +21,7 @@ from qa.conduct.accuracy import Estimates, Judged
 from qa.conduct.detection import Alone, Rates
 from qa.conduct.speed import Pace
 from qa.conduct.trends import Difference, Slope
-from qa.consensus import posterior
+from qa.consensus import belief, posterior
 from qa.consensus.posterior import Posterior
 from qa.things import Things
 from store.arrays import Bools, Floats, Ints
@@ -104,8 +104,8 @@ class Crowd:
 
     @cached_property
     def _others_tell(self) -> Bools:
-        """`(A,)`: who can be judged by others, see `accuracy.told_by_others`; everybody is by what is settled."""
-        return accuracy.told_by_others(self.looks, items=len(self.said.task_ids), annotators=len(self.people))
+        """`(A,)`: who can be judged by others, see `belief.told_by_others`; everybody is by what is settled."""
+        return belief.told_by_others(self.looks, items=len(self.said.task_ids), annotators=len(self.people))
 
     @cached_property
     def weight(self) -> Floats:

@@ -71,30 +71,6 @@ def judge(answers: Ints, counted: Bools, known: Ints, found: Posterior) -> Judge
     return Judged(rows, belief.normalised(left, known[items]))
 
 
-def told_by_others(looks: Ints, *, items: int, annotators: int) -> Bools:
-    """`(A,)`: who can be judged by how often they agree with others.
-
-    How often two people agree tells how good they are together, never who is the better one. A third who shares items
-    with both does, and through them with everybody who shares items with them: people along a circle of an odd number.
-
-    Args:
-        looks: `(L, 2)` int64 rows of item and annotator, once each.
-        items: N.
-        annotators: A.
-    """
-    from scipy.sparse import block_array, csr_array, diags_array
-    from scipy.sparse.csgraph import connected_components
-
-    seen = csr_array((np.ones(len(looks)), (looks[:, 1], looks[:, 0])), shape=(annotators, items))
-    shared = seen @ seen.T
-    ties = shared - diags_array(shared.diagonal())
-    ties.eliminate_zeros()
-    # steps of even and of odd number are apart where there is no odd circle: the graph is bipartite
-    _, part = connected_components(block_array([[None, ties], [ties, None]]), directed=False)
-    told: Bools = part[:annotators] == part[annotators:]
-    return told
-
-
 def estimate(chance: Floats, group: Ints, *, groups: int, classes: int, weight: Floats | None = None) -> Estimates:
     """How often the answers of each group are right, when others are not certain what is right.
 

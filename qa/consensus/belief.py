@@ -77,6 +77,30 @@ def likeliest(posteriors: Floats) -> Bools:
     return np.asarray(posteriors >= posteriors.max(axis=1, keepdims=True) * (1 - _EQUAL))
 
 
+def told_by_others(looks: Ints, *, items: int, annotators: int) -> Bools:
+    """`(A,)`: who can be judged by how often they agree with others.
+
+    How often two people agree tells how good they are together, never who is the better one. A third who shares items
+    with both does, and through them with everybody who shares items with them: people along a circle of an odd number.
+
+    Args:
+        looks: `(L, 2)` int64 rows of item and annotator, once each.
+        items: N.
+        annotators: A.
+    """
+    from scipy.sparse import block_array, csr_array, diags_array
+    from scipy.sparse.csgraph import connected_components
+
+    seen = csr_array((np.ones(len(looks)), (looks[:, 1], looks[:, 0])), shape=(annotators, items))
+    shared = seen @ seen.T
+    ties = shared - diags_array(shared.diagonal())
+    ties.eliminate_zeros()
+    # steps of even and of odd number are apart where there is no odd circle: the graph is bipartite
+    _, part = connected_components(block_array([[None, ties], [ties, None]]), directed=False)
+    told: Bools = part[:annotators] == part[annotators:]
+    return told
+
+
 def _interval(right: Floats, wrong: Floats) -> Floats:
     from scipy.special import betaincinv
 

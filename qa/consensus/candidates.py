@@ -78,6 +78,7 @@ def fit(
     shares = np.append(np.full(classes, usual / classes), 1 - usual)  # of the candidates; at last of what is not there
     posteriors: Floats = np.zeros((len(image), classes + 1))
     known = np.full(len(image), -1) if known is None else known
+    alike = _alike(seen, is_settled=bool((known >= 0).any()), images=images, annotators=annotators)
     for _ in range(_STEPS):
         before = posteriors
         chances = np.column_stack([recall, false_positive_rate])
@@ -94,8 +95,8 @@ def fit(
         certain[:, -1] = 0  # nobody knows how many false objects there are
         opened = (place @ (posteriors - certain)) / np.maximum(1 - unseen, _SMALLEST)  # with those that nobody drew
         opened += place @ certain
-        recall = _recalls(drew.T @ there, looked.T @ opened[:, :-1])
-        false_positive_rate = _false_positive_rates(drew.T @ ghost, looked.T @ opened[:, -1])
+        recall = _recalls(alike @ (drew.T @ there), alike @ (looked.T @ opened[:, :-1]))
+        false_positive_rate = _false_positive_rates(alike @ (drew.T @ ghost), alike @ (looked.T @ opened[:, -1]))
         counts = (called.T @ there).reshape(annotators, classes, classes).swapaxes(1, 2)
         calls = _confusions(counts)
         of_ghosts = (called.T @ ghost).reshape(annotators, classes).sum(axis=0) + 1
@@ -120,6 +121,14 @@ def fit(
         confusion=calls,
         ghost_calls=ghost_calls,
     )
+
+
+def _alike(seen: Ints, *, is_settled: bool, images: int, annotators: int) -> Floats:
+    """`(A, A)`: whose counts are whose, summed by a product: people whom nothing tells apart have theirs in common."""
+    if is_settled:
+        return np.eye(annotators)
+    told = belief.told_by_others(seen, items=images, annotators=annotators)
+    return np.where(told[:, None] | told, np.eye(annotators), 1.0)
 
 
 def _ones(rows: Ints, shape: tuple[int, int]) -> Any:

@@ -173,15 +173,3 @@ def test_credit_averages_to_the_accuracy_where_others_are_unsure() -> None:
     for supposed in (0.5, 0.9):
         credit, weight = accuracy.credit(answers, judged, np.array([supposed]), classes=judged.truth.shape[1])
         assert np.average(credit, weights=weight) == pytest.approx(0.7, abs=0.02)
-
-
-def test_two_people_are_not_judged_by_each_other_but_by_a_third_and_by_what_is_settled() -> None:
-    """ann and bob share items, cay with both: all are told; dan and eve share items with nobody else."""
-    pairs = [(0, 1), (1, 2), (0, 2), (3, 4)]
-    looks = np.array([(item, who) for item, pair in enumerate(pairs) for who in pair])
-    told = accuracy.told_by_others(looks, items=4, annotators=6)
-    assert told.tolist() == [True, True, True, False, False, False]
-    square = np.array([(item, who) for item, pair in enumerate([(0, 1), (1, 2), (2, 3), (3, 0)]) for who in pair])
-    assert not accuracy.told_by_others(square, items=4, annotators=4).any()  # who is good may be 0 and 2, or 1 and 3
-    joined = np.concatenate([square, [(4, 0), (4, 2)]])
-    assert accuracy.told_by_others(joined, items=5, annotators=4).all()

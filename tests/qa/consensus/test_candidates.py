@@ -55,6 +55,40 @@ def test_two_people_are_surer_together() -> None:
     assert three.existence[1] < 0.5
 
 
+def test_two_people_are_not_judged_by_each_other_but_by_a_third_and_by_what_is_settled() -> None:
+    """ann and bob share items, cay with both: all are told; dan and eve share items with nobody else."""
+    pairs = [(0, 1), (1, 2), (0, 2), (3, 4)]
+    looks = np.array([(item, who) for item, pair in enumerate(pairs) for who in pair])
+    told = belief.told_by_others(looks, items=4, annotators=6)
+    assert told.tolist() == [True, True, True, False, False, False]
+    square = np.array([(item, who) for item, pair in enumerate([(0, 1), (1, 2), (2, 3), (3, 0)]) for who in pair])
+    assert not belief.told_by_others(square, items=4, annotators=4).any()  # who is good may be 0 and 2, or 1 and 3
+    joined = np.concatenate([square, [(4, 0), (4, 2)]])
+    assert belief.told_by_others(joined, items=5, annotators=4).all()
+
+
+def test_of_two_people_what_one_alone_drew_is_in_doubt_whoever_it_was() -> None:
+    """One finds much and makes up much, the other little of both: from the two alone nobody can tell which is which."""
+    believed, true = [], []
+    for seed in range(10):
+        answers, image, there, _ = simulated(seed, images=200, recall=[0.7, 0.95], ghosts=[0.1, 0.6], rate=4)
+        seen = everybody(200, 2)
+        found = candidates.fit(answers, image, seen, images=200, annotators=2, classes=1)
+        drew = np.zeros((len(image), 2), dtype=np.bool_)
+        drew[answers[:, 0], answers[:, 1]] = True
+        alone = [drew[:, who] & ~drew[:, 1 - who] for who in (0, 1)]
+        believed.append([found.existence[one].mean() for one in alone])
+        true.append([there[one].mean() for one in alone])
+    assert np.abs(np.mean(believed, axis=0) - np.mean(true, axis=0)).max() < 0.2
+
+
+def test_gold_tells_two_people_apart() -> None:
+    answers, image, there, _ = simulated(0, images=300, recall=[0.7, 0.95], ghosts=[0.1, 0.6], rate=4)
+    known = np.where(image < 100, np.where(there > 0, 0, 1), -1)
+    found = candidates.fit(answers, image, everybody(300, 2), images=300, annotators=2, classes=1, known=known)
+    assert found.recall[:, 0] == pytest.approx([0.7, 0.95], abs=0.06)
+
+
 def test_few_images_keep_to_the_majority() -> None:
     for people in (3, 4, 5):
         for drew in range(1, people + 1):
