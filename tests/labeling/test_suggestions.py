@@ -114,7 +114,9 @@ def test_drawings_go_out_as_suggestions_and_the_one_the_expert_hands_in_is_the_l
     shown = [results.read(each["result"], asked, size) for each in task["predictions"]]
     single = [each.regions for each in shown if len(each.regions) == 1]
     assert sorted(region.shape.x for [region] in single) == pytest.approx([10, 120])
-    [chosen_one] = [each for each in task["predictions"] if each["result"][0]["value"]["rectanglelabels"] == ["dog"]]
+    [chosen_one] = [  # beside it what the other drew, and what both come to
+        each for each in task["predictions"] if [of["value"]["rectanglelabels"] for of in each["result"]] == [["dog"]]
+    ]
     site.call("POST", f"/api/tasks/{task['id']}/annotations/", json={"result": chosen_one["result"]})
     pull.pull(catalog.workspace, name)
     assert verdicts.review(catalog.workspace, catalog.name).outcomes == {"accepted": 9}

@@ -42,7 +42,7 @@ class Edge:
 NO_LABELS = "No image has a label yet"
 EDGES = {
     "nobody answered": Edge(asked=(0, 12), no_suspects=NO_LABELS),
-    "one annotator": Edge({"ann": ALL_THREE}, no_suspects=NO_LABELS),
+    "one annotator": Edge({"ann": ALL_THREE}, asked=(12, 0), no_suspects=NO_LABELS),
     "everyone agrees": Edge(
         {"ann": ALL_THREE, "bob": ALL_THREE, "cay": ALL_THREE},
         outcomes={"accepted": 12},
