@@ -251,8 +251,9 @@ def _of_campaign(
         found[task_id] = Doubt(campaign.name, task_id, image_id, rank, value, reason, why, suspected)
 
     in_force = Verdict.id.in_(campaigns.standing_verdicts(Task.campaign_id == campaign.id, _STANDS))
-    disputed = select(Verdict.task_id, Verdict.posterior).where(in_force, Verdict.outcome == "adjudication")
-    standing = campaigns.standing_annotations(Task.campaign_id == campaign.id)
+    is_disputed = (in_force, Verdict.outcome == "adjudication")
+    disputed = select(Verdict.task_id, Verdict.posterior).where(*is_disputed)
+    standing = campaigns.standing_annotations(Task.id.in_(select(Verdict.task_id).where(*is_disputed)))
     answered = select(Annotation.task_id).where(Annotation.id.in_(standing), Annotation.skipped.is_(False))
     is_answered = set(session.scalars(answered))
     for task_id, posterior in session.execute(disputed):
