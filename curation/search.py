@@ -17,6 +17,7 @@ from curation import encoders, ivf
 from curation.decode import decode
 from curation.embed import find_encoder
 from store.arrays import Floats, Ints, Vectors
+from store.database import batched
 from store.errors import ConflictError, InvalidInputError, NotFoundError
 from store.schema import Encoder, Image, ImageId, Sighting
 from store.vectors import VectorFile
@@ -239,8 +240,9 @@ def _checked(vectors: Vectors, row: Encoder) -> Vectors:
 def _seen(session: Session, image_ids: Sequence[int]) -> set[int]:
     """Those of which at least one file was there when last looked for."""
     found: set[int] = set()
-    for start in range(0, len(image_ids), 10_000):
-        page = Sighting.image_id.in_(image_ids[start : start + 10_000])
-        there = select(Sighting.image_id).where(page, Sighting.current, Sighting.missing.is_(False))
+    for some in batched(image_ids):
+        there = select(Sighting.image_id).where(
+            Sighting.image_id.in_(some), Sighting.current, Sighting.missing.is_(False)
+        )
         found |= set(session.scalars(there))
     return found

@@ -14,10 +14,11 @@ from curation.decode import Fingerprint
 from curation.objects import Stamp
 from curation.sources import Root, Said, covers
 from store.arrays import Ints
+from store.database import batched
 from store.schema import Container, Image, Quarantined, Sighting
 from store.workspace import Workspace
 
-_CHUNK = 1000  # rows a statement
+_CHUNK = 1000  # rows read at once
 
 
 @dataclass(frozen=True)
@@ -175,7 +176,7 @@ def close(session: Session, contents: Contents, *, is_whole: bool) -> None:
 def describe(session: Session, said: Mapping[int, Said], *, returned: Collection[int]) -> None:
     """Take over what is newly said of sightings, by id; what is not said stays. Those `returned` are there again."""
     _set(session, returned, missing=False)
-    for ids in _chunks(said):
+    for ids in batched(said):
         before = select(Sighting.id, Sighting.source, Sighting.details, Sighting.scene).where(Sighting.id.in_(ids))
         changes = []
         for row in session.execute(before):
@@ -197,7 +198,7 @@ def mark_missing(workspace: Workspace, roots: Iterable[Root], *, seen: Ints, rea
         known = select(Sighting.id).where(Sighting.current, ~Sighting.missing, _begins(Sighting.uri, root.prefix))
         with workspace.database.read() as session:
             ids: Ints = np.fromiter(session.scalars(known.execution_options(yield_per=_CHUNK)), dtype=np.int64)
-        for chunk in _chunks(np.setdiff1d(ids, seen).tolist()):
+        for chunk in batched(np.setdiff1d(ids, seen).tolist()):
             with workspace.database.read() as session:
                 rows = session.execute(select(Sighting.id, Sighting.uri).where(Sighting.id.in_(chunk))).all()
             gone_uris = _gone([uri for _, uri in rows if covers(root, uri)], read)
@@ -219,8 +220,8 @@ def release_gone(
         gone = [*{uri for uri in passed if os.path.isdir(uri)} | _gone(passed, read)]
         if gone:
             with workspace.database.write() as session:
-                for start in range(0, len(gone), _CHUNK):
-                    session.execute(delete(Quarantined).where(Quarantined.uri.in_(gone[start : start + _CHUNK])))
+                for some in batched(gone):
+                    session.execute(delete(Quarantined).where(Quarantined.uri.in_(some)))
 
 
 def _gone(seen_before: Sequence[str], read: Collection[str]) -> set[str]:
@@ -271,15 +272,10 @@ def _failure(row: Quarantined) -> Failure:
 
 
 def _set(session: Session, ids: Collection[int], **values: bool) -> None:
-    for chunk in _chunks(ids):
+    for chunk in batched(ids):
         session.execute(update(Sighting).where(Sighting.id.in_(chunk)).values(**values))
 
 
 def _begins(column: Any, prefix: str) -> ColumnElement[bool]:
     """Whether a text begins with `prefix`, in a form an index answers."""
     return and_(column >= prefix, column < prefix[:-1] + chr(ord(prefix[-1]) + 1))
-
-
-def _chunks(ids: Collection[int]) -> Iterable[list[int]]:
-    listed = list(ids)
-    return (listed[start : start + _CHUNK] for start in range(0, len(listed), _CHUNK))

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from sqlalchemy import Connection, Engine, create_engine, event, inspect, text
 from sqlalchemy.exc import DatabaseError
@@ -15,7 +15,8 @@ from store.errors import InvalidInputError
 HEAD_REVISION = "0016"  # of the last file in migrations/versions
 _MIGRATIONS = Path(__file__).parent / "migrations"
 _LOCK_TIMEOUT_S = 60
-_IDS_A_QUERY = 1000
+_T = TypeVar("_T")
+_VALUES_A_QUERY = 1000
 
 
 class Database:
@@ -65,10 +66,10 @@ class Database:
             command.upgrade(config, "head")
 
 
-def batched(ids: Iterable[int]) -> Iterator[Sequence[int]]:
+def batched(values: Iterable[_T]) -> Iterator[Sequence[_T]]:
     """So many of them at a time as one query can name."""
-    left = iter(ids)
-    while some := list(islice(left, _IDS_A_QUERY)):
+    left = iter(values)
+    while some := list(islice(left, _VALUES_A_QUERY)):
         yield some
 
 
