@@ -15,14 +15,14 @@ from curation import labels
 from labeling import campaigns, content, definitions, results
 from labeling import taxonomy as taxonomies
 from labeling.results import ImageSize
-from qa import answers, label_errors, ledger
+from qa import answers, conflicts, label_errors, ledger
 from qa.answers import Answer
 from store.database import batched
 from store.errors import InvalidInputError
 from store.schema import Annotation, Campaign, Image, ImageId, Task, Taxonomy, Verdict
 from store.workspace import Workspace
 
-Reason: TypeAlias = Literal["disputed", "label-error", "answered-since"]
+Reason: TypeAlias = Literal["disputed", "label-error", "answered-since", "conflict"]
 
 _CONFIRMED = 0.5  # of suspected labels turn out wrong, about: 51 % in Northcutt, Athalye and Mueller (2021)
 _DIGITS = 9  # of values that count as equal
@@ -40,7 +40,7 @@ class Doubt:
     value: float  # 0 to 1, orders the queue; see `queue`
     reason: Reason
     why: str
-    suspected: str | None  # what it may be instead of its label, of a label error
+    suspected: str | None  # what it may be instead of its label, of a label error or a conflict
 
 
 @dataclass(frozen=True)
@@ -82,12 +82,14 @@ class AdjudicationSummary:
 def queue(workspace: Workspace, session: Session, campaign_name: str | None = None) -> Queue:
     """What an expert should look at, in one labelling campaign or in all.
 
-    That is what a review sent to adjudication, what a scan for label errors doubts, and what somebody answered
-    differently after an adjudicator had settled it. Items that were withdrawn are left out.
+    That is what a review sent to adjudication, what a scan for label errors doubts, what somebody answered differently
+    after an adjudicator had settled it, and what another campaign labelled differently. Items that were withdrawn are
+    left out.
 
     The value of a dispute is the chance that its likeliest answer is wrong, 1 where the review had no posterior. Of the
     others nobody has measured one: a suspect label's is half its score, for about half of such labels turn out wrong; a
-    settled item's is the share of answers, the adjudicator's among them, that came later and say something else.
+    settled item's is the share of answers, the adjudicator's among them, that came later and say something else. Of two
+    campaigns that differ it is the chance that the one whose label is not in force is right.
 
     Args:
         workspace: whose key shuffles suggestions, so that nobody sees whose is whose.
@@ -276,6 +278,11 @@ def _of_campaign(
     for suspect in suspects:
         if suspect.task not in words and suspect.task in place:
             doubt(suspect.task, _CONFIRMED * suspect.score, "label-error", suspect.why, suspect.suggestion)
+    for one in conflicts.standing(session, campaign):
+        in_queue = found.get(one.task)
+        if one.task in place.keys() - words.keys() and (in_queue is None or in_queue.value < one.chance):
+            why = f"{one.campaign} accepted {labels.in_words(one.value, asked.task_kind)!r} of the same image."
+            doubt(one.task, one.chance, "conflict", why, one.value)
     return list(found.values()), decided
 
 

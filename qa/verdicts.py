@@ -21,7 +21,7 @@ from sqlalchemy.orm import Session
 
 from curation import labels
 from labeling import campaigns
-from qa import answers, case, ledger, migrations, outcomes, rejections
+from qa import answers, case, conflicts, ledger, migrations, outcomes, rejections
 from qa.answers import LastWord
 from qa.case import Case, Finding
 from store.errors import InvalidInputError
@@ -48,6 +48,7 @@ class QaSummary:
     new_verdicts: int
     new_labels: int
     replaced: int  # of these: images whose label in force was another campaign's
+    conflicts: int  # items whose label in force another campaign contradicts, see `qa.conflicts`
     overruled: int  # and those where that of an expert, or their rejection, stays in force
     model: str | None  # what was heard beside the people
     accept_at: float | None  # none of an adaptive campaign
@@ -125,6 +126,7 @@ def review(workspace: Workspace, campaign_name: str, *, accept_at: float | None 
         with workspace.database.read() as session:
             outcome_of = ledger.outcomes(session, read.campaign)
             after = ledger.labelled_by(session, read.campaign) if fresh else before.labelled_by
+            differing = conflicts.standing(session, read.campaign)
     labelled = [read.image_of[decision.task_id] for decision in fresh if decision.outcome == "accepted"]
     return QaSummary(
         campaign=campaign_name,
@@ -133,6 +135,7 @@ def review(workspace: Workspace, campaign_name: str, *, accept_at: float | None 
         new_verdicts=len(fresh),
         new_labels=new_labels,
         replaced=sum(before.labelled_by.get(one, campaign_id) != campaign_id == after.get(one) for one in labelled),
+        conflicts=len(differing),
         overruled=sum(after.get(one) != campaign_id for one in labelled),
         model=model,
         accept_at=read.accept_at if read.campaign.adaptive is None else None,

@@ -58,6 +58,10 @@ def review(
         )
     if summary.replaced:
         lines.append(f"  {summary.replaced} of these are in force in place of another campaign's")
+    if summary.conflicts:
+        lines.append(
+            f"  {summary.conflicts} contradict what another campaign accepted: winnow qa queue {shlex.quote(campaign)}"
+        )
     if summary.overruled:
         lines.append(f"  {summary.overruled} are not in force: an expert settled or rejected these images elsewhere")
     if summary.opinions:

@@ -3,6 +3,8 @@ from typing import Any
 import pytest
 from sqlalchemy import select
 
+from curation import labels
+from labeling.content import Content, ImageChoice
 from qa import adjudication, decisions, verdicts
 from store.errors import InvalidInputError
 from store.schema import Annotation, Campaign, Label, Task
@@ -145,3 +147,47 @@ def test_who_answers_differently_afterwards_brings_a_settled_item_back(workspace
     opened = adjudication.open_campaign(workspace, NAME)
     assert opened.items == 1
     assert adjudication.open_campaign(workspace, NAME).opened is None
+
+
+def test_what_two_campaigns_labelled_differently_is_for_an_expert(workspace: Workspace, build: Any) -> None:
+    images, taxonomy = build.images(12), build.taxonomy()
+    said = ["cat"] * 6 + ["dog"] * 6
+    build.answers(build.campaign(build.batch(images), taxonomy), dict.fromkeys(("ann", "bob", "cas"), said))
+    verdicts.review(workspace, NAME)
+    build.answers(build.campaign(build.batch(images), taxonomy, overlap=1), {"dan": [*said[:11], "cat"]})
+    assert verdicts.review(workspace, "campaign-2", accept_at=0.5).conflicts == 1
+    assert _queue(workspace).items == []  # the label in force is the other campaign's
+    [item] = _queue(workspace, None).items
+    assert (item.campaign, item.image, item.reason, item.label) == ("campaign-2", images[11], "conflict", "cat")
+    assert item.why == "campaign-1 accepted 'dog' of the same image."
+    assert 0.5 < item.value < 1  # three people said so against one
+    assert sorted(item.suggestions) == ["cat", "dog"]
+
+    assert adjudication.open_campaign(workspace, "campaign-2").items == 1
+    decisions.decide(workspace, "campaign-2", str(images[11]), answer="dog", reason="annotator-mistake", author="eve")
+    assert _queue(workspace, None).items == []
+    verdicts.review(workspace, "campaign-2")
+    assert _queue(workspace, None).items == []
+    with workspace.database.read() as session:
+        in_force = {one.image_id: one.value for one in labels.in_force(session, "animals")}
+    assert in_force == dict(zip(images, said, strict=True))
+
+
+def test_labels_of_other_campaigns_that_no_longer_stand_are_no_conflict(workspace: Workspace, build: Any) -> None:
+    images, taxonomy = build.images(6), build.taxonomy(["cat", "dog", "owl"], kind="multilabel")
+    first, second = build.campaign(build.batch(images), taxonomy), build.campaign(build.batch(images), taxonomy)
+
+    def both(*names: str) -> dict[str, list[Content]]:
+        return {name: [Content(choice=ImageChoice(("cat",)))] * 5 + [Content(choice=ImageChoice(names))]
+                for name in ("ann", "bob", "cas")}  # fmt: skip
+
+    build.answers(first, both("cat", "owl"))
+    build.answers(second, both("cat"))
+    for name in (NAME, "campaign-2"):
+        verdicts.review(workspace, name, accept_at=0.5)
+    [item] = _queue(workspace, None).items
+    assert (item.image, item.label, item.why) == (images[5], "cat", "campaign-1 accepted 'cat, owl' of the same image.")
+    with workspace.database.write() as session:
+        task = session.scalars(select(Task).where(Task.campaign_id == first, Task.rank == 5)).one()
+        task.state = "withdrawn"
+    assert _queue(workspace, None).items == []

@@ -1,0 +1,70 @@
+"""Images that the people of two campaigns labelled differently: one label is in force, and one of the two is wrong."""
+
+from dataclasses import dataclass
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session, aliased
+
+from curation import labels
+from labeling.definitions import IMAGE_KINDS
+from store.schema import Campaign, Label, Task, Taxonomy, Verdict
+
+
+@dataclass(frozen=True)
+class Conflict:
+    """An item whose label is in force, and what another campaign accepted of the same image."""
+
+    task: int
+    campaign: str  # the other one
+    value: str  # what its people say, see `qa.answers.read`
+    chance: float  # that they are right, if one of the two is and each is as sure as its verdict says
+
+
+def standing(session: Session, campaign: Campaign) -> list[Conflict]:
+    """Those of a campaign's items, one each; what an expert said is in none, and of regions there are none.
+
+    No two people draw exactly the same, so that regions cannot be compared by what they say.
+    """
+    asked = session.get_one(Taxonomy, campaign.taxonomy_id)
+    if asked.task_kind not in IMAGE_KINDS:
+        return []
+    other_task, other_verdict, other_label, newer = aliased(Task), aliased(Verdict), aliased(Label), aliased(Verdict)
+    shared = select(Task.image_id).where(
+        Task.campaign_id == campaign.id,
+        select(other_task.id)
+        .where(other_task.image_id == Task.image_id, other_task.campaign_id != campaign.id)
+        .exists(),
+    )
+    rows = session.execute(
+        select(Task.id, Verdict.posterior, Campaign.name, other_label.value, other_verdict.posterior)
+        .join(Verdict, Verdict.task_id == Task.id)
+        .join(Label, Label.verdict_id == Verdict.id)
+        .join(
+            other_label,
+            (other_label.image_id == Label.image_id)
+            & (other_label.taxonomy_id == Label.taxonomy_id)
+            & (other_label.value != Label.value),
+        )
+        .join(other_verdict, other_verdict.id == other_label.verdict_id)
+        .join(other_task, (other_task.id == other_verdict.task_id) & (other_task.id != Task.id))
+        .join(Campaign, Campaign.id == other_task.campaign_id)
+        .where(
+            Task.campaign_id == campaign.id,
+            Label.id.in_(labels.newest_ids(asked.name, of=shared)),
+            other_task.state != "withdrawn",
+            ~select(newer.id).where(newer.task_id == other_task.id, newer.id > other_verdict.id).exists(),
+        )
+        .order_by(Task.id, other_verdict.id)
+    )
+    surest: dict[int, Conflict] = {}
+    for task_id, posterior, name, value, other in rows:
+        if posterior is None or other is None:  # an expert said so
+            continue
+        found = Conflict(task_id, name, value, _chance(other, against=posterior))
+        surest[task_id] = max(found, surest.get(task_id, found), key=lambda each: each.chance)
+    return [*surest.values()]
+
+
+def _chance(posterior: float, *, against: float) -> float:
+    right, wrong = posterior * (1 - against), (1 - posterior) * against
+    return 0.5 if right + wrong == 0 else right / (right + wrong)
