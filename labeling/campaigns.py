@@ -244,15 +244,17 @@ def shared_items(session: Session, campaign_id: int) -> dict[str, int]:
     return dict(session.execute(others).all())
 
 
-def create_adjudication(
-    workspace: Workspace,
+def plan_adjudication(
+    session: Session,
+    key: bytes,
     name: str,
     *,
     parent: str,
     suggestions: Mapping[ImageId, Sequence[list[dict[str, Any]]]],
     vendor_name: str | None = None,
 ) -> int:
-    """Plan a campaign in which an expert settles some items of another, `parent`: one answer each.
+    """Plan a campaign in which an expert settles some items of another, `parent`: one answer each,
+    in the caller's transaction.
 
     The items come in the order of `suggestions`, which holds by image what each shows: results to choose from, as
     Label Studio has them.
@@ -268,22 +270,6 @@ def create_adjudication(
         ConflictError: another campaign has this name.
         InvalidInputError: there is no image, or one that is not in the parent.
     """
-    with workspace.database.write() as session:
-        return plan_adjudication(
-            session, workspace.key, name, parent=parent, suggestions=suggestions, vendor_name=vendor_name
-        )
-
-
-def plan_adjudication(
-    session: Session,
-    key: bytes,
-    name: str,
-    *,
-    parent: str,
-    suggestions: Mapping[ImageId, Sequence[list[dict[str, Any]]]],
-    vendor_name: str | None = None,
-) -> int:
-    """`create_adjudication` in the caller's transaction."""
     check_name(name)
     disputed = get(session, parent)
     campaign = Campaign(

@@ -14,7 +14,7 @@ from sqlalchemy import func, select
 from api.demo import label_studio_server
 from api.demo.label_studio_server import LabelStudioServer
 from curation import labels, splits
-from labeling import results
+from labeling import campaigns, results
 from labeling import taxonomy as taxonomies
 from labeling.content import Content
 from labeling.definitions import TaskKind
@@ -206,6 +206,16 @@ class Builder:
                     )
                 )
             return campaign.id
+
+    def plan_adjudication(
+        self, name: str, *, parent: str, image_ids: Sequence[ImageId], vendor: str | None = None
+    ) -> None:
+        """A campaign in which an expert settles these items of another, and nothing is suggested."""
+        suggestions: dict[ImageId, list[list[dict[str, Any]]]] = {image_id: [] for image_id in image_ids}
+        with self.workspace.database.write() as session:
+            campaigns.plan_adjudication(
+                session, self.workspace.key, name, parent=parent, suggestions=suggestions, vendor_name=vendor
+            )
 
     def answers(self, campaign_id: int, answers: Mapping[str, Sequence[str | Content | None]]) -> None:
         """What each person answered to the items in order of rank; `None` where they did not."""

@@ -108,7 +108,7 @@ def create(
 
 
 _ONE_ANSWER = (
-    "One answer makes an item about 0.8 sure, and `winnow qa review` accepts from 0.9 on: without vectors that let a "
+    "One answer alone leaves an item less sure than `winnow qa review` asks for by default: without vectors that let a "
     "probe agree (winnow embed; of one class an image) all items go to an expert. Ask two people (--overlap 2) or as "
     "often as needed (--overlap adaptive), or review with a lower --accept-at."
 )

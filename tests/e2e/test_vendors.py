@@ -102,9 +102,7 @@ def test_each_sees_only_theirs_answers_one_task_and_the_answer_arrives(site: Sit
     batch = build.batch(images)
     for vendor in ("north", "south"):
         campaigns.create(site.workspace, vendor, batch_id=batch, taxonomy_name="animals", vendor_name=vendor, overlap=1)
-    campaigns.create_adjudication(
-        site.workspace, "experts", parent="north", suggestions={images[0]: []}, vendor_name="experts"
-    )
+    build.plan_adjudication("experts", parent="north", image_ids=images[:1], vendor="experts")
     for name in VENDORS:
         site.winnow("campaign", "push", name, "--image-base-url", site.url)
     for name in VENDORS:

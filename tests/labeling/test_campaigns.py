@@ -76,16 +76,18 @@ def test_what_does_not_exist_is_named(workspace: Workspace, images: list[ImageId
         assert session.scalars(select(Campaign)).all() == []
 
 
-def test_an_adjudication_takes_disputed_items_of_its_parent(workspace: Workspace, images: list[ImageId]) -> None:
+def test_an_adjudication_takes_disputed_items_of_its_parent(
+    workspace: Workspace, build: Builder, images: list[ImageId]
+) -> None:
     create(workspace)
-    campaigns.create_adjudication(workspace, "one: disputed", parent="one", suggestions={images[1]: [], images[2]: []})
+    build.plan_adjudication("one: disputed", parent="one", image_ids=images[1:3])
     assert [task.image_id for task in tasks(workspace, "one: disputed")] == [images[1], images[2]]
     with workspace.database.read() as session:
         campaign = campaigns.get(session, "one: disputed")
         assert (campaign.purpose, campaign.overlap) == ("adjudication", 1)
         assert campaign.parent_id == campaigns.get(session, "one").id
     with pytest.raises(InvalidInputError, match="1 of 2"):
-        campaigns.create_adjudication(workspace, "x", parent="one", suggestions={images[1]: [], images[3]: []})
+        build.plan_adjudication("x", parent="one", image_ids=[images[1], images[3]])
 
 
 def test_status_counts_answers_that_stand(workspace: Workspace, build: Builder, images: list[ImageId]) -> None:
@@ -111,7 +113,7 @@ def test_open_items_are_those_of_the_vendors_open_campaigns_that_lack_answers(
     assert (open_items("acme"), open_items("other")) == (6, 0)
     build.answers(first, {"ada": ["cat", "cat", None], "ben": ["cat", None, None]})
     assert open_items("acme") == 5
-    campaigns.create_adjudication(workspace, "disputed", parent="planned", suggestions={images[0]: []})
+    build.plan_adjudication("disputed", parent="planned", image_ids=images[:1])
     assert open_items("acme") == 5
     campaigns.close(workspace, "planned")
     assert open_items("acme") == 2

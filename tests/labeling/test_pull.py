@@ -407,9 +407,7 @@ def test_the_reason_of_an_adjudicator_is_no_part_of_what_their_answer_says(build
         taxonomy.create(catalog.workspace, "cells", definition)
         [image] = catalog.campaign(1, taxonomy="cells")
         name = f"{catalog.name}-adjudication"
-        campaigns.create_adjudication(
-            catalog.workspace, name, parent=catalog.name, suggestions={image: []}, vendor_name="acme"
-        )
+        build.plan_adjudication(name, parent=catalog.name, image_ids=[image], vendor="acme")
         push.push(catalog.workspace, name, image_url=lambda image_id: f"http://127.0.0.1:1/{image_id}")
         why = {"from_name": "reason", "to_name": "image", "type": "choices", "value": {"choices": ["bad-image"]}}
         server.state.create_annotation(1, asked={}, body={"result": [why]})

@@ -175,9 +175,7 @@ def test_what_is_with_an_expert_is_not_asked_about(bench: Bench) -> None:
     bench.plan(target_error=0.01)
     bench.answer({"ann": ["cat"] * 12})
     assert bench.review().outcomes == {"another-opinion": 12}
-    campaigns.create_adjudication(
-        bench.workspace, "experts", parent=NAME, suggestions={image: [] for image in bench.images[:2]}
-    )
+    bench.build.plan_adjudication("experts", parent=NAME, image_ids=bench.images[:2])
     bench.answer({"bob": [None] * 11 + ["cat"]})  # somebody new, after all
     assert bench.asked(bench.review()) == dict.fromkeys(range(2, 11), "bob")
     assert bench.outcomes()[:2] == ["adjudication"] * 2
