@@ -14,14 +14,13 @@ from typing import Any
 
 import numpy as np
 
-from qa.consensus import belief, confusion
+from qa.consensus import belief, confusion, rates
 from qa.consensus.belief import PRIOR_RIGHT, PRIOR_WRONG
 from qa.consensus.posterior import USUAL
 from store.arrays import Floats, Ints
 
 _DRAWN, _NOT_DRAWN = 16.0, 4.0  # as if so many things that are there had been drawn, and so many not,
 _GHOST_DRAWN, _GHOST_NOT_DRAWN = 2.0, 18.0  # and so many false objects
-_ALIKE = 20.0  # how many chances the belief that people, or classes, are alike counts as
 _STEPS = 300
 _TOLERANCE = 1e-5  # of a posterior
 _RANGE = (0.005, 0.995)  # of recalls and chances
@@ -81,9 +80,9 @@ def fit(
     alike = _alike(seen, is_settled=bool((known >= 0).any()), images=images, annotators=annotators)
     for _ in range(_STEPS):
         before = posteriors
-        chances = np.column_stack([recall, false_positive_rate])
-        unseen: Floats = np.exp(looked @ np.log1p(-chances))  # (N, C + 1): that nobody draws one in an image
-        evidence = np.log(shares) + drew @ (np.log(chances) - np.log1p(-chances))
+        draws = np.column_stack([recall, false_positive_rate])
+        unseen: Floats = np.exp(looked @ np.log1p(-draws))  # (N, C + 1): that nobody draws one in an image
+        evidence = np.log(shares) + drew @ (np.log(draws) - np.log1p(-draws))
         evidence += np.log(unseen / np.maximum(1 - unseen, _SMALLEST))[image]
         by_class = np.concatenate([calls, np.tile(ghost_calls, (annotators, 1, 1))], axis=1)
         evidence += power * (called @ np.log(by_class).swapaxes(1, 2).reshape(-1, classes + 1))
@@ -95,7 +94,8 @@ def fit(
         certain[:, -1] = 0  # nobody knows how many false objects there are
         opened = (place @ (posteriors - certain)) / np.maximum(1 - unseen, _SMALLEST)  # with those that nobody drew
         opened += place @ certain
-        recall = _recalls(alike @ (drew.T @ there), alike @ (looked.T @ opened[:, :-1]))
+        hits, chances = alike @ (drew.T @ there), alike @ (looked.T @ opened[:, :-1])
+        recall = rates.shrunk(hits, chances, prior=(_DRAWN, _NOT_DRAWN), within=_RANGE)
         false_positive_rate = _false_positive_rates(alike @ (drew.T @ ghost), alike @ (looked.T @ opened[:, -1]))
         counts = (called.T @ there).reshape(annotators, classes, classes).swapaxes(1, 2)
         calls = _confusions(counts)
@@ -141,22 +141,10 @@ def _confusions(counts: Floats) -> Floats:
     return np.ones_like(counts) if counts.shape[-1] == 1 else confusion.shrunk(counts)
 
 
-def _recalls(hits: Floats, chances: Floats) -> Floats:
-    """`(A, C)`: everybody's recall of a class, bent to how much an annotator draws, then their own counts."""
-    usual = (hits.sum() + _DRAWN) / (chances.sum() + _DRAWN + _NOT_DRAWN)
-    of_class = np.clip((hits.sum(axis=0) + _ALIKE * usual) / (chances.sum(axis=0) + _ALIKE), *_RANGE)
-    given = chances.sum(axis=1) + _ALIKE
-    expected = np.clip((chances @ of_class + _ALIKE * usual) / given, *_RANGE)
-    own = np.clip((hits.sum(axis=1) + _ALIKE * usual) / given, *_RANGE)
-    odds = of_class / (1 - of_class) * (own / (1 - own) * (1 - expected) / expected)[:, None]
-    shrunk: Floats = np.clip((hits + _ALIKE * odds / (1 + odds)) / (chances + _ALIKE), *_RANGE)
-    return shrunk
-
-
 def _false_positive_rates(drawn: Floats, chances: Floats) -> Floats:
     """`(A,)`: the chance of drawing a false object, each one's shrunk towards everybody's."""
     usual = (drawn.sum() + _GHOST_DRAWN) / (chances.sum() + _GHOST_DRAWN + _GHOST_NOT_DRAWN)
-    shrunk: Floats = np.clip((drawn + _ALIKE * usual) / (chances + _ALIKE), *_RANGE)
+    shrunk: Floats = np.clip((drawn + rates.ALIKE * usual) / (chances + rates.ALIKE), *_RANGE)
     return shrunk
 
 

@@ -1,21 +1,25 @@
 """Several classes of an image at once: for each class whether it is there, a question of its own with two answers.
 
 That is binary relevance: M.-L. Zhang and Z.-H. Zhou, A Review on Multi-Label Learning Algorithms (2014). An annotator's
-confusions of such a question are their sensitivity and specificity (A. P. Dawid and A. M. Skene, 1979), learnt as in
-`posterior`.
+confusions of such a question are their sensitivity and specificity (A. P. Dawid and A. M. Skene, 1979), found by
+expectation and maximisation. These differ: most people overlook more than they invent, and as most classes are in few
+images, how often somebody is right says little of what they overlook.
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
-from qa.consensus import posterior
-from qa.consensus.posterior import Posterior, Trust
+from qa.consensus import rates
 from store.arrays import Bools, Floats, Ints
 
-_HELD = 1  # the answer that the class is there; 0 that it is not
-_ROUNDS = 3  # of learning how common a class is
-_TRUST = Trust(model=1, answer=1, repeat=0)  # of a count, and of answers one by one
+_SEEN = (16.0, 4.0)  # as if so many classes that are there had been named, and so many not,
+_INVENTED = (1.0, 19.0)  # and of classes that are not there
+_WITHIN = (0.001, 0.999)
+_TELL_MISSES, _TELL_INVENTIONS = 3, 2  # so many must look at an item for it to tell what people miss, and invent
+_STEPS = 300
+_TOLERANCE = 1e-5  # of a posterior
 
 
 @dataclass(frozen=True)
@@ -28,9 +32,9 @@ class Multilabel:
 
 
 def fit(looked: Ints, named: Bools, known: Ints, *, annotators: int) -> Multilabel:
-    """Weigh who named a class against who looked and did not, class by class.
+    """Weigh who named a class against who looked and did not.
 
-    Most classes are in few images. How common each is is learnt, and stands beside the answers as a model's word would.
+    What too few looked at to tell how people are counts as if they were as usual there, see `rates.usual`.
 
     Args:
         looked: `(M, 2)` int64 rows of item and annotator, once each.
@@ -41,22 +45,42 @@ def fit(looked: Ints, named: Bools, known: Ints, *, annotators: int) -> Multilab
     Returns:
         An item that nobody looked at holds a class as often as others do.
     """
-    shape = (annotators, known.shape[1])
-    posteriors, sensitivity, specificity = np.zeros(known.shape), np.zeros(shape), np.zeros(shape)
-    for number in range(known.shape[1]):
-        answers = np.column_stack([looked, named[:, number]]).astype(np.int64)
-        found = _weighed(answers, known[:, number], annotators)
-        posteriors[:, number] = found.posteriors[:, _HELD]
-        specificity[:, number], sensitivity[:, number] = found.confusion.diagonal(axis1=1, axis2=2).T
-    return Multilabel(posteriors, sensitivity, specificity)
+    items, classes = known.shape
+    look = _ones(looked.T, (items, annotators))
+    row, number = np.nonzero(named)
+    cells = looked[row] * classes + number[:, None]
+    mark = _ones(cells.T, (items * classes, annotators * classes))  # who named which class of which item
+    looks = np.bincount(looked[:, 0], minlength=items)
+    usual = rates.usual(looks, np.bincount(cells[:, 0], minlength=known.size).reshape(known.shape), known)
+    tells_misses, tells_inventions = (
+        (looks >= least)[:, None] | (known >= 0) for least in (_TELL_MISSES, _TELL_INVENTIONS)
+    )
+
+    def learnt(weight: Floats, tells: Bools, expected: Floats, prior: tuple[float, float]) -> Floats:
+        """`(A, C)`: how often each names what is so with the weight `(N, C)`; what tells nothing, as is expected."""
+        untold = look.T @ np.where(tells, 0.0, weight)
+        named = (mark.T @ weight.ravel()).reshape(untold.shape)
+        return rates.shrunk(named + expected * untold, look.T @ weight + untold, prior=prior, within=_WITHIN)
+
+    sensitivity: Floats = np.tile(usual.sensitivity, (annotators, 1))
+    false_rate: Floats = np.tile(usual.false_rate, (annotators, 1))
+    share = (named.sum(axis=0) + 1) / (len(named) + 2)
+    posteriors: Floats = np.zeros(known.shape)
+    for _ in range(_STEPS):
+        before = posteriors
+        silent = np.log1p(-sensitivity) - np.log1p(-false_rate)
+        by_naming = np.log(sensitivity) - np.log(false_rate) - silent
+        evidence = np.log(share) - np.log1p(-share) + look @ silent + (mark @ by_naming.ravel()).reshape(known.shape)
+        posteriors = np.where(known >= 0, known, 1 / (1 + np.exp(-evidence)))
+        if np.abs(posteriors - before).max(initial=0.0) < _TOLERANCE:
+            break
+        share = (posteriors[looks > 0].sum(axis=0) + 1) / ((looks > 0).sum() + 2)
+        sensitivity = learnt(posteriors, tells_misses, usual.sensitivity, _SEEN)
+        false_rate = learnt(1 - posteriors, tells_inventions, usual.false_rate, _INVENTED)
+    return Multilabel(posteriors, sensitivity, 1 - false_rate)
 
 
-def _weighed(answers: Ints, known: Ints, annotators: int) -> Posterior:
-    """The consensus on one class."""
-    seen = np.unique(answers[:, 0])
-    share = (answers[:, 2].sum() + 1) / (len(answers) + 2)
-    for _ in range(_ROUNDS):
-        common = np.tile([1 - share, share], (len(known), 1))
-        found = posterior.fit(answers, known, annotators=annotators, classes=2, probabilities=common, trust=_TRUST)
-        share = (found.posteriors[seen, _HELD].sum() + 1) / (len(seen) + 2)
-    return found
+def _ones(places: Ints, shape: tuple[int, int]) -> Any:
+    from scipy.sparse import csr_array
+
+    return csr_array((np.ones(places.shape[1]), tuple(places)), shape=shape)
