@@ -17,7 +17,8 @@ from store.arrays import Bools, Floats, Ints
 _SEEN = (16.0, 4.0)  # as if so many classes that are there had been named, and so many not,
 _INVENTED = (1.0, 19.0)  # and of classes that are not there
 _WITHIN = (0.001, 0.999)
-_TELL_MISSES, _TELL_INVENTIONS = 3, 2  # so many must look at an item for it to tell what people miss, and invent
+_TELL_MISSES, _TELL_INVENTIONS = 3, 2  # so many must look at an item for it to tell what people miss, and invent;
+_AS_USUAL = 0.2  # what tells nothing counts so much more as people usually are: it would drift anywhere otherwise
 _STEPS = 300
 _TOLERANCE = 1e-5  # of a posterior
 
@@ -34,7 +35,7 @@ class Multilabel:
 def fit(looked: Ints, named: Bools, known: Ints, *, annotators: int) -> Multilabel:
     """Weigh who named a class against who looked and did not.
 
-    What too few looked at to tell how people are counts as if they were as usual there, see `rates.usual`.
+    What too few looked at to tell how people are speaks for their being as usual, see `rates.usual`.
 
     Args:
         looked: `(M, 2)` int64 rows of item and annotator, once each.
@@ -57,8 +58,8 @@ def fit(looked: Ints, named: Bools, known: Ints, *, annotators: int) -> Multilab
     )
 
     def learnt(weight: Floats, tells: Bools, expected: Floats, prior: tuple[float, float]) -> Floats:
-        """`(A, C)`: how often each names what is so with the weight `(N, C)`; what tells nothing, as is expected."""
-        untold = look.T @ np.where(tells, 0.0, weight)
+        """`(A, C)`: how often each names what is so with the weight `(N, C)`, drawn to what is expected."""
+        untold = _AS_USUAL * (look.T @ np.where(tells, 0.0, weight))
         named = (mark.T @ weight.ravel()).reshape(untold.shape)
         return rates.shrunk(named + expected * untold, look.T @ weight + untold, prior=prior, within=_WITHIN)
 
