@@ -104,8 +104,15 @@ class Crowd:
 
     @cached_property
     def _others_tell(self) -> Bools:
-        """`(A,)`: who can be judged by others, see `belief.told_by_others`; everybody is by what is settled."""
-        return belief.told_by_others(self.looks, items=len(self.said.task_ids), annotators=len(self.people))
+        """`(A,)`: who can be judged by others, see `belief.told_by_others`; everybody is by what is settled.
+
+        Who is paused judges nobody, and is judged where somebody who is told apart looked too.
+        """
+        heard, items = self.looks[self.counted], len(self.said.task_ids)
+        told = belief.told_by_others(heard, items=items, annotators=len(self.people))
+        item, who = self.looks[~self.counted].T
+        told[who[np.isin(item, heard[told[heard[:, 1]], 0])]] = True
+        return told
 
     @cached_property
     def weight(self) -> Floats:

@@ -12,6 +12,7 @@ PRIOR_RIGHT = 8.0
 PRIOR_WRONG = 2.0
 
 _CREDIBLE = 0.95
+_STRONG = 0.2  # of somebody's strongest tie, in shared items: what also tells of them
 _EQUAL = 1e-9  # relative difference of two chances that are the same
 _BLOCK = 4096  # rows that stay in the processor's cache
 
@@ -81,7 +82,9 @@ def told_by_others(looks: Ints, *, items: int, annotators: int) -> Bools:
     """`(A,)`: who can be judged by how often they agree with others.
 
     How often two people agree tells how good they are together, never who is the better one. A third who shares items
-    with both does, and through them with everybody who shares items with them: people along a circle of an odd number.
+    with both does: people along a circle of an odd number. A third who shares few of their items tells little, so that
+    a tie counts that is a fifth as strong as the strongest of either. Who is told tells those who share as much with
+    them as that.
 
     Args:
         looks: `(L, 2)` int64 rows of item and annotator, once each.
@@ -93,12 +96,19 @@ def told_by_others(looks: Ints, *, items: int, annotators: int) -> Bools:
 
     seen = csr_array((np.ones(len(looks)), (looks[:, 1], looks[:, 0])), shape=(annotators, items))
     shared = seen @ seen.T
-    ties = shared - diags_array(shared.diagonal())
-    ties.eliminate_zeros()
+    ties = (shared - diags_array(shared.diagonal())).tocoo()
+    least: Floats = np.zeros(annotators)  # what a tie must have to count
+    np.maximum.at(least, ties.row, _STRONG * ties.data)
+    is_strong = ties.data >= np.maximum(np.maximum(least[ties.row], least[ties.col]), 1)
+    strong = csr_array((ties.data[is_strong], (ties.row[is_strong], ties.col[is_strong])), shape=ties.shape)
     # steps of even and of odd number are apart where there is no odd circle: the graph is bipartite
-    _, part = connected_components(block_array([[None, ties], [ties, None]]), directed=False)
+    _, part = connected_components(block_array([[None, strong], [strong, None]]), directed=False)
     told: Bools = part[:annotators] == part[annotators:]
-    return told
+    while True:
+        also = told | ((least > 0) & (ties @ told.astype(np.float64) >= least))
+        if (also == told).all():
+            return told
+        told = also
 
 
 def _interval(right: Floats, wrong: Floats) -> Floats:

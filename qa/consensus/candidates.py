@@ -21,6 +21,7 @@ from store.arrays import Floats, Ints
 
 _DRAWN, _NOT_DRAWN = 16.0, 4.0  # as if so many things that are there had been drawn, and so many not,
 _GHOST_DRAWN, _GHOST_NOT_DRAWN = 2.0, 18.0  # and so many false objects
+_SETTLED = 20  # images of which what is there is known: so many tell what somebody sees, whoever else looked
 _STEPS = 300
 _TOLERANCE = 1e-5  # of a posterior
 _RANGE = (0.005, 0.995)  # of recalls and chances
@@ -77,7 +78,7 @@ def fit(
     shares = np.append(np.full(classes, usual / classes), 1 - usual)  # of the candidates; at last of what is not there
     posteriors: Floats = np.zeros((len(image), classes + 1))
     known = np.full(len(image), -1) if known is None else known
-    alike = _alike(seen, is_settled=bool((known >= 0).any()), images=images, annotators=annotators)
+    alike = _alike(seen, looked.T @ (place @ (known >= 0) > 0), images=images)
     for _ in range(_STEPS):
         before = posteriors
         draws = np.column_stack([recall, false_positive_rate])
@@ -123,12 +124,16 @@ def fit(
     )
 
 
-def _alike(seen: Ints, *, is_settled: bool, images: int, annotators: int) -> Floats:
-    """`(A, A)`: whose counts are whose, summed by a product: people whom nothing tells apart have theirs in common."""
-    if is_settled:
-        return np.eye(annotators)
-    told = belief.told_by_others(seen, items=images, annotators=annotators)
-    return np.where(told[:, None] | told, np.eye(annotators), 1.0)
+def _alike(seen: Ints, settled: Ints, *, images: int) -> Floats:
+    """`(A, A)`: whose counts are whose, summed by a product: people whom nothing tells apart have theirs in common.
+
+    Args:
+        seen: see `fit`.
+        settled: `(A,)` how many images in which something is known each looked at.
+        images: N.
+    """
+    told = belief.told_by_others(seen, items=images, annotators=len(settled)) | (settled >= _SETTLED)
+    return np.where(told[:, None] | told, np.eye(len(settled)), 1.0)
 
 
 def _ones(rows: Ints, shape: tuple[int, int]) -> Any:

@@ -1,10 +1,11 @@
+from datetime import UTC, datetime
 from typing import Any
 
 import numpy as np
 import pytest
 from sqlalchemy import select
 
-from qa import annotators, crowd
+from qa import annotators, crowd, standing
 from qa.annotators import AnnotatorQuality
 from store.errors import InvalidInputError, NotFoundError
 from store.schema import Annotation, Sighting, Task
@@ -40,6 +41,15 @@ def test_two_who_never_agree_are_not_said_to_be_bad(workspace: Workspace, build:
     campaign = build.campaign(build.batch(build.images(12)), build.taxonomy())
     build.answers(campaign, {"ann": ["cat"] * 12, "bob": ["dog"] * 12})
     assert [(one.accuracy, one.suggestion) for one in annotators.list_all(workspace)] == [(None, None)] * 2
+
+
+def test_who_is_paused_does_not_tell_two_people_apart(workspace: Workspace, build: Any) -> None:
+    campaign = build.campaign(build.batch(build.images(40)), build.taxonomy(), overlap=3)
+    said = {"ann": ["cat", "dog"] * 20, "bob": ["cat", "dog"] * 15 + ["dog", "cat"] * 5, "cas": ["cat", "dog"] * 20}
+    build.answers(campaign, said)
+    assert all(one.judged for one in annotators.list_all(workspace))
+    standing.decide(workspace, "cas", "paused", reason="was trying", by="lead", since=datetime(2000, 1, 1, tzinfo=UTC))
+    assert {name: one.judged for name, one in by_name(workspace).items()} == {"ann": 0, "bob": 0, "cas": 0}
 
 
 def test_skips_are_counted_and_judge_nobody(workspace: Workspace, build: Any) -> None:

@@ -133,9 +133,9 @@ def test_a_paused_adjudicator_settles_nothing(workspace: Workspace, build: Any) 
 
 
 def test_paused_people_are_judged_and_judge_nobody(workspace: Workspace, campaign: str, build: Any) -> None:
-    build.answers(1, {"cay": ["dog"] * 12})
+    build.answers(1, {"cay": ["dog"] * 12, "dan": CATS})
     decide(workspace, "cay", "paused", since=AGES_AGO)
-    ann, bob, cay = annotators.list_all(workspace)
+    ann, bob, cay, _ = annotators.list_all(workspace)
     assert (cay.judged, cay.standing) == (12, "paused")
     assert cay.interval[1] < 0.5
     assert ann.interval == pytest.approx(bob.interval)

@@ -55,16 +55,33 @@ def test_two_people_are_surer_together() -> None:
     assert three.existence[1] < 0.5
 
 
-def test_two_people_are_not_judged_by_each_other_but_by_a_third_and_by_what_is_settled() -> None:
-    """ann and bob share items, cay with both: all are told; dan and eve share items with nobody else."""
-    pairs = [(0, 1), (1, 2), (0, 2), (3, 4)]
-    looks = np.array([(item, who) for item, pair in enumerate(pairs) for who in pair])
-    told = belief.told_by_others(looks, items=4, annotators=6)
-    assert told.tolist() == [True, True, True, False, False, False]
-    square = np.array([(item, who) for item, pair in enumerate([(0, 1), (1, 2), (2, 3), (3, 0)]) for who in pair])
-    assert not belief.told_by_others(square, items=4, annotators=4).any()  # who is good may be 0 and 2, or 1 and 3
-    joined = np.concatenate([square, [(4, 0), (4, 2)]])
-    assert belief.told_by_others(joined, items=5, annotators=4).all()
+def looks_of(*groups: tuple[tuple[int, ...], int]) -> Ints:
+    """Who looked at what: people who share so many items, and then those of the next group."""
+    shared = [who for who, count in groups for _ in range(count)]
+    return np.array([(item, person) for item, who in enumerate(shared) for person in who])
+
+
+@pytest.mark.parametrize(
+    ("groups", "told"),
+    [
+        ([((0, 1), 40), ((1, 2), 40), ((0, 2), 40), ((3, 4), 40)], [True, True, True, False, False, False]),
+        # who is good may be 0 and 2, or 1 and 3
+        ([((0, 1), 10), ((1, 2), 10), ((2, 3), 10), ((3, 0), 10)], [False] * 6),
+        ([((0, 1), 10), ((1, 2), 10), ((2, 3), 10), ((3, 0), 10), ((0, 2), 10)], [True] * 4 + [False] * 2),
+        # a third who shares one item, or a tenth, tells nothing of the two, but they of one who shares all with them
+        ([((0, 1, 2), 1), ((0, 1), 399)], [False] * 6),
+        ([((0, 1, 2), 40), ((0, 1), 360)], [False] * 6),
+        ([((0, 1, 2), 100), ((0, 1), 300)], [True] * 3 + [False] * 3),
+        # a newcomer is told by those who are, and does not tell two others apart with whom they share less
+        ([((0, 1, 2), 100), ((0, 3), 5), ((3, 4), 5), ((4, 5), 400)], [True] * 4 + [False] * 2),
+        ([], [False] * 6),
+    ],
+)
+def test_two_people_are_not_judged_by_each_other_but_by_a_third(
+    groups: list[tuple[tuple[int, ...], int]], told: list[bool]
+) -> None:
+    looks = looks_of(*groups).reshape(-1, 2)
+    assert belief.told_by_others(looks, items=len(looks), annotators=6).tolist() == told
 
 
 def test_of_two_people_what_one_alone_drew_is_in_doubt_whoever_it_was() -> None:
@@ -80,6 +97,21 @@ def test_of_two_people_what_one_alone_drew_is_in_doubt_whoever_it_was() -> None:
         believed.append([found.existence[one].mean() for one in alone])
         true.append([there[one].mean() for one in alone])
     assert np.abs(np.mean(believed, axis=0) - np.mean(true, axis=0)).max() < 0.2
+
+
+@pytest.mark.parametrize("settled", [1, 3, 10])
+def test_few_settled_images_do_not_tell_two_people_apart(settled: int) -> None:
+    """Believed at .21 on average, where .64 is there: what was settled said that they are not alike, and no more."""
+    believed, true = np.zeros((2, 10))
+    for seed in range(10):
+        answers, image, there, _ = simulated(seed, images=60, recall=[0.7, 0.95], ghosts=[0.1, 0.6], rate=5)
+        known = np.where(image < settled, np.where(there > 0, 0, 1), -1)
+        found = candidates.fit(answers, image, everybody(60, 2), images=60, annotators=2, classes=1, known=known)
+        drew = np.zeros((len(image), 2), dtype=np.bool_)
+        drew[answers[:, 0], answers[:, 1]] = True
+        alone = drew[:, 0] & ~drew[:, 1] & (image >= settled)
+        believed[seed], true[seed] = found.existence[alone].mean(), there[alone].mean()
+    assert believed.mean() == pytest.approx(true.mean(), abs=0.15)
 
 
 def test_gold_tells_two_people_apart() -> None:
