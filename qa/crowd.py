@@ -92,7 +92,7 @@ class Crowd:
                 annotators=len(self.people),
                 classes=len(self.classes),
             )
-        return posterior.fit(heard, self.known, annotators=len(self.people), classes=len(self.classes))
+        return posterior.of_people(heard, self.known, annotators=len(self.people), classes=len(self.classes))
 
     @cached_property
     def judged(self) -> Judged:

@@ -11,11 +11,10 @@ import numpy as np
 from qa.conduct import accuracy
 from qa.conduct.accuracy import Estimates, Judged
 from qa.consensus import belief, candidates, multilabel
-from qa.consensus.posterior import Posterior, Trust
+from qa.consensus.posterior import AS_THEY_ARE, Posterior
 from qa.gains import LIKELIER
 from store.arrays import Bools, Floats, Ints
 
-_AS_THEY_ARE = Trust(model=1, answer=1, repeat=0)  # of counts, and of answers one by one
 _SMALLEST = 1e-9
 _SURE = 0.9  # what is so likely can be told
 _TAILS = (0.025, 0.975)
@@ -65,7 +64,7 @@ def believe(
     posteriors[asked] = there
     fitted = belief.of(posteriors, answers, annotators=annotators)
     return Posterior(
-        posteriors, fitted.accuracy, fitted.interval, fitted.answers, confusion, _AS_THEY_ARE, probabilities=usual
+        posteriors, fitted.accuracy, fitted.interval, fitted.answers, confusion, AS_THEY_ARE, probabilities=usual
     )
 
 
@@ -120,7 +119,7 @@ def believe_classes(
     )
     fitted = belief.of(posteriors, answers, annotators=annotators)
     return Posterior(
-        posteriors, fitted.accuracy, fitted.interval, fitted.answers, confusion, _AS_THEY_ARE, probabilities=usual
+        posteriors, fitted.accuracy, fitted.interval, fitted.answers, confusion, AS_THEY_ARE, probabilities=usual
     )
 
 

@@ -7,7 +7,7 @@ import numpy as np
 
 from qa.consensus import belief, posterior
 from qa.consensus.belief import PRIOR_RIGHT, PRIOR_WRONG, Consensus
-from qa.consensus.posterior import Posterior, Trust
+from qa.consensus.posterior import Posterior
 from store.arrays import Floats, Ints
 
 _ITERATIONS = 500
@@ -46,9 +46,7 @@ def fit(answers: Ints, known: Ints, *, annotators: int, classes: int) -> Posteri
 
     The priors (`qa.consensus.confusion`) are what keeps it above the majority where answers are few.
     """
-    return posterior.fit(
-        answers, known, annotators=annotators, classes=classes, trust=Trust(model=1, answer=1, repeat=0)
-    )
+    return posterior.fit(answers, known, annotators=annotators, classes=classes, trust=posterior.AS_THEY_ARE)
 
 
 def _e_step(answers: Ints, known: Ints, accuracy: Floats, classes: int) -> Floats:

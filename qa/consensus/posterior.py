@@ -43,6 +43,9 @@ class Trust:
 
 
 USUAL = Trust()
+AS_THEY_ARE = Trust(model=1, answer=1, repeat=0)  # of counts, and of answers one by one
+_ROUNDS = 30  # of learning how common classes are,
+_LEARNT = 5e-4  # until it changes by less
 
 
 @dataclass(frozen=True)
@@ -119,6 +122,28 @@ def fit(
                 break
     found = belief.of(posteriors, answers, annotators=annotators)
     return Posterior(posteriors, found.accuracy, found.interval, found.answers, matrices, weights, probabilities)
+
+
+def of_people(answers: Ints, known: Ints, *, annotators: int, classes: int) -> Posterior:
+    """The posterior by which people are judged: how common classes are is learnt too, and answers are heard one by one.
+
+    Mistakes make a rare class look common, and then those who are right about it look wrong. Labels are believed more
+    cautiously, by `fit`: where two look, people who miss a rare class answer as if it were rarer and they right.
+    As often as wrong answers repeat each other because items are hard, everybody looks better than they are.
+
+    Args:
+        answers, known, annotators, classes: see `fit`.
+    """
+    problem: dict[str, Any] = {"annotators": annotators, "classes": classes, "trust": AS_THEY_ARE}
+    seen = np.unique(answers[:, 0])
+    shares = frequencies(answers, classes=classes)
+    for _ in range(_ROUNDS):
+        before = shares
+        found = fit(answers, known, probabilities=np.tile(shares, (len(known), 1)), **problem)
+        shares = (found.posteriors[seen].sum(axis=0) + 1) / (len(seen) + classes)
+        if np.abs(shares - before).max() < _LEARNT:
+            break
+    return found
 
 
 def frequencies(answers: Ints, *, classes: int) -> Floats:

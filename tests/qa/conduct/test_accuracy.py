@@ -42,6 +42,25 @@ def test_answers_that_do_not_count_are_judged_and_judge_nobody() -> None:
     assert judged.truth[0].argmax() == 0
 
 
+@pytest.mark.parametrize(("common", "looks"), [(0.5, 2), (0.9, 2), (0.97, 2), (0.97, 3)])
+def test_intervals_hold_where_a_class_is_rare(common: float, looks: int) -> None:
+    """As common as it was answered, mistakes included, they held in .53 at nine to one, and .44 where three looked."""
+    right = np.array([0.95, 0.9, 0.85, 0.8, 0.75, 0.7])
+    held = []
+    for seed in range(10):
+        random = np.random.default_rng(seed)
+        truth = (random.random(1000) > common).astype(np.int64)
+        rows = [(item, who) for item in range(1000) for who in random.choice(6, looks, replace=False)]
+        item, who = np.array(rows).T
+        answers = np.stack([item, who, truth[item] ^ (random.random(len(item)) > right[who])], axis=1)
+        known = np.full(1000, -1)
+        found = posterior.of_people(answers, known, annotators=6, classes=2)
+        judged = accuracy.judge(answers, np.ones(len(answers), np.bool_), known, found)
+        of_each = accuracy.estimate(judged.chance(answers), answers[judged.rows, 1], groups=6, classes=2).interval
+        held.append(((of_each[:, 0] <= right) & (right <= of_each[:, 1])).mean())
+    assert np.mean(held) > 0.8
+
+
 @pytest.mark.parametrize(("right", "wrong"), [(0, 0), (5, 0), (0, 5), (17, 4), (180, 20)])
 def test_where_the_truth_is_known_the_posterior_is_a_beta(right: int, wrong: int) -> None:
     chance = np.repeat([1.0, 0.0], [right, wrong])
