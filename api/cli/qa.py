@@ -236,7 +236,7 @@ def _told(done: "Backtest") -> list[str]:
     people = f"{done.answers} answers by {done.annotators} people to {done.items} items of {len(done.classes)} classes"
     lines = [f"{people}; the truth of {done.known} is known; beside the people: {done.model or 'no model'}."]
     if done.skipped or done.repeated:
-        lines.append(f"{done.skipped} rows without a label were left out, {done.repeated} replaced by a later answer.")
+        lines.append(f"Left out: {done.skipped} rows without a label, {done.repeated} replaced by a later answer.")
     for count, what in ((done.repeated_truth, "truth"), (done.repeated_predictions, "predictions")):
         if count:
             lines.append(f"{count} rows of --{what} were replaced by a later one of the same item.")
