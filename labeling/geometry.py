@@ -91,6 +91,21 @@ class Mask:
             return 0, top, self.width, bottom
         return int((begin % self.width).min()), top, int(((end - 1) % self.width).max()) + 1, bottom
 
+    def shared(self, other: "Mask") -> int:
+        """How many pixels belong to both.
+
+        Raises:
+            InvalidInputError: they are not of one size, or their runs are not as long as they are large.
+        """
+        if (self.height, self.width) != (other.height, other.width):
+            raise InvalidInputError(
+                f"A mask of {self.width} × {self.height} pixels has none in common with one of {other.width} × "
+                f"{other.height}."
+            )
+        begin = np.union1d(self._bounds, other._bounds)
+        is_inside = [np.searchsorted(each._bounds, begin[:-1], side="right") % 2 == 0 for each in (self, other)]
+        return int(np.diff(begin)[is_inside[0] & is_inside[1]].sum())
+
     @cached_property
     def _bounds(self) -> Ints:
         """`(runs + 1,)`: where each run begins in reading order, and where the last ends."""

@@ -69,3 +69,14 @@ def test_runs_that_do_not_fill_the_mask_are_refused(runs: tuple[int, ...]) -> No
         Mask(height=3, width=2, runs=runs).pixels()
     with pytest.raises(InvalidInputError, match="2 × 3 pixels has 6"):
         Mask(height=3, width=2, runs=runs).box()
+
+
+@given(st.integers(0, 1000))
+def test_what_two_masks_share_is_counted_by_their_runs(seed: int) -> None:
+    random = np.random.default_rng(seed)
+    height, width = random.integers(1, 9, 2)
+    pixels = random.random((2, height, width)) < random.random((2, 1, 1))
+    first, second = map(Mask.of, pixels)
+    assert first.shared(second) == (pixels[0] & pixels[1]).sum()
+    with pytest.raises(InvalidInputError, match="none in common"):
+        first.shared(Mask.of(np.ones((height + 1, width), dtype=np.bool_)))

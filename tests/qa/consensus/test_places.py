@@ -114,13 +114,71 @@ def test_two_masks_meet_midway_and_one_comes_back_as_it_was() -> None:
     assert together.likeness(ALL, ALL)[0, 1] > 0.9
 
 
-def test_large_masks_are_compared_on_a_coarser_grid() -> None:
+def test_large_masks_are_compared_pixel_by_pixel() -> None:
     masks = Areas([mask(slice(100, 1100), slice(x, x + 1000), size=(1200, 1600)) for x in (100, 120, 140)])
-    assert masks.likeness(ALL, ALL)[0, 1] == pytest.approx(980 / 1020, abs=0.01)
+    assert masks.likeness(ALL, ALL)[0, 1] == pytest.approx(980 / 1020)
     fused, _ = masks.fused(np.zeros(3, np.int64), np.arange(3), **ONE_THING)
-    pixels = fused.shapes[0].pixels()  # type: ignore[union-attr]
-    assert pixels.shape == (1200, 1600)
-    assert Areas([fused.shapes[0], masks.shapes[1]]).likeness(ALL, ALL)[0, 1] > 0.98
+    assert fused.shapes == [masks.shapes[1]]
+
+
+def crack(length: float, width: float, degrees: float, *, off: float = 0.0) -> Polygon:
+    """A strip, moved to its side by `off`."""
+    turn = np.radians(degrees)
+    along, aside = np.array([np.cos(turn), np.sin(turn)]), np.array([-np.sin(turn), np.cos(turn)])
+    corners = [(0, off), (length, off), (length, off + width), (0, off + width)]
+    places = [(50, 80) + x * along + y * aside for x, y in corners]
+    return Polygon(tuple((float(x), float(y)) for x, y in places))
+
+
+@pytest.mark.parametrize("degrees", [0, 5, 30, 45])
+@pytest.mark.parametrize(("length", "width", "off"), [(1000, 1.5, 0.1), (1000, 3, 1), (4000, 10, 2)])
+def test_thin_polygons_are_compared_and_fused_like_others(
+    length: float, width: float, off: float, degrees: float
+) -> None:
+    """They were compared as 0 or 1, and what came out had two points, or .02 of the area."""
+    cracks = Areas([crack(length, width, degrees, off=off * number) for number in range(3)])
+    assert cracks.likeness(ALL, ALL)[0, 1] == pytest.approx((width - off) / (width + off), abs=0.05)
+    fused, _ = cracks.fused(np.zeros(3, np.int64), np.arange(3), **ONE_THING)
+    [shape] = fused.shapes
+    assert isinstance(shape, Polygon)
+    assert area(shape) == pytest.approx(length * width, rel=0.02)
+    assert Areas([shape, cracks.shapes[1]]).likeness(ALL, ALL)[0, 1] > 0.93
+
+
+def thin_masks() -> list[Mask]:
+    """A slanting line three pixels wide, and a ring of twelve."""
+    down, across = np.mgrid[:500, :1000]
+    line = (np.abs(down - 50 - 0.3 * across) < 1.5) & (across > 20) & (across < 980)
+    away = np.hypot(down - 250, across - 300)
+    return [Mask.of(line), Mask.of((away > 188) & (away < 200))]
+
+
+@pytest.mark.parametrize("shape", [*thin_masks(), crack(180, 0.9, 2), crack(2000, 12, 2), square(10, 10, 20)])
+def test_what_one_drew_or_all_alike_comes_back_as_it_was(shape: Polygon | Mask) -> None:
+    """Of a line three pixels wide that three people drew alike .48 came back."""
+    for people in (1, 3):
+        fused, _ = Areas([shape] * people).fused(
+            np.zeros(people, np.int64), np.arange(people), things=1, annotators=people
+        )
+        assert fused.shapes == [shape]
+
+
+@pytest.mark.parametrize("shape", thin_masks())
+def test_thin_masks_are_voted_on_pixel_by_pixel(shape: Mask) -> None:
+    pixels = shape.pixels()
+    moved = [np.roll(pixels, by, axis=0) for by in (-1, 0, 1)]
+    masks = Areas([Mask.of(each) for each in moved])
+    shared, either = (moved[0] & moved[1]).sum(), (moved[0] | moved[1]).sum()
+    assert masks.likeness(ALL, ALL)[0, 1] == pytest.approx(shared / either)
+    fused, _ = masks.fused(np.zeros(3, np.int64), np.arange(3), **ONE_THING)
+    assert Areas([fused.shapes[0], masks.shapes[1]]).likeness(ALL, ALL)[0, 1] > 0.95
+
+
+def test_where_the_outline_would_be_worse_than_what_somebody_drew_that_is_taken() -> None:
+    """Of a crack too fine for any grid nothing was left."""
+    cracks = Areas([crack(60_000, 0.05, 30, off=off) for off in (0, 0.001, 0.002)])
+    fused, _ = cracks.fused(np.zeros(3, np.int64), np.arange(3), **ONE_THING)
+    assert fused.shapes[0] in cracks.shapes
 
 
 def test_polygons_come_back_as_polygons() -> None:
