@@ -24,6 +24,7 @@ class Attributes:
     chances: list[dict[str, float]]  # K, of these that they are right; without text
     sure: Floats  # (K,) float64, the chance that all of them are right; 1 where nothing was said
     thing: Ints  # (Q,) int64, ascending
+    values: Ints  # (Q,) int64, how many values each may have: as many as were said of that attribute of anything
     posteriors: Floats  # (Q, V) float64, of the values that were said, in the order in which they were
     accuracy: Floats  # (A,) float64, the chance that what an annotator says of an attribute is right
 
@@ -38,10 +39,11 @@ class Attributes:
         row = np.repeat(np.arange(len(thing)), count)
         question = first[thing[row]] + np.arange(len(row)) - np.repeat(np.cumsum(count) - count, count)
         right = self.accuracy[annotator[row], None]
-        now, values = self.posteriors[question], self.posteriors.shape[1]
+        now, values = self.posteriors[question], self.values[question, None]
         highest = np.sort(now, axis=1)
         best_other = np.where(now == highest[:, -1:], highest[:, -2:-1], highest[:, -1:])
-        said = np.maximum(now * right, best_other * (1 - right) / (values - 1)).sum(axis=1)
+        may_be = np.arange(now.shape[1]) < values
+        said = (np.maximum(now * right, best_other * (1 - right) / (values - 1)) * may_be).sum(axis=1)
         result = np.ones(len(thing))
         np.multiply.at(result, row, said)
         return result
@@ -77,11 +79,12 @@ def fit(
                     known[question] = number
                 else:
                     answers.append((question, by, number))
+    kinds: dict[str, set[Hashable]] = defaultdict(set)
+    for (_, name), options in heard.items():
+        kinds[name].update(options)
+    classes = np.array([max(2, len(kinds[name])) for _, name in asked], dtype=np.int64)
     found = dawid_skene.fit_one_coin(
-        np.array(answers, dtype=np.int64).reshape(-1, 3),
-        known,
-        annotators=annotators,
-        classes=max(2, max(map(len, values), default=2)),
+        np.array(answers, dtype=np.int64).reshape(-1, 3), known, annotators=annotators, classes=classes
     )
     right = np.append(found.accuracy, 1.0)  # at last the expert's
     likeliest: list[dict[str, Value]] = [{} for _ in range(things)]
@@ -98,7 +101,7 @@ def fit(
         for name, value in said[row].items():
             likeliest[int(thing[row])].setdefault(name, value)
     of_question = np.array([of for of, _ in asked], dtype=np.int64)
-    return Attributes(likeliest, chances, sure, of_question, found.posteriors, found.accuracy)
+    return Attributes(likeliest, chances, sure, of_question, classes, found.posteriors, found.accuracy)
 
 
 def _is_text(options: Mapping[Hashable, Value]) -> bool:

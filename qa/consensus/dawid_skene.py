@@ -14,7 +14,7 @@ _ITERATIONS = 500
 _TOLERANCE = 1e-6  # of an accuracy
 
 
-def fit_one_coin(answers: Ints, known: Ints, *, annotators: int, classes: int) -> Consensus:
+def fit_one_coin(answers: Ints, known: Ints, *, annotators: int, classes: int | Ints) -> Consensus:
     """An annotator is right with one probability, and wrong answers fall evenly on the other classes.
 
     A Beta prior on each accuracy, as in Q. Liu, J. Peng and A. Ihler, Variational Inference for Crowdsourcing (2012),
@@ -25,7 +25,7 @@ def fit_one_coin(answers: Ints, known: Ints, *, annotators: int, classes: int) -
         answers: `(M, 3)` int64, see `qa.consensus`.
         known: `(N,)` int64, see there.
         annotators: A, how many there are.
-        classes: C, how many there are, at least 2.
+        classes: C, how many there are, at least 2; or `(N,)` int64, how many each item may be of: C is the most.
 
     Returns:
         An item without answers has equal posteriors; an annotator without answers has the prior.
@@ -49,9 +49,13 @@ def fit(answers: Ints, known: Ints, *, annotators: int, classes: int) -> Posteri
     return posterior.fit(answers, known, annotators=annotators, classes=classes, trust=posterior.AS_THEY_ARE)
 
 
-def _e_step(answers: Ints, known: Ints, accuracy: Floats, classes: int) -> Floats:
+def _e_step(answers: Ints, known: Ints, accuracy: Floats, classes: int | Ints) -> Floats:
     """The posterior of every class of every item, given the annotators' accuracies."""
-    weight = np.log(accuracy) - np.log((1 - accuracy) / (classes - 1))
-    cells = answers[:, 0] * classes + answers[:, 2]
-    evidence = np.bincount(cells, weights=weight[answers[:, 1]], minlength=len(known) * classes)
-    return belief.normalised(np.asarray(evidence, dtype=np.float64).reshape(len(known), classes), known)
+    most = int(np.max(classes, initial=2))
+    weight = (np.log(accuracy) - np.log(1 - accuracy))[answers[:, 1]]
+    weight += np.log((classes if isinstance(classes, int) else classes[answers[:, 0]]) - 1)
+    cells = answers[:, 0] * most + answers[:, 2]
+    evidence = np.bincount(cells, weights=weight, minlength=len(known) * most).astype(np.float64).reshape(-1, most)
+    if not isinstance(classes, int):
+        evidence[np.arange(most) >= classes[:, None]] = -np.inf
+    return belief.normalised(evidence, known)

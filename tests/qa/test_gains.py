@@ -67,7 +67,7 @@ def test_what_is_in_doubt_about_a_thing_is_in_doubt_of_the_image_and_worth_askin
     generator = np.random.default_rng(0)
     found = replace(things(np.ones(2), np.ones((2, 1)), generator), recall=np.full((2, 1), 0.999999))
     sure, accuracy = np.array([1.0, 0.5]), np.array([0.5, 1.0])
-    disputed = Attributes([{}] * 2, [{}] * 2, sure, np.array([1]), np.array([[0.5, 0.5]]), accuracy)
+    disputed = Attributes([{}] * 2, [{}] * 2, sure, np.array([1]), np.array([2]), np.array([[0.5, 0.5]]), accuracy)
     found = replace(found, attributes=disputed)
     assert gains.share_right([found], images=1)[0] == pytest.approx(0.75)
     assert gains.of_regions([found], np.array([[0, 0], [0, 1]])) == pytest.approx([0.0, 0.25], abs=1e-4)

@@ -58,16 +58,37 @@ def test_who_says_nothing_of_an_attribute_counts_neither_way() -> None:
 @given(st.integers(0, 10_000))
 def test_another_answer_is_expected_to_make_it_as_sure_as_all_answers_do_on_average(seed: int) -> None:
     generator = np.random.default_rng(seed)
-    posteriors = generator.dirichlet([1, 1, 1], 4)
+    values = generator.integers(2, 4, 4)
+    posteriors = np.stack([np.pad(generator.dirichlet(np.ones(count)), (0, 3 - count)) for count in values])
     thing = np.array([0, 1, 1, 3])
     sure = np.ones(4)
     np.multiply.at(sure, thing, posteriors.max(axis=1))
     accuracy = generator.uniform(0.2, 0.99, 2)
-    found = Attributes([{}] * 4, [{}] * 4, sure, thing, posteriors, accuracy)
+    found = Attributes([{}] * 4, [{}] * 4, sure, thing, values, posteriors, accuracy)
     for who in range(2):
         for one in range(4):
             expected = 1.0
-            for row in posteriors[thing == one]:
-                likely = np.where(np.eye(3, dtype=np.bool_), accuracy[who], (1 - accuracy[who]) / 2)
-                expected *= (row[:, None] * likely).max(axis=0).sum()
+            for row, count in zip(posteriors[thing == one], values[thing == one], strict=True):
+                likely = np.where(np.eye(count, dtype=np.bool_), accuracy[who], (1 - accuracy[who]) / (count - 1))
+                expected *= (row[:count, None] * likely).max(axis=0).sum()
             assert found.after(np.array([one]), np.array([who]))[0] == pytest.approx(expected)
+
+
+def test_how_sure_a_question_of_yes_and_no_is_does_not_hang_on_other_attributes() -> None:
+    """A colour of which five were said somewhere made two who are right in .75 surer of what is there: .93 to .98."""
+    said, right = [], []
+    for seed in range(10):
+        random = np.random.default_rng(seed)
+        truth = random.random(200) < 0.5
+        rows = [
+            (item, who, {"open": Choices(("yes" if truth[item] == (random.random() < 0.75) else "no",))})
+            for item in range(200)
+            for who in random.choice(3, 2, replace=False).tolist()
+        ]
+        colours = [(200, who, colour(name)) for who, name in ((0, "red"), (1, "blue"), (2, "green"))]
+        alone, beside = fitted(*rows, things=201), fitted(*rows, *colours, things=201)
+        assert beside.sure[:200] == pytest.approx(alone.sure[:200], abs=0.03)
+        said.append(alone.sure[:200].mean())
+        values = ["yes" if each else "no" for each in truth]
+        right.append(np.mean([alone.likeliest[i] == {"open": Choices((one,))} for i, one in enumerate(values)]))
+    assert np.mean(said) == pytest.approx(np.mean(right), abs=0.05)
