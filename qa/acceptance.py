@@ -171,9 +171,8 @@ def rescale(plan: Plan, severity: Severity, *, lot_size: int) -> Plan:
         InvalidInputError: it has too few for the plan to reject anything, or for a second sample.
     """
     factor = {"reduced": 1 / STEP, "normal": 1.0, "tightened": STEP}[severity]
-    wanted = [
-        max(math.ceil(size * factor - _ROUNDING), high) for size, high in zip(plan.sizes, plan.reject, strict=True)
-    ]
+    least = [*[1] * (len(plan.sizes) - 1), plan.reject[-1]]  # before the last sample others are still to come
+    wanted = [max(math.ceil(size * factor - _ROUNDING), some) for size, some in zip(plan.sizes, least, strict=True)]
     return Plan(tuple(min(size, lot_size) for size in wanted), plan.accept, plan.reject)
 
 

@@ -68,6 +68,7 @@ def fit(
     drew = _ones(answers[:, :2], (len(image), annotators))
     called = belief.incidence(answers, items=len(image), annotators=annotators, classes=classes)
     power = USUAL.per_answer(np.bincount(answers[:, 0], minlength=len(image)))[:, None]
+    is_drawn = np.bincount(answers[:, 0], minlength=len(image)) > 0  # others are known to be there, or not
     looked = _ones(seen, (images, annotators))
     place = _ones(np.stack([image, np.arange(len(image))], axis=1), (images, len(image)))  # sums candidates by image
     usual = PRIOR_RIGHT / (PRIOR_RIGHT + PRIOR_WRONG)
@@ -103,10 +104,9 @@ def fit(
         of_ghosts = (called.T @ ghost).reshape(annotators, classes).sum(axis=0) + 1
         ghost_calls = of_ghosts / of_ghosts.sum()
         prior = np.append(np.full(classes, PRIOR_RIGHT / classes), PRIOR_WRONG)
-        shares = (posteriors.sum(axis=0) + prior) / (len(image) + prior.sum())
+        shares = (posteriors[is_drawn].sum(axis=0) + prior) / (is_drawn.sum() + prior.sum())
     there = posteriors[:, :-1]
     existence = there.sum(axis=1)
-    is_drawn = np.bincount(answers[:, 0], minlength=len(image)) > 0
     return Candidates(
         existence=existence,
         classes=there / np.maximum(existence, _SMALLEST)[:, None],

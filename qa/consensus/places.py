@@ -77,15 +77,10 @@ class RotatedBoxes:
 
     def likeness(self, rows: Ints, others: Ints) -> Floats:
         """See `Places`."""
-        import cv2
-
         first, second = _corners(self.turned[rows]), _corners(self.turned[others])
         shared = np.zeros((len(rows), len(others)))
-        for i, j in zip(*np.nonzero(iou.of_boxes(_bounds(first), _bounds(second)) > 0), strict=True):
-            # near the origin, as OpenCV counts in single precision
-            middle = first[i].mean(axis=0)
-            one, other = ((each - middle).astype(np.float32) for each in (first[i], second[j]))
-            shared[i, j] = cv2.intersectConvexConvex(one, other)[0]
+        i, j = np.nonzero(iou.of_boxes(_bounds(first), _bounds(second)) > 0)
+        shared[i, j] = iou.shared_by_rectangles(first[i], second[j])
         area = np.abs(self.turned[:, 2] * self.turned[:, 3])
         either = area[rows][:, None] + area[others][None, :] - shared
         return np.asarray(np.divide(shared, either, out=np.zeros_like(shared), where=shared > 0)).clip(max=1.0)

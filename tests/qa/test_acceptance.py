@@ -295,6 +295,12 @@ def test_the_more_severe_the_less_passes(lot_size: int) -> None:
     assert acceptance.rescale(single(500, 2), "normal", lot_size=lot_size) == single(min(500, lot_size), 2)
 
 
+def test_a_double_plan_stays_as_it_was_given_under_normal_inspection() -> None:
+    for plan in (acceptance.double(8, 8, (3, 8)), acceptance.double(5, 5, (1, 9))):
+        assert acceptance.rescale(plan, "normal", lot_size=500) == plan
+    assert acceptance.rescale(acceptance.double(8, 8, (3, 8)), "reduced", lot_size=500).sizes == (6, 11)
+
+
 def history(*runs: tuple[Severity, str]) -> list[tuple[Severity, bool]]:
     return [(severity, letter == "+") for severity, letters in runs for letter in letters]
 

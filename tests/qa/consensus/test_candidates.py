@@ -114,6 +114,27 @@ def test_few_settled_images_do_not_tell_two_people_apart(settled: int) -> None:
     assert believed.mean() == pytest.approx(true.mean(), abs=0.15)
 
 
+@pytest.mark.parametrize("settled", [0.25, 0.5])
+def test_what_is_known_and_nobody_drew_makes_what_one_drew_no_likelier(settled: float) -> None:
+    """One person sees half of what is there and makes up as much: .67 of it was believed where half is known."""
+    believed = []
+    for seed in range(10):
+        random = np.random.default_rng(seed)
+        image = np.repeat(np.arange(400), random.poisson(1.5, 400))
+        drawn = random.random(len(image)) < 0.5
+        made_up = np.repeat(np.arange(400), random.poisson(0.75, 400))
+        is_settled = random.random(400) < settled
+        kept = drawn | is_settled[image]
+        places = np.concatenate([image[kept], made_up])
+        there = np.arange(len(places)) < kept.sum()
+        drew = np.concatenate([drawn[kept], np.ones(len(made_up), dtype=np.bool_)])
+        answers = np.stack([np.flatnonzero(drew), *np.zeros((2, drew.sum()), dtype=np.int64)], axis=1)
+        known = np.where(is_settled[places], np.where(there, 0, 1), -1)
+        found = candidates.fit(answers, places, everybody(400, 1), images=400, annotators=1, classes=1, known=known)
+        believed.append(found.existence[known < 0].mean() - there[known < 0].mean())
+    assert np.mean(believed) == pytest.approx(0, abs=0.05)
+
+
 def test_gold_tells_two_people_apart() -> None:
     answers, image, there, _ = simulated(0, images=300, recall=[0.7, 0.95], ghosts=[0.1, 0.6], rate=4)
     known = np.where(image < 100, np.where(there > 0, 0, 1), -1)

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from curation import iou
-from labeling.geometry import Mask, Polygon
+from labeling.geometry import Box, Mask, Polygon
 from qa.consensus.areas import Areas
 from qa.consensus.places import Boxes, Keypoints, RotatedBoxes
 from store.arrays import Bools, Floats
@@ -56,6 +56,58 @@ def test_unturned_they_overlap_as_boxes_do_and_a_turned_square_by_hand() -> None
     squares = RotatedBoxes(np.array([[0, 0, 2, 2, 0], [0, 0, 2, 2, 45.0]]))
     octagon = 8 * (2**0.5 - 1)  # of the width 2
     assert squares.likeness(ALL, ALL)[0, 1] == pytest.approx(octagon / (8 - octagon), abs=1e-4)
+
+
+def clipped(first: Floats, second: Floats) -> float:
+    """The area that two convex shapes share, cutting one along each side of the other in turn (Sutherland, Hodgman)."""
+    kept = list(first)
+    for start, end in zip(second, np.roll(second, -1, axis=0), strict=True):
+        side, rest, kept = end - start, kept, []
+        for before, point in zip([*rest[-1:], *rest[:-1]], rest, strict=True):
+            was, now = (side[0] * (each - start)[1] - side[1] * (each - start)[0] for each in (before, point))
+            if (was < 0) != (now < 0):
+                kept.append(before + was / (was - now) * (point - before))
+            if now >= 0:
+                kept.append(point)
+    x, y = np.array(kept).reshape(-1, 2).T
+    return float(abs((x * np.roll(y, -1) - y * np.roll(x, -1)).sum())) / 2
+
+
+@pytest.mark.parametrize("change", ["wider", "moved along", "whole pixels", "turned", "anything"])
+def test_rotated_boxes_overlap_as_far_as_clipping_says(change: str) -> None:
+    """With sides in common, as where somebody drags one side, OpenCV's areas were wrong by up to all of it."""
+    random = np.random.default_rng(0)
+    boxes = np.stack([*random.uniform(0, 500, (2, 300)), *random.uniform(5, 300, (2, 300))], axis=1)
+    boxes = np.column_stack([boxes, random.uniform(0, 360, 300)])
+    if change == "whole pixels":
+        boxes = np.round(boxes)
+    others = boxes.copy()
+    if change in ("wider", "whole pixels"):
+        others[:, 2] += random.integers(1, 4, 300)
+    elif change == "moved along":
+        others[:, :2] += 5 * np.stack([np.cos(np.radians(boxes[:, 4])), np.sin(np.radians(boxes[:, 4]))], axis=1)
+    elif change == "turned":
+        others[:, 4] += 90
+    else:
+        others += random.normal(scale=20, size=others.shape)
+        others[:, 2:4] = np.abs(others[:, 2:4])
+    found = RotatedBoxes(np.concatenate([boxes, others])).likeness(np.arange(300), np.arange(300, 600)).diagonal()
+    for row in range(300):
+        corners = [
+            np.array(Box(*_corner(each), *each[2:4].tolist(), rotation=float(each[4])).corners())
+            for each in (boxes[row], others[row])
+        ]
+        shared = clipped(*corners)
+        either = boxes[row, 2:4].prod() + others[row, 2:4].prod() - shared
+        assert found[row] == pytest.approx(shared / either, abs=1e-9)
+
+
+def _corner(turned: Floats) -> tuple[float, float]:
+    """The top-left corner of a box by its centre."""
+    turn = np.radians(turned[4])
+    across, down = np.array([np.cos(turn), np.sin(turn)]), np.array([-np.sin(turn), np.cos(turn)])
+    x, y = turned[:2] - across * turned[2] / 2 - down * turned[3] / 2
+    return float(x), float(y)
 
 
 def test_angles_are_fused_around_the_circle() -> None:
