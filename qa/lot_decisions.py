@@ -26,6 +26,10 @@ def decide(workspace: Workspace, lot_id: int, *, sort: bool = False) -> lots.Lot
     force any more; with `sort` they all go to the auditor, and once these are answered the lot is sorted. Deciding
     again without new answers changes nothing.
 
+    An item whose own task was withdrawn stays in its lot as any other: its label is in force and in versions, so it
+    is drawn, settled, rejected and labelled again with the lot. Were it left out, who deletes a task on the server
+    would spare its label the audit.
+
     Raises:
         NotFoundError: there is no such lot.
         ConflictError: it was withdrawn, or is to be sorted and is not rejected, or its vendor reworks it.
@@ -133,7 +137,7 @@ def rework(workspace: Workspace, lot_id: int) -> lots.LotStatus:
 
 def _settle(session: Session, campaign: Campaign, lot: Lot, audit: lots.Audit) -> dict[int, Verdict]:
     """Label what an auditor or adjudicator spoke of by that; the verdicts in force before, by task."""
-    newest_of = ledger.newest(session, campaign)
+    newest_of = ledger.of_tasks(session, [item.task_id for item in audit.items])
     settled = [(audit.items[place], word) for place, word in sorted(audit.said.items())]
     rejections.settle(
         session, campaign, lot.id, [(item.image_id, newest_of[item.task_id], word) for item, word in settled]

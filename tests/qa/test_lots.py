@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from sqlalchemy import delete, func, select
+from sqlalchemy import delete, func, select, update
 
 from curation import labels, versions
 from labeling import campaigns, cancel, content, evolution, vendors
@@ -368,6 +368,44 @@ def test_an_audit_that_was_called_off_is_planned_again(bench: Bench) -> None:
     assert [task.image_id for task in bench.tasks(again.audits[1])] == bench.drawn(lot)[:5]
     assert lot_decisions.decide(bench.workspace, lot.id) == again
     assert bench.audit(again).outcome == "accepted"
+
+
+@pytest.mark.parametrize(("wrong", "outcome"), [(0, "accepted"), (20, "rejected")])
+def test_an_item_whose_task_is_gone_is_judged_and_settled_with_its_lot(bench: Bench, wrong: int, outcome: str) -> None:
+    """Somebody deleted it on the server, and the campaign was cancelled: its label was in force all the same."""
+    campaign = bench.deliver(20, wrong=wrong)
+    lot = bench.open(campaign)
+    sampled, other = bench.drawn(lot)[0], bench.drawn(lot)[-1]
+    delete_tasks(bench, campaign, {sampled, other})
+    done = bench.audit(lot)
+    assert (done.outcome, done.audited, done.found) == (outcome, 5, 5 if wrong else 0)
+    assert bench.labels() == (dict.fromkeys(bench.drawn(lot)[:5], "cat") if wrong else bench.truth)
+    before = bench.rows()
+    assert lot_decisions.decide(bench.workspace, lot.id) == done
+    assert verdicts.review(bench.workspace, campaign, accept_at=0.6).new_verdicts == 0
+    assert bench.rows() == before
+    if wrong:
+        rework = lot_decisions.rework(bench.workspace, lot.id).rework
+        assert {task.image_id for task in bench.tasks(rework or "")} == set(bench.drawn(lot)[5:])
+
+
+def test_no_label_escapes_its_audit_because_its_task_is_gone(bench: Bench) -> None:
+    campaign = bench.deliver(20, wrong=1)
+    first = bench.open(campaign)
+    bench.answer_first(first, 0)
+    delete_tasks(bench, campaign, set(bench.truth))
+    assert lot_decisions.withdraw(bench.workspace, first.id).outcome == "withdrawn"
+    again = bench.open(campaign, Terms("single", sizes=(20,), accept=(1,)))
+    done = bench.audit(again)
+    assert (done.outcome, done.size, done.found) == ("accepted", 20, 1)
+    assert bench.labels() == bench.truth
+
+
+def delete_tasks(bench: Bench, campaign: str, images: set[int]) -> None:
+    """They are answered, and on the server no more."""
+    ids = [task.id for task in bench.tasks(campaign) if task.image_id in images]
+    with bench.workspace.database.write() as session:
+        session.execute(update(Task).where(Task.id.in_(ids)).values(state="withdrawn", ls_task_id=None))
 
 
 def test_a_lot_that_is_withdrawn_is_in_the_next_but_for_what_was_audited(bench: Bench) -> None:
