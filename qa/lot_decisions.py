@@ -80,19 +80,22 @@ def withdraw(workspace: Workspace, lot_id: int) -> lots.LotStatus:
     with workspace.database.read() as session:
         lot = lots.get(session, lot_id)
         campaign_id = lot.campaign_id
-        _check_withdrawable(session, lot)
+        compared = lots.read_audit(session, lot)
+        _check_withdrawable(session, lot, compared)
         audits = _open_audits(session, lot)
     is_done = False
     while not is_done:
         for name in audits:
             cancel.cancel(workspace, name)
+        with workspace.database.read() as session:
+            compared = lots.read_audit(session, lots.get(session, lot_id), compared=compared)
         with campaigns.exclusive(workspace, campaign_id), workspace.database.write() as session:
             lot = lots.get(session, lot_id)
-            is_withdrawn = _check_withdrawable(session, lot)
+            audit = lots.read_audit(session, lot, compared=compared)
+            is_withdrawn = _check_withdrawable(session, lot, audit)
             audits = _open_audits(session, lot)  # that a decision planned meanwhile
             is_done = not audits
             if is_done and not is_withdrawn:
-                audit = lots.read_audit(session, lot)
                 _settle(session, session.get_one(Campaign, campaign_id), lot, audit)
                 _append(session, lot, "withdrawn", len(audit.in_order), audit)
             fail_points.reach("lots.before_commit")
@@ -109,12 +112,14 @@ def rework(workspace: Workspace, lot_id: int) -> lots.LotStatus:
         NotFoundError: there is no such lot.
         ConflictError: it is not rejected, or the auditor sorts it.
     """
+    with workspace.database.read() as session:
+        compared = lots.read_audit(session, lots.get(session, lot_id))
     with workspace.database.write() as session:
         lot = lots.get(session, lot_id)
         decision = lots.newest_decision(session, lot)
         if decision is None or decision.outcome != "rejected":
             raise ConflictError(f"The lot {lot_id} is {_called(decision)}: only a rejected one is reworked.")
-        audit = lots.read_audit(session, lot)
+        audit = lots.read_audit(session, lot, compared=compared)
         if audit.drawn == len(audit.items):
             raise ConflictError(f"The lot {lot_id} goes to the auditor as a whole: it is not reworked too.")
         if lots.rework_of(session, lot) is None:
@@ -193,14 +198,13 @@ def _check_sortable(session: Session, lot: Lot, decision: LotDecision | None) ->
         raise ConflictError(f"The lot {lot.id} is reworked in {again!r}: it is not sorted too.")
 
 
-def _check_withdrawable(session: Session, lot: Lot) -> bool:
+def _check_withdrawable(session: Session, lot: Lot, audit: lots.Audit) -> bool:
     """Whether it is withdrawn already."""
     decision = lots.newest_decision(session, lot)
     if decision is not None and decision.outcome == "withdrawn":
         return True
     if decision is not None and decision.outcome != "continue":
         raise ConflictError(f"The lot {lot.id} is {decision.outcome}: only one that is not decided can be withdrawn.")
-    audit = lots.read_audit(session, lot)
     if acceptance.decide(lots.plan_of(lot), np.array(audit.in_order, dtype=np.bool_)).outcome != "continue":
         raise ConflictError(f"What was audited decides the lot {lot.id}. Run: winnow qa lots decide {lot.id}.")
     if not acceptance.may_withdraw(audit.found):

@@ -512,21 +512,55 @@ def test_a_lot_is_not_decided_while_its_campaign_is_reviewed(bench: Bench) -> No
         assert deciding.result(timeout=60).outcome == "accepted"
 
 
-def test_nobody_waits_while_an_audit_is_compared(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-    lot = bench.open(bench.deliver(20))
-    bench.answer(lot.audits[0], "eve")
-    differ, compared = defects.differ, []
+@pytest.fixture
+def compared(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """Grows by what is compared from now on, which fails where somebody would wait for it."""
+    differ, found = defects.differ, []
 
     def while_nobody_waits(*said: Any, **more: Any) -> bool:
         with closing(sqlite3.connect(bench.workspace.home / "winnow.db", timeout=0, isolation_level=None)) as other:
             other.execute("BEGIN IMMEDIATE")
             other.execute("ROLLBACK")
-        compared.append(said)
+        found.append(said)
         return differ(*said, **more)
 
     monkeypatch.setattr(defects, "differ", while_nobody_waits)
-    assert lot_decisions.decide(bench.workspace, lot.id).outcome == "accepted"
-    assert len(compared) == 2 * 5  # to decide, and to show what came of it
+    return found
+
+
+def test_nobody_waits_while_an_audit_is_compared(bench: Bench, compared: list[Any]) -> None:
+    lot = bench.open(bench.deliver(20))
+    assert bench.audit(lot).outcome == "accepted"
+    assert len(compared) == 5
+
+
+def test_nobody_waits_while_a_lot_is_withdrawn_or_reworked(bench: Bench, compared: list[Any]) -> None:
+    lot = bench.open(bench.deliver(20))
+    bench.answer_first(lot, 2)
+    assert lot_decisions.withdraw(bench.workspace, lot.id).outcome == "withdrawn"
+    lot = bench.audit(bench.open(bench.deliver_labels(20, wrong=20)))
+    migrations.migrate(bench.workspace, "animals", evolution.plan(rename=[("cat", "feline")]))
+    assert lot_decisions.rework(bench.workspace, lot.id).rework
+    assert compared
+
+
+def test_what_decided_a_lot_is_compared_again_only_where_it_may_differ_now(bench: Bench, compared: list[Any]) -> None:
+    lot = bench.audit(bench.open(bench.deliver(20, wrong=20), TWICE))
+    assert (lot.outcome, lot.found) == ("rejected", 4)
+
+    def listed() -> tuple[int, int]:
+        compared.clear()
+        with bench.workspace.database.read() as session:
+            [found] = lots.list_lots(session)
+        return found.found, len(compared)
+
+    assert listed() == (4, 0)
+    decided(bench, lot, bench.drawn(lot)[0], "dog")
+    assert listed() == (3, 1)
+    decided(bench, lot, bench.drawn(lot)[1], None)
+    assert listed() == (3, 1)
+    migrations.migrate(bench.workspace, "animals", evolution.plan(rename=[("cat", "feline")]))
+    assert listed() == (3, 3)
 
 
 def test_what_is_said_while_an_audit_is_compared_counts(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
