@@ -159,8 +159,9 @@ def open_campaign(
     """Plan a campaign over the items of the queue that are in none yet, in the queue's order.
 
     It is called `NAME-adjudication`, the next ones `NAME-adjudication-2` and so on; push it with
-    `winnow campaign push`. Without new items nothing is planned. It goes to the vendor of that name, by default the
-    campaign's own. Of suspected label errors the first `label_errors_too` are taken.
+    `winnow campaign push`. Without new items nothing is planned; of two who ask at once one plans an item. It goes to
+    the vendor of that name, by default the campaign's own. Of suspected label errors the first `label_errors_too` are
+    taken.
 
     Raises:
         NotFoundError: there is no such campaign or vendor.
@@ -211,10 +212,11 @@ def open_suspects(
 def _open(
     workspace: Workspace, session: Session, parent: str, items: Sequence[QueueItem], *, vendor_name: str | None
 ) -> AdjudicationSummary:
-    fresh = [item for item in items if item.held_by is None]
+    campaign = campaigns.get(session, parent)
+    held = _held(session, campaign)  # also what another planned since the queue was read
+    fresh = [item for item in items if item.image not in held]
     name = None
     if fresh:
-        campaign = campaigns.get(session, parent)
         of_campaign = (Campaign.parent_id == campaign.id, Campaign.purpose == "adjudication")
         earlier = session.scalars(select(Campaign.id).where(*of_campaign)).all()
         definition = taxonomies.get(session, campaign.taxonomy_id).definition
@@ -324,15 +326,14 @@ def _told(workspace: Workspace, session: Session, campaign: Campaign, found: Seq
 
 def _held(session: Session, campaign: Campaign) -> dict[int, str]:
     """By image, the adjudication that has an item and in which nobody has answered it yet."""
-    answered = select(Annotation.task_id).where(
-        Annotation.id.in_(campaigns.standing_annotations()), Annotation.skipped.is_(False)
-    )
+    of_campaign = (Campaign.parent_id == campaign.id, Campaign.purpose == "adjudication")
+    in_force = campaigns.standing_annotations(Task.campaign_id.in_(select(Campaign.id).where(*of_campaign)))
+    answered = select(Annotation.task_id).where(Annotation.id.in_(in_force), Annotation.skipped.is_(False))
     rows = session.execute(
         select(Task.image_id, Campaign.name)
         .join(Campaign, Campaign.id == Task.campaign_id)
         .where(
-            Campaign.parent_id == campaign.id,
-            Campaign.purpose == "adjudication",
+            *of_campaign,
             Task.state != "withdrawn",
             Task.id.not_in(answered),
         )

@@ -1,6 +1,7 @@
 """How a campaign of several classes, or of regions, is doing, and how good its annotators are. Reads only."""
 
 import math
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -47,7 +48,7 @@ class Disputed:
     name: str  # of its file
     width: int
     height: int
-    said: dict[str, Content]  # by annotator
+    said: dict[str, Content]  # by annotator's name, with their id where several have it
     posterior: float | None  # how sure we are of what it holds, by the verdict in force; none without one
     outcome: str | None  # of that verdict
 
@@ -69,7 +70,7 @@ class _Pair:
 
     task_id: int
     image: int
-    people: str
+    people: tuple[int, int]  # annotator ids
     regions: tuple[Sequence[Region], Sequence[Region]]
     likeness: Floats  # (N, M)
 
@@ -81,12 +82,19 @@ class _Revision:
     said: Answers
 
     @cached_property
-    def contents(self) -> dict[int, dict[str, Content]]:
-        """What everybody said of each item, by name."""
-        contents: dict[int, dict[str, Content]] = {task_id: {} for task_id in self.said.task_ids}
+    def names(self) -> dict[int, str]:
+        """What everybody is shown as, by annotator id: a name that several have comes with that id."""
+        names = {answer.annotator_id: answer.annotator for answer in self.said.given}
+        people = Counter(names.values())
+        return {one: name if people[name] == 1 else f"{name} ({one})" for one, name in names.items()}
+
+    @cached_property
+    def contents(self) -> dict[int, dict[int, Content]]:
+        """What everybody said of each item, by annotator id."""
+        contents: dict[int, dict[int, Content]] = {task_id: {} for task_id in self.said.task_ids}
         for answer in self.said.given:
             if answer.value is not None:
-                contents[answer.task_id][answer.annotator] = content.from_json(answer.value)
+                contents[answer.task_id][answer.annotator_id] = content.from_json(answer.value)
         return contents
 
     @cached_property
@@ -95,12 +103,12 @@ class _Revision:
         items = zip(self.said.task_ids, self.said.image_ids, self.said.sizes, strict=True)
         found = []
         for task_id, image_id, size in items:
-            by_name = self.contents[task_id]
-            for one, other in combinations(sorted(by_name), 2):
-                regions = (by_name[one].regions, by_name[other].regions)
+            by_person = self.contents[task_id]
+            for one, other in combinations(sorted(by_person, key=self.names.__getitem__), 2):
+                regions = (by_person[one].regions, by_person[other].regions)
                 places = ([each.shape for each in drawn] for drawn in regions)
                 likeness = shapes.likeness(*places, diagonal=math.hypot(size.width, size.height))
-                found.append(_Pair(task_id, image_id, f"{one} and {other}", regions, likeness))
+                found.append(_Pair(task_id, image_id, (one, other), regions, likeness))
         return found
 
 
@@ -119,7 +127,7 @@ class _Part:
         return [pair for pair in self.revision.pairs if pair.task_id in wanted]
 
     @property
-    def contents(self) -> list[dict[str, Content]]:
+    def contents(self) -> list[dict[int, Content]]:
         return [self.revision.contents[task_id] for task_id in self.task_ids.tolist()]
 
 
@@ -193,16 +201,16 @@ def _disputed(session: Session, campaign: Campaign, revision: _Revision, task_id
             name=name_of[image_of[task_id]],
             width=size.width,
             height=size.height,
-            said=contents[task_id],
+            said={revision.names[one]: found for one, found in contents[task_id].items()},
             posterior=None if verdict is None else verdict.posterior,
             outcome=None if verdict is None else verdict.outcome,
         )
 
 
-def _is_disputed(by_name: Mapping[str, Content], size: ImageSize) -> bool:
+def _is_disputed(by_person: Mapping[int, Content], size: ImageSize) -> bool:
     """Whether any two people see different things; none draws exactly what another does."""
     diagonal = math.hypot(size.width, size.height)
-    pairs = combinations(by_name.values(), 2)
+    pairs = combinations(by_person.values(), 2)
     return any(defects.differ(one, other, _ALIKE, diagonal=diagonal) for one, other in pairs)
 
 
@@ -229,12 +237,12 @@ def _on_all_classes(part: _Part) -> AgreementRow:
 
 def _holdings(part: _Part) -> Ints:
     """`(M, 3)`: item times classes plus class, annotator, and whether they said that the item holds it."""
-    names = sorted({name for of_item in part.contents for name in of_item})
+    people = sorted({one for of_item in part.contents for one in of_item})
     classes = part.revision.said.classes
     rows = [
-        (item * len(classes) + number, names.index(name), found.choice is not None and wanted in found.choice.classes)
+        (item * len(classes) + number, people.index(one), found.choice is not None and wanted in found.choice.classes)
         for item, of_item in enumerate(part.contents)
-        for name, found in of_item.items()
+        for one, found in of_item.items()
         for number, wanted in enumerate(classes)
     ]
     return np.array(rows, dtype=np.int64).reshape(-1, 3)
@@ -247,8 +255,10 @@ def _drawn(whole: _Part, parts: Sequence[_Part]) -> Iterator[DrawnRow]:
         yield _row("class", name, [_of_class(pair, name) for pair in pairs])
     for part in parts:
         yield _row(part.of, part.name, part.pairs)
-    for people in sorted({pair.people for pair in pairs}):
-        yield _row("people", people, [pair for pair in pairs if pair.people == people])
+    names = whole.revision.names
+    called = {pair.people: " and ".join(names[one] for one in pair.people) for pair in pairs}
+    for people in sorted(called, key=called.__getitem__):
+        yield _row("people", called[people], [pair for pair in pairs if pair.people == people])
 
 
 def _of_class(pair: _Pair, name: str) -> _Pair:

@@ -26,6 +26,10 @@ def decide(workspace: Workspace, lot_id: int, *, sort: bool = False) -> lots.Lot
     force any more; with `sort` they all go to the auditor, and once these are answered the lot is sorted. Deciding
     again without new answers changes nothing.
 
+    An item whose own task was withdrawn stays in its lot as any other: its label is in force and in versions, so it
+    is drawn, settled, rejected and labelled again with the lot. Were it left out, who deletes a task on the server
+    would spare its label the audit.
+
     Raises:
         NotFoundError: there is no such lot.
         ConflictError: it was withdrawn, or is to be sorted and is not rejected, or its vendor reworks it.
@@ -76,19 +80,22 @@ def withdraw(workspace: Workspace, lot_id: int) -> lots.LotStatus:
     with workspace.database.read() as session:
         lot = lots.get(session, lot_id)
         campaign_id = lot.campaign_id
-        _check_withdrawable(session, lot)
+        compared = lots.read_audit(session, lot)
+        _check_withdrawable(session, lot, compared)
         audits = _open_audits(session, lot)
     is_done = False
     while not is_done:
         for name in audits:
             cancel.cancel(workspace, name)
+        with workspace.database.read() as session:
+            compared = lots.read_audit(session, lots.get(session, lot_id), compared=compared)
         with campaigns.exclusive(workspace, campaign_id), workspace.database.write() as session:
             lot = lots.get(session, lot_id)
-            is_withdrawn = _check_withdrawable(session, lot)
+            audit = lots.read_audit(session, lot, compared=compared)
+            is_withdrawn = _check_withdrawable(session, lot, audit)
             audits = _open_audits(session, lot)  # that a decision planned meanwhile
             is_done = not audits
             if is_done and not is_withdrawn:
-                audit = lots.read_audit(session, lot)
                 _settle(session, session.get_one(Campaign, campaign_id), lot, audit)
                 _append(session, lot, "withdrawn", len(audit.in_order), audit)
             fail_points.reach("lots.before_commit")
@@ -105,12 +112,14 @@ def rework(workspace: Workspace, lot_id: int) -> lots.LotStatus:
         NotFoundError: there is no such lot.
         ConflictError: it is not rejected, or the auditor sorts it.
     """
+    with workspace.database.read() as session:
+        compared = lots.read_audit(session, lots.get(session, lot_id))
     with workspace.database.write() as session:
         lot = lots.get(session, lot_id)
         decision = lots.newest_decision(session, lot)
         if decision is None or decision.outcome != "rejected":
             raise ConflictError(f"The lot {lot_id} is {_called(decision)}: only a rejected one is reworked.")
-        audit = lots.read_audit(session, lot)
+        audit = lots.read_audit(session, lot, compared=compared)
         if audit.drawn == len(audit.items):
             raise ConflictError(f"The lot {lot_id} goes to the auditor as a whole: it is not reworked too.")
         if lots.rework_of(session, lot) is None:
@@ -133,7 +142,7 @@ def rework(workspace: Workspace, lot_id: int) -> lots.LotStatus:
 
 def _settle(session: Session, campaign: Campaign, lot: Lot, audit: lots.Audit) -> dict[int, Verdict]:
     """Label what an auditor or adjudicator spoke of by that; the verdicts in force before, by task."""
-    newest_of = ledger.newest(session, campaign)
+    newest_of = ledger.of_tasks(session, [item.task_id for item in audit.items])
     settled = [(audit.items[place], word) for place, word in sorted(audit.said.items())]
     rejections.settle(
         session, campaign, lot.id, [(item.image_id, newest_of[item.task_id], word) for item, word in settled]
@@ -189,14 +198,13 @@ def _check_sortable(session: Session, lot: Lot, decision: LotDecision | None) ->
         raise ConflictError(f"The lot {lot.id} is reworked in {again!r}: it is not sorted too.")
 
 
-def _check_withdrawable(session: Session, lot: Lot) -> bool:
+def _check_withdrawable(session: Session, lot: Lot, audit: lots.Audit) -> bool:
     """Whether it is withdrawn already."""
     decision = lots.newest_decision(session, lot)
     if decision is not None and decision.outcome == "withdrawn":
         return True
     if decision is not None and decision.outcome != "continue":
         raise ConflictError(f"The lot {lot.id} is {decision.outcome}: only one that is not decided can be withdrawn.")
-    audit = lots.read_audit(session, lot)
     if acceptance.decide(lots.plan_of(lot), np.array(audit.in_order, dtype=np.bool_)).outcome != "continue":
         raise ConflictError(f"What was audited decides the lot {lot.id}. Run: winnow qa lots decide {lot.id}.")
     if not acceptance.may_withdraw(audit.found):

@@ -218,7 +218,7 @@ def _new_labels(session: Session, campaign: Campaign) -> tuple[dict[int, int], L
     """The label in force of each item that people agreed on and that is in no lot as it is, by task; and the others.
 
     What an adjudicator settled is no work of the vendor. A label that a migration of the taxonomy made of one that is
-    in a lot is not judged again.
+    in a lot is not judged again. Of items that were withdrawn too: deleting a task leaves its label in force.
     """
     taxonomy = session.get_one(Taxonomy, campaign.taxonomy_id)
     withdrawn = select(LotDecision.lot_id).where(LotDecision.outcome == "withdrawn")

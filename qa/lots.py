@@ -15,7 +15,7 @@ Here is what a lot is, what its audit has found, and how it stands; `qa.lot_open
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import takewhile
@@ -111,7 +111,7 @@ class Audit:
     items: list[Item]
     drawn: int  # so many of them, the first ones, went to the auditor or were settled before
     said: dict[int, LastWord]  # of those that did not, what an adjudicator said
-    is_defective: dict[int, bool]
+    is_defective: dict[int, bool]  # of those that were drawn and have a word
     moves: dict[int, Migration]  # of the taxonomy, by the revision each led to: what was compared is of today's classes
 
     @property
@@ -206,30 +206,37 @@ def _words(session: Session, lot: Lot) -> dict[int, LastWord]:
 def read_audit(
     session: Session, lot: Lot, words: Mapping[int, LastWord] | None = None, *, compared: Audit | None = None
 ) -> Audit:
-    """What was said of its items, and which are defective in today's classes.
+    """What was said of its items, and which of those drawn are defective in today's classes.
 
     `words` are the last ones on the items of its campaign, where they are read already; what was `compared` a moment
-    ago is not compared again, unless something else is said of it now.
+    ago or for the decision in force is not compared again, unless something else is said of it or the taxonomy was
+    migrated since.
     """
     asked = session.get_one(Taxonomy, session.get_one(Campaign, lot.campaign_id).taxonomy_id)
     definition = taxonomies.get(session, asked.id).definition
     words = _words(session, lot) if words is None else words
     items = _items(session, lot)
     said = {place: words[item.task_id] for place, item in enumerate(items) if item.task_id in words}
-    rows = session.scalars(select(Taxonomy).where(Taxonomy.name == asked.name))
+    rows = session.scalars(select(Taxonomy).where(Taxonomy.name == asked.name)).all()
     moves = {row.revision: evolution.parse(row.migration) for row in rows if row.migration}
     tolerance = terms_of(lot).tolerance or Tolerance()
+    migrated_at = max((row.created_at for row in rows if row.migration), default=None)
+    found_by_decision = _found_by(newest_decision(session, lot), migrated_at)
 
-    def is_defective(place: int, item: Item, value: str | None) -> bool:
-        if value is None:
+    def is_defective(place: int, item: Item, word: LastWord) -> bool:
+        if word.value is None:
             return True
-        if compared is not None and compared.moves == moves and compared.said.get(place) == said[place]:
-            return compared.is_defective[place]
-        label, word = (
+        if compared is not None and compared.moves == moves and compared.said.get(place) == word:
+            known = compared.is_defective.get(place)
+        else:
+            known = found_by_decision(item, word)
+        if known is not None:
+            return known
+        label, said_now = (
             migrations.names_now(answers.content_of(each, definition), revision, moves)
-            for each, revision in ((item.value, item.revision), (value, asked.revision))
+            for each, revision in ((item.value, item.revision), (word.value, asked.revision))
         )
-        return defects.differ(label, word, tolerance, diagonal=item.diagonal)
+        return defects.differ(label, said_now, tolerance, diagonal=item.diagonal)
 
     drawn = _drawn(session, lot)
     while drawn in said:  # what an adjudicator settled before it was drawn: no audit is planned of that
@@ -238,9 +245,23 @@ def read_audit(
         items,
         drawn=drawn,
         said=said,
-        is_defective={place: is_defective(place, items[place], word.value) for place, word in said.items()},
+        is_defective={place: is_defective(place, items[place], word) for place, word in said.items() if place < drawn},
         moves=moves,
     )
+
+
+def _found_by(decision: LotDecision | None, migrated_at: datetime | None) -> Callable[[Item, LastWord], bool | None]:
+    """Whether an item was defective by the word on which a decision rests; none where it rests on something else."""
+    if decision is None or (migrated_at is not None and decision.decided_at <= migrated_at):
+        return lambda item, word: None
+    annotations, decisions = (set(decision.evidence[name]) for name in ("annotations", "decisions"))
+    defective = {each["task"] for each in decision.evidence["defective"]}
+
+    def found(item: Item, word: LastWord) -> bool | None:
+        is_ground = word.annotation_id in annotations or word.decision_id in decisions
+        return item.task_id in defective if is_ground else None
+
+    return found
 
 
 def campaigns_of(session: Session, lot: Lot, purpose: str) -> Sequence[Campaign]:

@@ -59,6 +59,28 @@ def test_disputes_are_opened_once_answered_and_settled(workspace: Workspace, bui
     assert adjudication.open_campaign(workspace, NAME).already == 0
 
 
+def test_what_another_plans_meanwhile_goes_to_no_expert_twice(
+    workspace: Workspace, build: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    images = build.images(3)
+    build.answers(build.campaign(build.batch(images), build.taxonomy()), {"ann": ["cat"] * 3, "bob": ["dog"] * 3})
+    verdicts.review(workspace, NAME)
+    really, before = adjudication.queue, []
+
+    def queue_while_another_plans(*arguments: Any) -> adjudication.Queue:
+        found = really(*arguments)
+        monkeypatch.setattr(adjudication, "queue", really)
+        before.append(adjudication.open_campaign(workspace, NAME))
+        return found
+
+    monkeypatch.setattr(adjudication, "queue", queue_while_another_plans)
+    summary = adjudication.open_campaign(workspace, NAME)
+    assert [(one.opened, one.items, one.already) for one in (*before, summary)] == [
+        (f"{NAME}-adjudication", 3, 0),
+        (None, 0, 3),
+    ]
+
+
 def test_an_adjudication_is_not_adjudicated(workspace: Workspace, build: Any) -> None:
     campaign_id = build.campaign(build.batch(build.images(1)), build.taxonomy())
     build.answers(campaign_id, {"ann": ["cat"], "bob": ["dog"]})

@@ -5,11 +5,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+from sqlalchemy import select
 
 from labeling.content import Content, ImageChoice, Region
 from labeling.geometry import Box, Keypoint, Mask, Polygon, Shape
 from qa import agreement, content_report, shapes, verdicts
-from store.schema import Campaign, Taxonomy, Vendor
+from store.schema import Annotator, Campaign, Taxonomy, Vendor
 from store.workspace import Workspace
 
 NAME = "campaign-1"
@@ -75,6 +76,40 @@ def test_vendors_and_guidelines_are_told_apart(workspace: Workspace, build: Any)
         "animals 2": ("guideline", 4, 0),
         "ann 0 and bob 0": ("people", 4, 4),
     }
+
+
+def rename(workspace: Workspace, **names: str) -> None:
+    """Call people otherwise, also as somebody else is called."""
+    with workspace.database.write() as session:
+        for annotator in session.scalars(select(Annotator)):
+            annotator.name = names.get(annotator.name, annotator.name)
+
+
+def test_people_of_one_name_are_several_people(workspace: Workspace, build: Any) -> None:
+    at, off = drawn((Box(10, 10, 30, 30), "cat")), drawn((Box(60, 60, 30, 30), "cat"))
+    campaign = build.campaign(build.batch(build.images(3, side=100)), build.taxonomy(["cat"], kind="boxes"), overlap=3)
+    build.answers(campaign, {"ann": [at] * 3, "bob": [at] * 3, "ann too": [off] * 3})
+    rename(workspace, **{"ann too": "ann"})
+    found = content_report.read(workspace, NAME)
+    assert {row.name: (row.images, row.matched) for row in found.drawn if row.of in ("campaign", "people")} == {
+        NAME: (3, 3),
+        "ann (1) and ann (3)": (3, 0),
+        "ann (1) and bob": (3, 3),
+        "ann (3) and bob": (3, 0),
+    }
+    assert [len(each.said) for each in found.disputed] == [3, 3, 3]
+
+
+def test_agreement_on_classes_is_of_people_whatever_their_names(workspace: Workspace, build: Any) -> None:
+    taxonomy = build.taxonomy(["cat", "dog"], kind="multilabel")
+    campaign = build.campaign(build.batch(build.images(4)), taxonomy, overlap=2)
+    cat, dog = (Content(choice=ImageChoice((name,))) for name in ("cat", "dog"))
+    build.answers(campaign, {"ann": [cat, cat, dog, dog], "bob": [cat, cat, dog, cat]})
+    before = content_report.read(workspace, NAME)
+    rename(workspace, bob="ann")
+    after = content_report.read(workspace, NAME)
+    assert (after.agreement, len(after.disputed)) == (before.agreement, 1)
+    assert after.disputed[0].said == {"ann (1)": dog, "ann (2)": cat}
 
 
 def test_agreement_on_each_of_several_classes(workspace: Workspace, build: Any) -> None:

@@ -199,6 +199,24 @@ def test_suspects_of_several_campaigns_are_planned_together_or_not_at_all(
     assert planned() == [one.opened for one in opened]
 
 
+def test_suspects_that_another_plans_meanwhile_go_to_no_expert_twice(
+    collection: Collection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    collection.embed()
+    label_errors.scan(collection.workspace)
+    really, before = adjudication.queue, []
+
+    def queue_while_another_plans(*arguments: Any) -> adjudication.Queue:
+        found = really(*arguments)
+        monkeypatch.setattr(adjudication, "queue", really)
+        before.extend(adjudication.open_suspects(collection.workspace, 1, taxonomy="animals"))
+        return found
+
+    monkeypatch.setattr(adjudication, "queue", queue_while_another_plans)
+    [summary] = adjudication.open_suspects(collection.workspace, 2, taxonomy="animals")
+    assert [(one.items, one.already) for one in (*before, summary)] == [(1, 0), (1, 1)]
+
+
 def test_a_campaign_is_planned_of_disputes_alone_unless_more_is_asked_for(collection: Collection) -> None:
     collection.embed()
     label_errors.scan(collection.workspace)

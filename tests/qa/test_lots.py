@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from sqlalchemy import delete, func, select
+from sqlalchemy import delete, func, select, update
 
 from curation import labels, versions
 from labeling import campaigns, cancel, content, evolution, vendors
@@ -370,6 +370,44 @@ def test_an_audit_that_was_called_off_is_planned_again(bench: Bench) -> None:
     assert bench.audit(again).outcome == "accepted"
 
 
+@pytest.mark.parametrize(("wrong", "outcome"), [(0, "accepted"), (20, "rejected")])
+def test_an_item_whose_task_is_gone_is_judged_and_settled_with_its_lot(bench: Bench, wrong: int, outcome: str) -> None:
+    """Somebody deleted it on the server, and the campaign was cancelled: its label was in force all the same."""
+    campaign = bench.deliver(20, wrong=wrong)
+    lot = bench.open(campaign)
+    sampled, other = bench.drawn(lot)[0], bench.drawn(lot)[-1]
+    delete_tasks(bench, campaign, {sampled, other})
+    done = bench.audit(lot)
+    assert (done.outcome, done.audited, done.found) == (outcome, 5, 5 if wrong else 0)
+    assert bench.labels() == (dict.fromkeys(bench.drawn(lot)[:5], "cat") if wrong else bench.truth)
+    before = bench.rows()
+    assert lot_decisions.decide(bench.workspace, lot.id) == done
+    assert verdicts.review(bench.workspace, campaign, accept_at=0.6).new_verdicts == 0
+    assert bench.rows() == before
+    if wrong:
+        rework = lot_decisions.rework(bench.workspace, lot.id).rework
+        assert {task.image_id for task in bench.tasks(rework or "")} == set(bench.drawn(lot)[5:])
+
+
+def test_no_label_escapes_its_audit_because_its_task_is_gone(bench: Bench) -> None:
+    campaign = bench.deliver(20, wrong=1)
+    first = bench.open(campaign)
+    bench.answer_first(first, 0)
+    delete_tasks(bench, campaign, set(bench.truth))
+    assert lot_decisions.withdraw(bench.workspace, first.id).outcome == "withdrawn"
+    again = bench.open(campaign, Terms("single", sizes=(20,), accept=(1,)))
+    done = bench.audit(again)
+    assert (done.outcome, done.size, done.found) == ("accepted", 20, 1)
+    assert bench.labels() == bench.truth
+
+
+def delete_tasks(bench: Bench, campaign: str, images: set[int]) -> None:
+    """They are answered, and on the server no more."""
+    ids = [task.id for task in bench.tasks(campaign) if task.image_id in images]
+    with bench.workspace.database.write() as session:
+        session.execute(update(Task).where(Task.id.in_(ids)).values(state="withdrawn", ls_task_id=None))
+
+
 def test_a_lot_that_is_withdrawn_is_in_the_next_but_for_what_was_audited(bench: Bench) -> None:
     campaign = bench.deliver(20)
     lot = bench.open(campaign)
@@ -474,21 +512,55 @@ def test_a_lot_is_not_decided_while_its_campaign_is_reviewed(bench: Bench) -> No
         assert deciding.result(timeout=60).outcome == "accepted"
 
 
-def test_nobody_waits_while_an_audit_is_compared(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-    lot = bench.open(bench.deliver(20))
-    bench.answer(lot.audits[0], "eve")
-    differ, compared = defects.differ, []
+@pytest.fixture
+def compared(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """Grows by what is compared from now on, which fails where somebody would wait for it."""
+    differ, found = defects.differ, []
 
     def while_nobody_waits(*said: Any, **more: Any) -> bool:
         with closing(sqlite3.connect(bench.workspace.home / "winnow.db", timeout=0, isolation_level=None)) as other:
             other.execute("BEGIN IMMEDIATE")
             other.execute("ROLLBACK")
-        compared.append(said)
+        found.append(said)
         return differ(*said, **more)
 
     monkeypatch.setattr(defects, "differ", while_nobody_waits)
-    assert lot_decisions.decide(bench.workspace, lot.id).outcome == "accepted"
-    assert len(compared) == 2 * 5  # to decide, and to show what came of it
+    return found
+
+
+def test_nobody_waits_while_an_audit_is_compared(bench: Bench, compared: list[Any]) -> None:
+    lot = bench.open(bench.deliver(20))
+    assert bench.audit(lot).outcome == "accepted"
+    assert len(compared) == 5
+
+
+def test_nobody_waits_while_a_lot_is_withdrawn_or_reworked(bench: Bench, compared: list[Any]) -> None:
+    lot = bench.open(bench.deliver(20))
+    bench.answer_first(lot, 2)
+    assert lot_decisions.withdraw(bench.workspace, lot.id).outcome == "withdrawn"
+    lot = bench.audit(bench.open(bench.deliver_labels(20, wrong=20)))
+    migrations.migrate(bench.workspace, "animals", evolution.plan(rename=[("cat", "feline")]))
+    assert lot_decisions.rework(bench.workspace, lot.id).rework
+    assert compared
+
+
+def test_what_decided_a_lot_is_compared_again_only_where_it_may_differ_now(bench: Bench, compared: list[Any]) -> None:
+    lot = bench.audit(bench.open(bench.deliver(20, wrong=20), TWICE))
+    assert (lot.outcome, lot.found) == ("rejected", 4)
+
+    def listed() -> tuple[int, int]:
+        compared.clear()
+        with bench.workspace.database.read() as session:
+            [found] = lots.list_lots(session)
+        return found.found, len(compared)
+
+    assert listed() == (4, 0)
+    decided(bench, lot, bench.drawn(lot)[0], "dog")
+    assert listed() == (3, 1)
+    decided(bench, lot, bench.drawn(lot)[1], None)
+    assert listed() == (3, 1)
+    migrations.migrate(bench.workspace, "animals", evolution.plan(rename=[("cat", "feline")]))
+    assert listed() == (3, 3)
 
 
 def test_what_is_said_while_an_audit_is_compared_counts(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:

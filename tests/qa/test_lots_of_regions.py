@@ -152,6 +152,7 @@ def test_classes_renamed_merged_or_split_since_are_no_defect(build: Any, kind: T
     )
     assert bench.audit(first).found == 0
     assert bench.audit(second).found == 1
+    assert lots.shown(bench.workspace, third.id).found == 0
     names = {name for each in said(bench).values() for name in _names(each)}
     assert names == {"pet"}  # what was split waits for another label
     with pytest.raises(InvalidInputError, match="since its last lot"):
