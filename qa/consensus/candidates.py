@@ -104,7 +104,9 @@ def fit(
         of_ghosts = (called.T @ ghost).reshape(annotators, classes).sum(axis=0) + 1
         ghost_calls = of_ghosts / of_ghosts.sum()
         prior = np.append(np.full(classes, PRIOR_RIGHT / classes), PRIOR_WRONG)
-        shares = (posteriors[is_drawn].sum(axis=0) + prior) / (is_drawn.sum() + prior.sum())
+        held = posteriors[:, :-1].sum(axis=0)  # also what is known and nobody drew tells how common classes are
+        held *= posteriors[is_drawn, :-1].sum() / max(held.sum(), _SMALLEST)
+        shares = (np.append(held, posteriors[is_drawn, -1].sum()) + prior) / (is_drawn.sum() + prior.sum())
     there = posteriors[:, :-1]
     existence = there.sum(axis=1)
     return Candidates(
