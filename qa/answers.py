@@ -341,15 +341,24 @@ def standing_items(session: Session, campaign: Campaign) -> set[int]:
 
 
 def gold(session: Session, asked: Taxonomy) -> dict[int, str]:
-    """The label in force of each item that a batch holds as gold, if it had one before its campaign was made.
+    """The label in force of each item that a batch holds as gold, if it had one when its campaign was made.
 
     Without one it is an item like others, also once it is labelled: nobody is judged by what they said themselves.
     """
-    older = aliased(Label)
+    older, its_verdict, later = aliased(Label), aliased(Verdict), aliased(Verdict)
+    was_replaced = select(later.id).where(
+        later.task_id == its_verdict.task_id, later.id > its_verdict.id, later.created_at < Campaign.created_at
+    )
     had_one = (
         select(older.id)
         .join(Taxonomy, Taxonomy.id == older.taxonomy_id)
-        .where(older.image_id == Task.image_id, Taxonomy.name == asked.name, older.created_at < Campaign.created_at)
+        .join(its_verdict, its_verdict.id == older.verdict_id)
+        .where(
+            older.image_id == Task.image_id,
+            Taxonomy.name == asked.name,
+            older.created_at < Campaign.created_at,
+            ~was_replaced.correlate(its_verdict, Campaign).exists(),
+        )
     )
     rows = session.execute(
         select(Task.id, Label.value)

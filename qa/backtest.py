@@ -17,6 +17,8 @@ from store.errors import InvalidInputError, NotFoundError
 from store.schema import Sighting
 from store.workspace import Workspace
 
+_MOST_CONFUSIONS = 1 << 26  # people times pairs of classes: half a gigabyte
+
 
 @dataclass(frozen=True)
 class Backtest:
@@ -58,6 +60,11 @@ def backtest(
     if probabilities is not None and encoder is not None:
         raise InvalidInputError("Give either the probabilities of a model or an encoder for the probe, not both.")
     told = answer_files.read(path, truth=truth)
+    if len(told.annotators) * len(told.classes) ** 2 > _MOST_CONFUSIONS:
+        raise InvalidInputError(
+            f"{path} has {len(told.annotators)} people and {len(told.classes)} classes: what each confuses with what "
+            "is too much to hold. Take some of the people, or join classes."
+        )
     if encoder is not None and not told.uris:
         raise InvalidInputError(f"{path} needs a column uri that says which image of the catalog each item is.")
     model, seen, tied = (None if probabilities is None else probabilities.name), None, None

@@ -81,7 +81,10 @@ def simulate(
     measured: dict[str, list[tuple[float, float, float, float]]] = {name: [] for name in policies}
     done, chances, decides = 0, dict.fromkeys(policies, False), dict.fromkeys(policies, False)
     for seed in range(seeds):
-        shuffled = np.random.default_rng(seed).permutation(recorded.answers)
+        random = np.random.default_rng(seed)
+        shuffled = random.permutation(recorded.answers)
+        # of equals the first is asked: who that is must not hang on their names
+        shuffled[:, 1] = random.permutation(recorded.annotators)[shuffled[:, 1]]
         ordered = Recorded(**{**vars(recorded), "answers": shuffled})
         for name, policy in policies.items():
             asked = policy(ordered, rules, seed)

@@ -327,6 +327,33 @@ def test_gold_items_test_people_and_are_not_decided(workspace: Workspace, build:
         assert session.scalar(select(func.count()).select_from(Label)) == (labelled or 0) + 2
 
 
+def test_gold_whose_label_was_taken_back_before_is_an_item_like_others(workspace: Workspace, build: Any) -> None:
+    """It became gold by the label its own people gave it: nobody's later answer reopened it, and it judged them."""
+    images = build.images(12)
+    taxonomy = build.taxonomy()
+    build.labels(dict.fromkeys(images[:2], "dog"))
+    with workspace.database.write() as session:
+        for label in session.scalars(select(Label).where(Label.image_id == images[0])):
+            task_id = session.get_one(Verdict, label.verdict_id).task_id
+            session.add(Verdict(task_id=task_id, outcome="rejected", answer=None, posterior=None, evidence={}))
+    campaign = build.campaign(build.batch(images, arms=["gold"] * 2 + ["diverse"] * 10), taxonomy)
+    said = ["cat", "dog", *["cat", "dog"] * 5]
+    build.answers(campaign, {"ann": said, "bob": said, "cas": said})
+    for _ in range(2):
+        done = verdicts.review(workspace, "campaign-2")
+        assert (done.items, done.outcomes) == (11, {"accepted": 11})
+    with workspace.database.write() as session:
+        task_id = session.scalar(select(Task.id).where(Task.campaign_id == campaign, Task.rank == 0))
+        for annotation in session.scalars(select(Annotation).where(Annotation.task_id == task_id)):
+            annotation.answer = "dog"
+            annotation.ls_updated_at = "2999-01-01T00:00:00.000000Z"
+            columns = {column.key: getattr(annotation, column.key) for column in Annotation.__table__.columns}
+            annotation.answer = "cat"
+            session.add(Annotation(**{**columns, "id": None, "revision": 1}))
+    verdicts.review(workspace, "campaign-2")
+    assert in_force(workspace)[images[0]] == "dog"
+
+
 def test_what_a_cancellation_withdrew_is_not_decided(workspace: Workspace, build: Any) -> None:
     campaign = build.campaign(build.batch(build.images(3)), build.taxonomy(), overlap=1)
     build.answers(campaign, {"ada": ["cat", "cat", None]})
