@@ -219,7 +219,7 @@ def ghosts(answers: Ints, judged: Judged, found: Posterior, images: Ints) -> Rat
         for each in (chance, chance >= _SURE, chance > 1 - _SURE)
     )
     with np.errstate(invalid="ignore", divide="ignore"):
-        low = gammaincinv(fewest + _BEFOREHAND, _TAILS[0]) / images
+        low = gammaincinv(np.minimum(fewest, count) + _BEFOREHAND, _TAILS[0]) / images
         high = gammaincinv(np.maximum(most, count) + _BEFOREHAND, _TAILS[1]) / images
         return Rates(count / images, np.stack([low, high], axis=1), images)
 

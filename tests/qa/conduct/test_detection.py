@@ -1,6 +1,6 @@
 """What is known of how people find things, where the truth is known because it was made up."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import combinations
 from typing import Any
 
@@ -157,6 +157,17 @@ def test_the_interval_of_ghosts_is_statsmodels_of_a_rate(ghosts: int) -> None:
     answers, judged, found = known([(thing, 0, 0) for thing in range(ghosts + 1)], [0] + [NOTHING] * ghosts)
     rates = detection.ghosts(answers, judged, found, np.array([25]))
     assert rates.interval[0] == pytest.approx(confint_poisson(ghosts, 25, method="jeff"))
+
+
+def test_a_rate_of_ghosts_that_are_nearly_sure_is_in_its_interval() -> None:
+    """Each of 3,000 counted as a whole one at the lower end, and .92 was told with an interval from .965 on."""
+    answers, judged, found = known([(thing, 0, 0) for thing in range(3000)], [NOTHING] * 3000)
+    doubted = np.zeros_like(judged.truth)
+    doubted[:, 0], doubted[:, -1] = 0.08, 0.92
+    found = replace(found, confusion=np.ones_like(found.confusion))
+    rates = detection.ghosts(answers, Judged(judged.rows, doubted), found, np.array([3000]))
+    assert rates.rate[0] == pytest.approx(0.92)
+    assert rates.interval[0, 0] <= rates.rate[0] <= rates.interval[0, 1]
 
 
 @pytest.mark.parametrize("seed", SEEDS)
