@@ -197,6 +197,51 @@ def test_thin_polygons_are_compared_and_fused_like_others(
     assert Areas([shape, cracks.shapes[1]]).likeness(ALL, ALL)[0, 1] > 0.93
 
 
+@pytest.mark.parametrize("degrees", [0, 2, 30, 45, 90])
+@pytest.mark.parametrize(("width", "off"), [(1.5, 0.1), (3, 1), (4, 3), (40, 7)])
+def test_strips_overlap_exactly_as_far_as_their_widths_say(width: float, off: float, degrees: float) -> None:
+    strips = Areas([crack(1000, width, degrees), crack(1000, width, degrees, off=off)])
+    assert strips.likeness(ALL, ALL)[0, 1] == pytest.approx((width - off) / (width + off), abs=1e-3)
+
+
+@pytest.mark.parametrize("width", [1.5, 3, 6])
+def test_bent_strips_overlap_as_counted_by_hand(width: float) -> None:
+    """On cells .600 came out where .666 is true."""
+
+    def bent(off: float) -> Polygon:
+        inner, outer = 1000.0, 1000 + width
+        corners = [(0, 0), (outer, 0), (outer, outer), (inner, outer), (inner, width), (0, width)]
+        return Polygon(tuple((50 + x + off, 50 + y + off) for x, y in corners))
+
+    off = width / 5
+    covered = 2 * 1000 * width + width**2
+    # of each arm all but `off` of its width and length, less what is of both, and where one's arms cross the other's
+    shared = 2 * (1000 + width - off) * (width - off) - (width - off) ** 2 + off**2
+    found = Areas([bent(0.0), bent(off)]).likeness(ALL, ALL)[0, 1]
+    assert found == pytest.approx(shared / (2 * covered - shared), abs=1e-9)
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_polygons_overlap_as_rotated_boxes_do(seed: int) -> None:
+    random = np.random.default_rng(seed)
+    turned = np.column_stack(
+        [random.uniform(0, 60, (12, 2)), random.uniform(2, 80, (12, 2)), random.uniform(0, 360, 12)]
+    )
+    corners = [Box(*_corner(each), *each[2:4].tolist(), rotation=float(each[4])).corners() for each in turned]
+    rows = np.arange(12)
+    found = Areas([Polygon(each) for each in corners]).likeness(rows, rows)
+    assert found == pytest.approx(RotatedBoxes(turned).likeness(rows, rows), abs=2e-3)
+
+
+def test_what_an_outline_goes_around_twice_is_outside() -> None:
+    """A bow tie is half of the square around it, and a square drawn twice over is nothing."""
+    bow = Polygon(((0, 0), (20, 20), (20, 0), (0, 20)))
+    twice = Polygon(square(0, 0, 20).points * 2)
+    rows = np.arange(3)
+    found = Areas([square(0, 0, 20), bow, twice]).likeness(rows, rows)
+    assert found[0].tolist() == pytest.approx([1, 0.5, 0])
+
+
 def thin_masks() -> list[Mask]:
     """A slanting line three pixels wide, and a ring of twelve."""
     down, across = np.mgrid[:500, :1000]
