@@ -253,8 +253,9 @@ def plan_adjudication(
     suggestions: Mapping[ImageId, Sequence[list[dict[str, Any]]]],
     vendor_name: str | None = None,
 ) -> int:
-    """Plan a campaign in which an expert settles some items of another, `parent`: one answer each,
-    in the caller's transaction.
+    """Plan, in the caller's transaction, a campaign in which an expert settles some items of another, `parent`.
+
+    Each gets one answer.
 
     The items come in the order of `suggestions`, which holds by image what each shows: results to choose from, as
     Label Studio has them.

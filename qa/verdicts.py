@@ -48,8 +48,8 @@ class QaSummary:
     new_verdicts: int
     new_labels: int
     replaced: int  # of these: images whose label in force was another campaign's
-    conflicts: int  # items whose label in force another campaign contradicts, see `qa.conflicts`
     overruled: int  # and those where that of an expert, or their rejection, stays in force
+    conflicts: int  # items whose label in force another campaign contradicts, see `qa.conflicts`
     model: str | None  # what was heard beside the people
     accept_at: float | None  # none of an adaptive campaign
     too_unsure: float | None  # of one answer an item: the highest posterior, where it is too low to accept any
@@ -135,8 +135,8 @@ def review(workspace: Workspace, campaign_name: str, *, accept_at: float | None 
         new_verdicts=len(fresh),
         new_labels=new_labels,
         replaced=sum(before.labelled_by.get(one, campaign_id) != campaign_id == after.get(one) for one in labelled),
-        conflicts=len(differing),
         overruled=sum(after.get(one) != campaign_id for one in labelled),
+        conflicts=len(differing),
         model=model,
         accept_at=read.accept_at if read.campaign.adaptive is None else None,
         too_unsure=_too_unsure(read, decisions),

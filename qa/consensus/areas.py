@@ -295,9 +295,8 @@ class _Grid:
         import cv2
 
         rows, columns = inside.shape
-        corners = np.zeros(
-            (2 * rows + 1, 2 * columns + 1), dtype=np.uint8
-        )  # and what is between, so that it is one line
+        # corners of cells and what is between them, so that the outline runs where the cells end
+        corners = np.zeros((2 * rows + 1, 2 * columns + 1), dtype=np.uint8)
         for down, across in np.ndindex(3, 3):
             corners[down : down + 2 * rows : 2, across : across + 2 * columns : 2] |= inside
         outlines, _ = cv2.findContours(corners, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)

@@ -67,8 +67,8 @@ def fit(
     """
     drew = _ones(answers[:, :2], (len(image), annotators))
     called = belief.incidence(answers, items=len(image), annotators=annotators, classes=classes)
-    power = USUAL.per_answer(np.bincount(answers[:, 0], minlength=len(image)))[:, None]
-    is_drawn = np.bincount(answers[:, 0], minlength=len(image)) > 0  # others are known to be there, or not
+    given = np.bincount(answers[:, 0], minlength=len(image))
+    power, is_drawn = USUAL.per_answer(given)[:, None], given > 0  # others are known to be there, or not
     looked = _ones(seen, (images, annotators))
     place = _ones(np.stack([image, np.arange(len(image))], axis=1), (images, len(image)))  # sums candidates by image
     usual = PRIOR_RIGHT / (PRIOR_RIGHT + PRIOR_WRONG)
