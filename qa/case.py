@@ -13,7 +13,7 @@ from curation import labels
 from labeling import campaigns
 from qa import answers, views
 from qa.answers import Answer, Answers
-from qa.overlap import Gain
+from qa.overlap import Gain, Rules
 from qa.views import Seen
 from store.arrays import Floats
 from store.errors import InvalidInputError, NotFoundError
@@ -90,6 +90,12 @@ class Case:
     def aside(self) -> Counter[int]:
         """How many answers to each task count for nothing, as somebody is paused."""
         return Counter(answer.task_id for answer in self.said.aside if not answer.skipped)
+
+    @property
+    def most_answers(self) -> int:
+        """That an item may get: as the rules allow; under a fixed overlap that many, or as rules usually allow."""
+        rules = self.campaign.adaptive
+        return max(self.campaign.overlap, Rules.most_answers) if rules is None else int(rules["most_answers"])
 
     @property
     def policy(self) -> dict[str, Any]:

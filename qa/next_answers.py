@@ -42,14 +42,14 @@ class NextAnswers:
     items: list[NextAnswer]  # the most worth first
 
 
-def rank(workspace: Workspace, campaign_name: str, count: int, *, most_answers: int = 3) -> NextAnswers:
+def rank(workspace: Workspace, campaign_name: str, count: int, *, most_answers: int | None = None) -> NextAnswers:
     """The `count` items of a campaign that an answer is worth most on; fewer where fewer can be asked about.
 
     Args:
         workspace: holds the catalog.
         campaign_name: a labelling campaign.
         count: how many answers there will be.
-        most_answers: to one item.
+        most_answers: to one item; by default `Case.most_answers`.
 
     Raises:
         NotFoundError: there is no such campaign.
@@ -66,7 +66,7 @@ def rank(workspace: Workspace, campaign_name: str, count: int, *, most_answers: 
     place = {task_id: rank for rank, task_id in enumerate(read.image_of)}
     ranks = np.array([place.get(task_id, len(place)) for task_id in read.tasks], dtype=np.int64)
     best: list[tuple[list[int], float]] = []  # person for each item, and what they are expected to gain
-    for pairs in outcomes.blocks(outcomes.may_ask(read, most_answers=most_answers)):
+    for pairs in outcomes.blocks(outcomes.may_ask(read, most_answers=most_answers or read.most_answers)):
         gains = belief.gain(np.column_stack([item[pairs[:, 0]], pairs[:, 1]]))
         order = np.lexsort((pairs[:, 1], -gains, pairs[:, 0]))
         _, first = np.unique(pairs[order, 0], return_index=True)

@@ -23,7 +23,8 @@ class Rules:
     target_error: float = 0.06
     most_answers: int = 3  # to one item, before it goes to an expert
     answer_cost: float = 1.0
-    adjudication_cost: float | None = None  # of one item; none: experts are asked only where nobody else can be
+    # of one item, where experts may be asked before others are; none: only where nobody else can be
+    adjudication_cost: float | None = None
     audited: float = 0.02  # the share of items, drawn at random, that get `most_answers` whatever is believed of them
 
     def __post_init__(self) -> None:
@@ -64,6 +65,9 @@ def decide(
     the expert, who settles it, gains more per cost. A random share is audited: how far people and model can be trusted
     shows only in later answers, and those to doubtful items tell of doubtful items alone.
 
+    What one answer gains says little of an item that it takes two to settle, so an expert is weighed against it only
+    where they cost no more than all answers that the item may still get.
+
     Args:
         doubt: `(N,)` of each item, how wrong its likeliest value is expected to be, 0 to 1.
         given: `(N,)` int64, the answers to each that it rests on.
@@ -88,7 +92,8 @@ def decide(
         items, first = np.unique(offered[order, 0], return_index=True)
         asked[items], best[items] = offered[order[first], 1], worth[order[first]]
     if rules.adjudication_cost is not None:
-        asked[unsettled & (given > 0) & ~audited & (doubt / rules.adjudication_cost > best)] = -1
+        is_cheap = rules.adjudication_cost <= (rules.most_answers - given) * rules.answer_cost
+        asked[unsettled & (given > 0) & ~audited & is_cheap & (doubt / rules.adjudication_cost > best)] = -1
     nobody = asked < 0
     return Decisions(accepted=nobody & ~unsettled, adjudicated=nobody & unsettled, asked=asked, most_doubt=limit)
 

@@ -59,7 +59,7 @@ def create(
     ] = None,
     adjudication_cost: Annotated[
         float | None,
-        typer.Option(help="Adaptive: an expert's price; without, experts see what nobody else can be asked about."),
+        typer.Option(help="Adaptive: an expert's price; without, or above that of answers left, experts come last."),
     ] = None,
     where: Annotated[
         str | None, typer.Option(metavar="EXPRESSION", help="Only the batch's images for which it holds.")

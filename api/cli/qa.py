@@ -127,7 +127,9 @@ def next_answers(
     campaign: str,
     *,
     answers: Annotated[int, typer.Option(min=1, help="How many there will be.")] = 100,
-    most_answers: Annotated[int, typer.Option(min=1, help="To one item.")] = 3,
+    most_answers: Annotated[
+        int | None, typer.Option(min=1, help="To one item; default as the campaign allows, 3 or its fixed overlap.")
+    ] = None,
     limit: Annotated[int, typer.Option(min=0, help="How many items are shown.")] = 20,
     as_json: AsJson = False,
 ) -> None:
@@ -161,7 +163,7 @@ def simulate(
     answer_cost: Annotated[float, typer.Option(help="What an answer costs.")] = 1.0,
     adjudication_cost: Annotated[
         float | None,
-        typer.Option(help="An expert's price; without, experts see what nobody else can be asked about, and cost 0."),
+        typer.Option(help="An expert's price; above that of the answers left, or without, experts come last."),
     ] = None,
     audited: Annotated[float, typer.Option(help="Share of items that get the most answers in any case.")] = 0.02,
     as_json: AsJson = False,

@@ -47,6 +47,20 @@ def test_nobody_is_asked_what_they_have_seen_nor_too_often(workspace: Workspace,
     assert {item.image for item in few.items} == set(images[40:])
 
 
+@pytest.mark.parametrize(("most", "left"), [(5, [1, 3, 3, 3]), (None, [1])])
+def test_an_item_may_get_as_many_answers_as_its_campaign_allows(
+    workspace: Workspace, build: Any, most: int | None, left: list[int]
+) -> None:
+    """Three under a fixed overlap."""
+    rules = {"target_error": 0.06, "most_answers": most, "adjudication_cost": None, "audited": 0}
+    how = {} if most is None else {"adaptive": rules}
+    campaign = build.campaign(build.batch(build.images(4)), build.taxonomy(), **how)
+    build.answers(campaign, {who: ["cat", "dog", "cat", None] for who in ("ann", "bob", "cleo")})
+    build.answers(campaign, {"dan": [None, None, None, "dog"]})
+    ranked = next_answers.rank(workspace, "campaign-1", 10).items
+    assert sorted(item.answers for item in ranked) == left
+
+
 def test_who_may_be_asked_is_looked_at_in_blocks(
     workspace: Workspace, images: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -1,5 +1,6 @@
 """Who is asked next: by hand, against enumeration, and that the target is met."""
 
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -84,14 +85,23 @@ def test_sure_items_are_accepted_and_those_that_nobody_may_answer_go_to_an_exper
 
 
 def test_an_expert_is_asked_where_others_only_guess() -> None:
-    guess = np.full((2, 2, 2), 0.5)
-    held = belief([[0.6, 0.4]], guess)
-    found = decide(held, one_each(1), np.array([[0, 1]]), rules=Rules(audited=0, adjudication_cost=5))
-    assert found.adjudicated.tolist() == [True]
-    able = belief([[0.6, 0.4]], coins([0.9, 0.9], 2))
-    assert decide(able, one_each(1), np.array([[0, 1]]), rules=Rules(audited=0, adjudication_cost=5)).asked[0] == 1
-    cheap = decide(able, one_each(1), np.array([[0, 1]]), rules=Rules(audited=0, adjudication_cost=1))
-    assert cheap.adjudicated.tolist() == [True]  # it settles .4 for 1; the answer is expected to settle .3
+    rules, candidates = Rules(audited=0, adjudication_cost=2), np.array([[0, 1]])
+    guess, able = belief([[0.6, 0.4]], np.full((2, 2, 2), 0.5)), belief([[0.6, 0.4]], coins([0.9, 0.9], 2))
+    assert decide(guess, one_each(1), candidates, rules=rules).adjudicated.tolist() == [True]
+    assert decide(able, one_each(1), candidates, rules=rules).asked.tolist() == [1]
+    cheap = replace(rules, adjudication_cost=1)
+    # the expert settles .4 for 1; the answer is expected to settle .3
+    assert decide(able, one_each(1), candidates, rules=cheap).adjudicated.tolist() == [True]
+
+
+@pytest.mark.parametrize(("price", "is_adjudicated"), [(1, True), (2, True), (2.1, False), (200, False)])
+def test_an_expert_who_costs_more_than_the_answers_left_comes_after_them(price: float, is_adjudicated: bool) -> None:
+    """Of equally able people one more cannot overturn the first, so that it gains nothing; two can."""
+    held = belief([[0.8, 0.2]], coins([0.8, 0.8], 2))
+    rules = Rules(audited=0, adjudication_cost=price)
+    found = decide(held, one_each(1), np.array([[0, 1]]), rules=rules)
+    assert found.adjudicated.tolist() == [is_adjudicated]
+    assert found.asked.tolist() == [-1 if is_adjudicated else 1]
 
 
 def test_what_is_likelier_wrong_than_right_is_never_accepted() -> None:
