@@ -205,7 +205,7 @@ def _sums(counts: Ints, values: Floats | None) -> Floats:
 def _added(rows: Floats, group: Ints) -> Floats:
     """The sums `(G, 1 + C)` of the rows of each group; `group` is `(N,)`, from 0."""
     order = np.argsort(group, kind="stable")
-    return np.asarray(np.add.reduceat(rows[order], np.searchsorted(group[order], np.arange(group.max() + 1))))
+    return np.asarray(np.add.reduceat(rows[order], np.flatnonzero(np.diff(group[order], prepend=-1))))
 
 
 def _alphas(sums: Floats, values: Floats | None) -> Floats:
