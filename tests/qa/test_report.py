@@ -54,7 +54,9 @@ def test_ordered_classes_are_agreed_on_the_more_the_nearer_they_are(
         on_all = found.agreement[0]
         assert on_all.kappa_of == "Cohen"
         assert on_all.interval is not None
-        assert on_all.interval[0] < (on_all.alpha or 0) <= on_all.interval[1]
+        assert on_all.alpha is not None
+        assert on_all.kappa is not None
+        assert on_all.interval[0] < on_all.alpha <= on_all.interval[1]
     gap = (near.alpha or 0) - (far.alpha or 0)
     kappa_gap = (near.agreement[0].kappa or 0) - (far.agreement[0].kappa or 0)
     if level == "nominal":
