@@ -21,6 +21,7 @@ from store.schema import Campaign, Task, Taxonomy, Vendor, Verdict
 from store.workspace import Workspace
 
 ACCEPT_AT = 0.9
+TOLD = 0.01  # a chance above is named in the verdict
 NEW = 0  # in place of an annotator's id: somebody who has not answered anything yet
 
 

@@ -18,15 +18,13 @@ from labeling import content
 from labeling.content import Content, ImageChoice, Region
 from qa import gains, shapes, things
 from qa.answers import Answers
-from qa.case import Belief, Case
+from qa.case import TOLD, Belief, Case
 from qa.consensus import attributes, multilabel, regions
 from qa.consensus.belief import PRIOR_RIGHT, PRIOR_WRONG
 from qa.consensus.places import Places
 from qa.consensus.regions import Drawn, Regions
 from qa.overlap import Gain
 from store.arrays import Bools, Floats, Ints, positions_of_each
-
-_TOLD = 0.01  # a chance above is named in the verdict
 
 _Contents: TypeAlias = Mapping[int, Mapping[int, Content]]  # what was said of each task by whom
 
@@ -84,13 +82,14 @@ def _several_classes(case: Case, contents: _Contents) -> _Found:
         np.array(named, dtype=np.bool_).reshape(-1, len(said.classes)),
         known,
         annotators=len(case.annotators),
+        gold=np.isin(said.task_ids, list(said.gold)),
     )
     likeliest, reasons = [], []
     for row in found.posteriors.tolist():
         chances = dict(zip(said.classes, row, strict=True))
         held = sorted(name for name, chance in chances.items() if chance > gains.LIKELIER)
         likeliest.append(Content(choice=ImageChoice(tuple(held))))
-        told = {name: chance for name, chance in chances.items() if chance > _TOLD}
+        told = {name: chance for name, chance in chances.items() if chance > TOLD}
         reasons.append({"method": "class by class", "chances": told})
     accuracy = (found.sensitivity + found.specificity).mean(axis=1) / 2
     return _Found(likeliest, reasons, gains.all_right(found), accuracy, partial(gains.of_classes, found))
@@ -117,6 +116,7 @@ def _regions(case: Case, looked: Ints, whole: Sequence[Content]) -> _Found:
             images=len(said.task_ids),
             annotators=expert,
             classes=len(names),
+            gold=np.isin(said.task_ids, list(said.gold)),
         )
         described = attributes.fit(
             [drawn[row].attributes for row in rows.tolist()],

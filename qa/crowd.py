@@ -14,7 +14,7 @@ from sqlalchemy.orm import Session
 from curation import labels, predictions
 from labeling import content
 from labeling.definitions import SHAPE_KINDS
-from qa import answers, standing, things
+from qa import answers, ledger, standing, things
 from qa.answers import Answer, Answers
 from qa.conduct import accuracy, detection, speed, trends
 from qa.conduct.accuracy import Estimates, Judged
@@ -28,6 +28,7 @@ from store.arrays import Bools, Floats, Ints
 from store.schema import Annotator, Campaign, ImageId, PredictionRun, Standing, Task, Taxonomy, Vendor
 
 _WEEK_S = 7 * 24 * 3600.0
+_LEAST = 1e-4  # that all classes together have that a model does not name
 
 
 @dataclass(frozen=True)
@@ -47,6 +48,8 @@ class Crowd:
     classes: list[str]  # their names, by number
     item: Ints  # (N,) of which item each thing is
     known: Ints  # (N,) the class of what is settled, -1 of others
+    model: Floats  # (items, classes) how likely the model of the last review held each, as far as it was trusted; NaN
+    # where it said nothing, as where more than one class is asked for
     table: Ints  # (M, 3) thing, person and class
     look: Ints  # (M,) in which look each answer was given
     predicted: Ints  # (M,) the class a model predicts there for those not blind, -1 where none does
@@ -78,6 +81,7 @@ class Crowd:
                 self.looks[self.counted],
                 self.known,
                 settled=np.flatnonzero(np.isin(self.said.task_ids, self._settled)),
+                gold=np.isin(self.said.task_ids, list(self.said.gold)),
                 items=len(self.said.task_ids),
                 annotators=len(self.people),
                 classes=len(self.classes),
@@ -88,31 +92,33 @@ class Crowd:
                 self.item,
                 self.looks[self.counted],
                 self.known,
+                gold=np.isin(self.said.task_ids, list(self.said.gold)),
                 images=len(self.said.task_ids),
                 annotators=len(self.people),
                 classes=len(self.classes),
             )
-        return posterior.of_people(heard, self.known, annotators=len(self.people), classes=len(self.classes))
+        return posterior.of_people(
+            heard, self.known, annotators=len(self.people), classes=len(self.classes), model=self.model
+        )
 
     @cached_property
     def judged(self) -> Judged:
         """What is held against each answer."""
-        judged = accuracy.judge(self.table, self.counted[self.look], self.known, self.found)
-        item, who, _ = self.table[judged.rows].T
-        is_told = self._others_tell[who] | (self.known[item] >= 0)
+        is_told: Bools | None = None if self.of_things else ~np.isnan(self.model).any(axis=1)
+        judged = accuracy.judge(self.table, self.counted[self.look], self.known, self.found, is_told=is_told)
+        is_told = self._others_tell[self.look[judged.rows]] | (self.known[self.table[judged.rows, 0]] >= 0)
         return Judged(judged.rows[is_told], judged.truth[is_told])
 
     @cached_property
     def _others_tell(self) -> Bools:
-        """`(A,)`: who can be judged by others, see `belief.told_by_others`; everybody is by what is settled.
+        """`(L,)`: which looks can be judged by others, see `belief.told_by_others`; by what is settled all can.
 
         Who is paused judges nobody, and is judged where somebody who is told apart looked too.
         """
         heard, items = self.looks[self.counted], len(self.said.task_ids)
         told = belief.told_by_others(heard, items=items, annotators=len(self.people))
-        item, who = self.looks[~self.counted].T
-        told[who[np.isin(item, heard[told[heard[:, 1]], 0])]] = True
-        return told
+        item, who = self.looks.T
+        return np.where(self.counted, told[who], np.isin(item, heard[told[heard[:, 1]], 0]))
 
     @cached_property
     def weight(self) -> Floats:
@@ -175,7 +181,7 @@ class Crowd:
         """Of things: how many that are not there each says are, in an image that others saw or that is settled."""
         item, who = self.looks.T
         others = np.bincount(item[self.counted], minlength=len(self.said.task_ids))[item] - self.counted
-        is_judged = (((others > 0) & self._others_tell[who]) | self._is_settled) & bool(len(self.judged.rows))
+        is_judged = (((others > 0) & self._others_tell) | self._is_settled) & bool(len(self.judged.rows))
         images = np.bincount(who[is_judged], minlength=len(self.people))
         return detection.ghosts(self.table, self.judged, self.found, images)
 
@@ -309,6 +315,7 @@ def load(session: Session, taxonomy: Taxonomy) -> Crowd:
         classes=asked.classes,
         item=asked.item,
         known=asked.known,
+        model=_said_by_model(session, taxonomy, said),
         table=np.stack([thing, looks[look, 1], answer], axis=1),
         look=look,
         predicted=np.array([predicted.get(given[i].task_id, -1) for i in look], dtype=np.int64),
@@ -339,6 +346,23 @@ def _things(said: Answers, given: Sequence[Answer], item: Ints, counted: Bools) 
         return things.of_classes(contents, item, counted, settled, classes=said.classes)
     diagonals = np.array([math.hypot(size.width, size.height) for size in said.sizes], dtype=np.float64)
     return things.of_regions(contents, item, counted, settled, classes=said.classes, diagonals=diagonals)
+
+
+def _said_by_model(session: Session, taxonomy: Taxonomy, said: Answers) -> Floats:
+    """`(N, C)`, see `Crowd.model`: as the verdicts in force tell, the classes that they do not name alike."""
+    chances: Floats = np.zeros((len(said.task_ids), len(said.classes)))
+    powers: Floats = np.full(len(said.task_ids), np.nan)
+    if taxonomy.task_kind == labels.CLASSIFICATION:
+        number = {name: i for i, name in enumerate(said.classes)}
+        item = {task_id: i for i, task_id in enumerate(said.task_ids)}
+        for task_id, told, power in ledger.said_by_model(session, taxonomy):
+            powers[item[task_id]] = power
+            for name, chance in told.items():
+                chances[item[task_id], number[name]] = chance
+    unnamed = chances == 0
+    rest = np.maximum(1 - chances.sum(axis=1), _LEAST) / np.maximum(unnamed.sum(axis=1), 1)
+    trusted = np.where(unnamed, rest[:, None], chances) ** powers[:, None]
+    return np.asarray(trusted / trusted.sum(axis=1, keepdims=True))
 
 
 def _predicted(session: Session, tasks: Sequence[_Task], classes: Sequence[str]) -> dict[int, int]:

@@ -1,6 +1,7 @@
 """Where verdicts are rows, and labels with them: a label exists only through a verdict that accepts."""
 
-from collections.abc import Iterable, Sequence
+import json
+from collections.abc import Iterable, Iterator, Sequence
 
 from sqlalchemy import ColumnElement, func, insert, select
 from sqlalchemy.orm import Session
@@ -23,6 +24,16 @@ def of_tasks(session: Session, task_ids: Iterable[int]) -> dict[int, Verdict]:
         in_force = Verdict.id.in_(campaigns.standing_verdicts(Task.id.in_(some)))
         found |= {verdict.task_id: verdict for verdict in session.scalars(select(Verdict).where(in_force))}
     return found
+
+
+def said_by_model(session: Session, taxonomy: Taxonomy) -> Iterator[tuple[int, dict[str, float], float]]:
+    """Of each verdict in force that heard a model: the task id, the chances of classes it named, and their power."""
+    of_taxonomy = select(Campaign.id).where(Campaign.taxonomy_id == taxonomy.id)
+    chances, power = (func.json_extract(Verdict.evidence, f"$.model.{part}") for part in ("chances", "power"))
+    in_force = Verdict.id.in_(campaigns.standing_verdicts(Task.campaign_id.in_(of_taxonomy)))
+    heard = select(Verdict.task_id, chances, power).where(in_force, chances.is_not(None))
+    for task_id, told, counted in session.execute(heard):
+        yield task_id, json.loads(told), counted
 
 
 def outcomes(session: Session, campaign: Campaign) -> dict[int, str]:

@@ -8,7 +8,7 @@ from functools import partial
 from typing import Any
 
 from qa import gains
-from qa.case import Belief, Case
+from qa.case import TOLD, Belief, Case
 from qa.consensus import posterior, probed
 from qa.consensus.posterior import Posterior
 
@@ -42,7 +42,7 @@ def _likeliest(case: Case, found: Posterior, item: int) -> tuple[str, dict[str, 
             "model": case.items.model,
             "says": classes[int(says.argmax())],
             "probability": float(says.max()),
-            "probability_of_answer": float(says[best]),
+            "chances": {name: chance for name, chance in zip(classes, says.tolist(), strict=True) if chance > TOLD},
             "power": found.trust.model,
         }
     method = "confusions" if found.probabilities is None else "confusions and probe"

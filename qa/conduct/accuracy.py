@@ -43,7 +43,7 @@ class Estimates:
         return np.asarray(self.interval[:, 1] - self.interval[:, 0] <= WIDEST)
 
 
-def judge(answers: Ints, counted: Bools, known: Ints, found: Posterior) -> Judged:
+def judge(answers: Ints, counted: Bools, known: Ints, found: Posterior, *, is_told: Bools | None = None) -> Judged:
     """Who would be believed, were it not for the answer itself.
 
     Args:
@@ -52,6 +52,7 @@ def judge(answers: Ints, counted: Bools, known: Ints, found: Posterior) -> Judge
         known: `(N,)` int64, the class of an item that is settled, -1 of all others.
         found: of `qa.consensus.posterior.fit`; what it was told of items beforehand is believed, else a class is as
             likely as others answer it.
+        is_told: `(N,)` whether something else than answers tells of an item, so that also its only one can be judged.
     """
     classes = found.posteriors.shape[1]
     word = np.log(found.confusion[answers[:, 1], :, answers[:, 2]])
@@ -59,7 +60,10 @@ def judge(answers: Ints, counted: Bools, known: Ints, found: Posterior) -> Judge
     evidence = np.zeros((len(known), classes))
     np.add.at(evidence, answers[:, 0], word)
     heard = np.bincount(answers[counted, 0], minlength=len(known))[answers[:, 0]] - counted
-    rows = np.flatnonzero((heard > 0) | (known[answers[:, 0]] >= 0))
+    can_be_judged = (heard > 0) | (known[answers[:, 0]] >= 0)
+    if is_told is not None:
+        can_be_judged |= is_told[answers[:, 0]]
+    rows = np.flatnonzero(can_be_judged)
     items = answers[rows, 0]
     left = (evidence[items] - word[rows]) * found.trust.per_answer(heard[rows])[:, None]
     if found.probabilities is None:

@@ -22,7 +22,15 @@ _BEFOREHAND = 0.5  # of a ghost, that Jeffreys' prior of a rate counts as
 
 
 def believe(
-    answers: Ints, image: Ints, seen: Ints, known: Ints, *, images: int, annotators: int, classes: int
+    answers: Ints,
+    image: Ints,
+    seen: Ints,
+    known: Ints,
+    *,
+    gold: Bools | None = None,
+    images: int,
+    annotators: int,
+    classes: int,
 ) -> Posterior:
     """What the answers say of all things, and what each annotator confuses, `qa.consensus.candidates` says.
 
@@ -34,6 +42,7 @@ def believe(
         image: `(N,)` int64, where each thing is.
         seen: `(S, 2)` int64 rows of image and annotator.
         known: `(N,)` int64, see `accuracy.judge`.
+        gold: see `candidates.fit`.
         images: how many there are.
         annotators: A.
         classes: C, that nothing is there among them.
@@ -49,6 +58,7 @@ def believe(
         annotators=annotators,
         classes=nothing,
         known=known[asked],
+        gold=gold,
     )
     there = np.column_stack([found.existence[:, None] * found.classes, 1 - found.existence])
     chances = np.column_stack([found.recall, found.false_positive_rate])
@@ -76,6 +86,7 @@ def believe_classes(
     known: Ints,
     *,
     settled: Ints,
+    gold: Bools | None = None,
     items: int,
     annotators: int,
     classes: int,
@@ -89,6 +100,7 @@ def believe_classes(
         seen: `(S, 2)` int64 rows of item and annotator, of each look.
         known: `(N,)` int64, see `accuracy.judge`.
         settled: the items of which all is known.
+        gold: see `multilabel.fit`.
         items: how many there are.
         annotators: A.
         classes: C, that nothing is there among them.
@@ -103,7 +115,7 @@ def believe_classes(
     truth[settled] = 0
     is_there = (known >= 0) & (known < nothing)
     truth[item[is_there], known[is_there]] = 1
-    found = multilabel.fit(seen, named, truth, annotators=annotators)
+    found = multilabel.fit(seen, named, truth, annotators=annotators, gold=gold)
     things = np.flatnonzero(of >= 0)
     posteriors, usual = np.full((2, len(item), classes), _SMALLEST)
     share = found.posteriors.mean(axis=0)

@@ -82,17 +82,15 @@ def told_by_others(looks: Ints, *, items: int, annotators: int) -> Bools:
     """`(A,)`: who can be judged by how often they agree with others.
 
     How often two people agree tells how good they are together, never who is the better one. A third who shares items
-    with both does: people along a circle of an odd number. A third who shares few of their items tells little, so that
-    a tie counts that is a fifth as strong as the strongest of either. Who is told tells those who share as much with
-    them as that.
+    with both does. One who shares few of theirs tells little, so that a tie counts that is a fifth as strong as the
+    strongest of either. Who is told tells those who share as much with them as that.
 
     Args:
         looks: `(L, 2)` int64 rows of item and annotator, once each.
         items: N.
         annotators: A.
     """
-    from scipy.sparse import block_array, csr_array, diags_array
-    from scipy.sparse.csgraph import connected_components
+    from scipy.sparse import csr_array, diags_array
 
     seen = csr_array((np.ones(len(looks)), (looks[:, 1], looks[:, 0])), shape=(annotators, items))
     shared = seen @ seen.T
@@ -101,9 +99,7 @@ def told_by_others(looks: Ints, *, items: int, annotators: int) -> Bools:
     np.maximum.at(least, ties.row, _STRONG * ties.data)
     is_strong = ties.data >= np.maximum(np.maximum(least[ties.row], least[ties.col]), 1)
     strong = csr_array((ties.data[is_strong], (ties.row[is_strong], ties.col[is_strong])), shape=ties.shape)
-    # steps of even and of odd number are apart where there is no odd circle: the graph is bipartite
-    _, part = connected_components(block_array([[None, strong], [strong, None]]), directed=False)
-    told: Bools = part[:annotators] == part[annotators:]
+    told: Bools = (strong @ strong).multiply(strong).sum(axis=1) > 0
     while True:
         also = told | ((least > 0) & (ties @ told.astype(np.float64) >= least))
         if (also == told).all():

@@ -17,7 +17,7 @@ import numpy as np
 from qa.consensus import belief, confusion, rates
 from qa.consensus.belief import PRIOR_RIGHT, PRIOR_WRONG
 from qa.consensus.posterior import USUAL
-from store.arrays import Floats, Ints
+from store.arrays import Bools, Floats, Ints
 
 _DRAWN, _NOT_DRAWN = 16.0, 4.0  # as if so many things that are there had been drawn, and so many not,
 _GHOST_DRAWN, _GHOST_NOT_DRAWN = 2.0, 18.0  # and so many false objects
@@ -48,7 +48,15 @@ class Candidates:
 
 
 def fit(
-    answers: Ints, image: Ints, seen: Ints, *, images: int, annotators: int, classes: int, known: Ints | None = None
+    answers: Ints,
+    image: Ints,
+    seen: Ints,
+    *,
+    images: int,
+    annotators: int,
+    classes: int,
+    known: Ints | None = None,
+    gold: Bools | None = None,
 ) -> Candidates:
     """Weigh who drew a candidate, and what they called it, against who saw the image and drew nothing there.
 
@@ -61,6 +69,7 @@ def fit(
         annotators: A.
         classes: C, at least 1.
         known: `(K,)` int64: the class of a candidate, C where it is known not to be there, -1 where nothing is known.
+        gold: `(N,)` which images were chosen to test people, and tell nothing of how much there is in others.
 
     Returns:
         Someone who saw nothing is everybody. Of an image that nobody saw as much is expected as of others.
@@ -79,6 +88,8 @@ def fit(
     shares = np.append(np.full(classes, usual / classes), 1 - usual)  # of the candidates; at last of what is not there
     posteriors: Floats = np.zeros((len(image), classes + 1))
     known = np.full(len(image), -1) if known is None else known
+    is_usual = np.ones(images, dtype=np.bool_) if gold is None else ~gold
+    tells, is_heard = is_usual[image], is_usual[image] & is_drawn  # how common things, and false objects, are
     alike = _alike(seen, looked.T @ (place @ (known >= 0) > 0), images=images)
     for _ in range(_STEPS):
         before = posteriors
@@ -104,9 +115,9 @@ def fit(
         of_ghosts = (called.T @ ghost).reshape(annotators, classes).sum(axis=0) + 1
         ghost_calls = of_ghosts / of_ghosts.sum()
         prior = np.append(np.full(classes, PRIOR_RIGHT / classes), PRIOR_WRONG)
-        held = posteriors[:, :-1].sum(axis=0)  # also what is known and nobody drew tells how common classes are
-        held *= posteriors[is_drawn, :-1].sum() / max(held.sum(), _SMALLEST)
-        shares = (np.append(held, posteriors[is_drawn, -1].sum()) + prior) / (is_drawn.sum() + prior.sum())
+        held = posteriors[tells, :-1].sum(axis=0)  # also what is known and nobody drew tells how common classes are
+        held *= posteriors[is_heard, :-1].sum() / max(held.sum(), _SMALLEST)
+        shares = (np.append(held, posteriors[is_heard, -1].sum()) + prior) / (is_heard.sum() + prior.sum())
     there = posteriors[:, :-1]
     existence = there.sum(axis=1)
     return Candidates(
@@ -114,7 +125,7 @@ def fit(
         classes=there / np.maximum(existence, _SMALLEST)[:, None],
         undrawn=np.column_stack(
             [
-                _missed(place @ (there * is_drawn[:, None]), unseen[:, :-1]),
+                _missed(place @ (there * is_drawn[:, None]), unseen[:, :-1], is_usual),
                 _false_objects_left(posteriors[:, -1], unseen[:, -1]),
             ]
         ),
@@ -155,14 +166,14 @@ def _false_positive_rates(drawn: Floats, chances: Floats) -> Floats:
     return shrunk
 
 
-def _missed(there: Floats, unseen: Floats) -> Floats:
+def _missed(there: Floats, unseen: Floats, is_usual: Bools) -> Floats:
     """`(N, C)`, from what was drawn and is there `(N, C)`, and the chance `(N, C)` that a thing is drawn by nobody.
 
     Images hold as many things as a Poisson process with a rate of their own gives; the rates have a Gamma distribution
-    with the mean and the variance that the images together show. So an empty image is thought to hide few things where
-    others hold many, and none where others hold none.
+    with the mean and the variance that the usual images `(N,)` together show. So an empty image is thought to hide few
+    things where others hold many, and none where others hold none.
     """
-    looked = unseen.min(axis=1, initial=1.0) < 1
+    looked = (unseen.min(axis=1, initial=1.0) < 1) & is_usual
     held = (there / np.maximum(1 - unseen, _SMALLEST))[looked]
     if held.sum() <= 0:
         return np.zeros_like(there)
@@ -173,8 +184,8 @@ def _missed(there: Floats, unseen: Floats) -> Floats:
     mean = counts.mean()
     beyond_poisson = counts.var() - mean * (1 / seen[looked]).mean()
     shape = min(mean**2 / max(beyond_poisson, _SMALLEST), 1e6)
-    rates = (shape + found) / (shape / mean + seen)
-    return np.asarray(rates[:, None] * hidden)
+    rate = (shape + found) / (shape / mean + seen)
+    return np.asarray(rate[:, None] * hidden)
 
 
 def _false_objects_left(ghosts: Floats, unseen: Floats) -> Floats:

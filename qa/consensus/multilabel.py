@@ -32,7 +32,7 @@ class Multilabel:
     specificity: Floats  # (A, C) float64, the chance that they do not name one that is not
 
 
-def fit(looked: Ints, named: Bools, known: Ints, *, annotators: int) -> Multilabel:
+def fit(looked: Ints, named: Bools, known: Ints, *, annotators: int, gold: Bools | None = None) -> Multilabel:
     """Weigh who named a class against who looked and did not.
 
     What too few looked at to tell how people are speaks for their being as usual, see `rates.usual`.
@@ -42,6 +42,7 @@ def fit(looked: Ints, named: Bools, known: Ints, *, annotators: int) -> Multilab
         named: `(M, C)`: whether they named each class.
         known: `(N, C)` int64: 1 where an item is known to hold a class, 0 where not to, -1 else.
         annotators: A.
+        gold: `(N,)` which items were chosen to test people, and tell nothing of how common classes are.
 
     Returns:
         An item that nobody looked at holds a class as often as others do.
@@ -65,6 +66,7 @@ def fit(looked: Ints, named: Bools, known: Ints, *, annotators: int) -> Multilab
 
     sensitivity: Floats = np.tile(usual.sensitivity, (annotators, 1))
     false_rate: Floats = np.tile(usual.false_rate, (annotators, 1))
+    is_usual = looks > 0 if gold is None else (looks > 0) & ~gold
     share = (named.sum(axis=0) + 1) / (len(named) + 2)
     posteriors: Floats = np.zeros(known.shape)
     for _ in range(_STEPS):
@@ -75,7 +77,7 @@ def fit(looked: Ints, named: Bools, known: Ints, *, annotators: int) -> Multilab
         posteriors = np.where(known >= 0, known, 1 / (1 + np.exp(-evidence)))
         if np.abs(posteriors - before).max(initial=0.0) < _TOLERANCE:
             break
-        share = (posteriors[looks > 0].sum(axis=0) + 1) / ((looks > 0).sum() + 2)
+        share = (posteriors[is_usual].sum(axis=0) + 1) / (is_usual.sum() + 2)
         sensitivity = learnt(posteriors, tells_misses, usual.sensitivity, _SEEN)
         false_rate = learnt(1 - posteriors, tells_inventions, usual.false_rate, _INVENTED)
     return Multilabel(posteriors, sensitivity, 1 - false_rate)

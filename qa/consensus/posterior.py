@@ -124,22 +124,31 @@ def fit(
     return Posterior(posteriors, found.accuracy, found.interval, found.answers, matrices, weights, probabilities)
 
 
-def of_people(answers: Ints, known: Ints, *, annotators: int, classes: int) -> Posterior:
+def of_people(answers: Ints, known: Ints, *, annotators: int, classes: int, model: Floats | None = None) -> Posterior:
     """The posterior by which people are judged: how common classes are is learnt too, and answers are heard one by one.
 
     Mistakes make a rare class look common, and then those who are right about it look wrong. Labels are believed more
     cautiously, by `fit`: where two look, people who miss a rare class answer as if it were rarer and they right.
     As often as wrong answers repeat each other because items are hard, everybody looks better than they are.
 
+    Where a model's word decides who is asked again, it has to be heard here too. Second answers are then to items whose
+    first one it contradicts, and those alone make everybody look worse.
+
     Args:
         answers, known, annotators, classes: see `fit`.
+        model: `(N, C)` how likely a model that has not seen the answers holds each class, as far as it is trusted; rows
+            of NaN where it said nothing.
     """
     problem: dict[str, Any] = {"annotators": annotators, "classes": classes, "trust": AS_THEY_ARE}
-    seen = np.unique(answers[:, 0])
+    is_silent = np.ones(len(known), dtype=np.bool_) if model is None else np.isnan(model).any(axis=1)
+    seen = np.intersect1d(answers[:, 0], np.flatnonzero(is_silent))
     shares = frequencies(answers, classes=classes)
     for _ in range(_ROUNDS):
         before = shares
-        found = fit(answers, known, probabilities=np.tile(shares, (len(known), 1)), **problem)
+        beforehand = np.tile(shares, (len(known), 1))
+        if model is not None:
+            beforehand[~is_silent] = model[~is_silent]
+        found = fit(answers, known, probabilities=beforehand, **problem)
         shares = (found.posteriors[seen].sum(axis=0) + 1) / (len(seen) + classes)
         if np.abs(shares - before).max() < _LEARNT:
             break

@@ -48,7 +48,8 @@ def usual(looks: Ints, named: Ints, known: Ints) -> Usual:
     Where two look at an item, people who miss much and people who invent much answer alike: how often both name a class
     and how often one does are two numbers, and what people see, what they invent and how common the class is are three.
     The likeliest of the three would be any; their mean leaves in doubt what is. From three looks on, or where items are
-    known, the answers tell. What people see is beforehand as likely as if eight of ten things had been named.
+    known, the answers tell; how often what is known holds a class does not, as it may be chosen for that. What people
+    see is beforehand as likely as if eight of ten things had been named.
 
     Args:
         looks: `(N,)` how many looked at each item.
@@ -66,7 +67,7 @@ def usual(looks: Ints, named: Ints, known: Ints) -> Usual:
     for (count, yes, truth), of_class in zip(kinds.tolist(), number.reshape(len(kinds), classes), strict=True):
         there = common * sees**yes * (1 - sees) ** (count - yes)
         not_there = (1 - common) * invents**yes * (1 - invents) ** (count - yes)
-        chance = (there + not_there, not_there, there)[truth + 1]
+        chance = (there + not_there, not_there / (1 - common), there / common)[truth + 1]
         surprise -= of_class[:, None] * np.log(np.maximum(chance, _SMALLEST)).ravel()
     weight = np.exp(surprise.min(axis=1, keepdims=True) - surprise).reshape(classes, *sees.shape)
     beforehand = sees ** (belief.PRIOR_RIGHT) * (1 - sees) ** belief.PRIOR_WRONG

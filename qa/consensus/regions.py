@@ -13,7 +13,7 @@ import numpy as np
 from qa.consensus import candidates, matching
 from qa.consensus.attributes import Attributes
 from qa.consensus.places import Places
-from store.arrays import Floats, Ints
+from store.arrays import Bools, Floats, Ints
 
 P = TypeVar("P", bound=Places)
 
@@ -65,6 +65,7 @@ def fit(
     annotators: int,
     classes: int,
     least: float | None = None,
+    gold: Bools | None = None,
 ) -> Regions[P]:
     """Find the things behind the regions, and how good each annotator is.
 
@@ -76,6 +77,7 @@ def fit(
         annotators: A; number A beside them is an expert, who is right about every image they saw.
         classes: C, at least 1.
         least: The likeness from which two regions are rather one thing than two; by default what is usual of the kind.
+        gold: see `candidates.fit`.
     """
     thing = _things(drawn, places, places.least if least is None else least)
     things = int(thing.max(initial=-1)) + 1
@@ -94,6 +96,7 @@ def fit(
         annotators=annotators,
         classes=classes,
         known=known,
+        gold=gold,
     )
     fused, spread = places.fused(thing, drawn.annotator, things=things, annotators=annotators + 1)
     return Regions(

@@ -5,10 +5,10 @@ import numpy as np
 import pytest
 from sqlalchemy import select
 
-from qa import annotators, crowd, standing
+from qa import annotators, crowd, standing, verdicts
 from qa.annotators import AnnotatorQuality
 from store.errors import InvalidInputError, NotFoundError
-from store.schema import Annotation, Sighting, Task
+from store.schema import Annotation, Sighting, Task, Taxonomy
 from store.workspace import Workspace
 from tests.qa.crew import CLASSES, HONEST, Crew
 
@@ -43,6 +43,28 @@ def test_two_who_never_agree_are_not_said_to_be_bad(workspace: Workspace, build:
     assert [(one.accuracy, one.suggestion) for one in annotators.list_all(workspace)] == [(None, None)] * 2
 
 
+@pytest.mark.parametrize(("is_embedded", "judged"), [(True, 40), (False, 20)])
+def test_what_one_alone_answered_is_judged_by_the_model_that_decided(
+    workspace: Workspace, build: Any, is_embedded: bool, judged: int
+) -> None:
+    images, truth = build.images(40), ["cat", "dog"] * 20
+    campaign = build.campaign(build.batch(images), build.taxonomy())
+    few = [*truth[:20], *[None] * 20]
+    build.answers(campaign, {"ann": [*truth[:39], "cat"], "bob": few, "cay": few})
+    if is_embedded:
+        noise = np.random.default_rng(0).normal(scale=0.05, size=(40, 8))
+        build.vectors(images, np.eye(8)[[0, 1] * 20] + noise)
+    verdicts.review(workspace, "campaign-1")
+    assert by_name(workspace)["ann"].judged == judged
+    assert by_name(workspace)["bob"].judged == 20
+    with workspace.database.read() as session:
+        found = crowd.load(session, session.get_one(Taxonomy, 1))
+    assert found.judged.truth[:, 0].max() > 0.9
+    of_last = found.table[found.judged.rows, 0] == 39
+    assert of_last.sum() == is_embedded
+    assert (found.judged.truth[of_last, 1] > 0.8).all()  # ann took a dog for a cat
+
+
 def test_who_is_paused_does_not_tell_two_people_apart(workspace: Workspace, build: Any) -> None:
     campaign = build.campaign(build.batch(build.images(40)), build.taxonomy(), overlap=3)
     said = {"ann": ["cat", "dog"] * 20, "bob": ["cat", "dog"] * 15 + ["dog", "cat"] * 5, "cas": ["cat", "dog"] * 20}
@@ -50,6 +72,17 @@ def test_who_is_paused_does_not_tell_two_people_apart(workspace: Workspace, buil
     assert all(one.judged for one in annotators.list_all(workspace))
     standing.decide(workspace, "cas", "paused", reason="was trying", by="lead", since=datetime(2000, 1, 1, tzinfo=UTC))
     assert {name: one.judged for name, one in by_name(workspace).items()} == {"ann": 0, "bob": 0, "cas": 0}
+
+
+def test_who_is_paused_is_judged_where_those_who_are_told_apart_looked_alone(workspace: Workspace, build: Any) -> None:
+    """Pau shares forty items with bob, whom nobody can judge, and two with three who judge each other."""
+    campaign = build.campaign(build.batch(build.images(60)), build.taxonomy(), overlap=4)
+    truth = ["cat", "dog"] * 30
+    three = {who: [*[None] * 40, *truth[40:]] for who in ("cay", "dan", "eve")}
+    build.answers(campaign, {"pau": [*truth[:42], *[None] * 18], "bob": [*truth[:40], *[None] * 20], **three})
+    standing.decide(workspace, "pau", "paused", reason="was trying", by="lead", since=datetime(2000, 1, 1, tzinfo=UTC))
+    judged = {name: one.judged for name, one in by_name(workspace).items()}
+    assert judged == {"pau": 2, "bob": 0, "cay": 20, "dan": 20, "eve": 20}
 
 
 def test_skips_are_counted_and_judge_nobody(workspace: Workspace, build: Any) -> None:

@@ -110,7 +110,7 @@ def test_a_verdict_says_what_the_probe_sees(bench: Bench) -> None:
     assert (model["model"], model["says"]) == ("probe on test", "dog")
     assert model["probability"] > 0.6
     assert bench.newest(17).evidence["likeliest"] == "dog"  # people are divided, and it decides
-    assert bench.newest(16).evidence["model"]["probability_of_answer"] < 0.4  # two people against it
+    assert bench.newest(16).evidence["model"]["chances"]["cat"] < 0.4  # two people against it
     assert bench.newest(16).evidence["likeliest"] == "cat"
 
 

@@ -68,6 +68,8 @@ def looks_of(*groups: tuple[tuple[int, ...], int]) -> Ints:
         # who is good may be 0 and 2, or 1 and 3
         ([((0, 1), 10), ((1, 2), 10), ((2, 3), 10), ((3, 0), 10)], [False] * 6),
         ([((0, 1), 10), ((1, 2), 10), ((2, 3), 10), ((3, 0), 10), ((0, 2), 10)], [True] * 4 + [False] * 2),
+        # of five in a circle everybody hangs on two whom they do not share anything with
+        ([((who, (who + 1) % 5), 40) for who in range(5)], [False] * 6),
         # a third who shares one item, or a tenth, tells nothing of the two, but they of one who shares all with them
         ([((0, 1, 2), 1), ((0, 1), 399)], [False] * 6),
         ([((0, 1, 2), 40), ((0, 1), 360)], [False] * 6),
@@ -112,6 +114,27 @@ def test_few_settled_images_do_not_tell_two_people_apart(settled: int) -> None:
         alone = drew[:, 0] & ~drew[:, 1] & (image >= settled)
         believed[seed], true[seed] = found.existence[alone].mean(), there[alone].mean()
     assert believed.mean() == pytest.approx(true.mean(), abs=0.15)
+
+
+def test_gold_that_holds_more_than_other_images_makes_nothing_likelier_there() -> None:
+    """What one of two drew was believed at .7 where half of it is there, and ghosts were a third too few."""
+    believed, true, ghosts = [], [], []
+    gold = np.arange(150) < 30
+    for seed in range(10):
+        people = {"recall": [0.8, 0.85], "ghosts": [0.3, 0.3]}
+        rich, usual = (simulated(seed, images=count, rate=rate, **people) for count, rate in ((30, 6), (120, 2)))
+        answers = np.concatenate([rich[0], usual[0] + (len(rich[1]), 0, 0)])
+        image, there = np.concatenate([rich[1], usual[1] + 30]), np.concatenate([rich[2], usual[2]])
+        known = np.where(gold[image], np.where(there > 0, 0, 1), -1)
+        found = candidates.fit(
+            answers, image, everybody(150, 2), images=150, annotators=2, classes=1, known=known, gold=gold
+        )
+        by_one = (np.bincount(answers[:, 0]) == 1) & ~gold[image]
+        believed.append(found.existence[by_one].mean())
+        true.append(there[by_one].mean())
+        ghosts.append(found.ghosts)
+    assert np.mean(believed) == pytest.approx(np.mean(true), abs=0.1)
+    assert np.mean(ghosts) == pytest.approx(0.3, abs=0.05)
 
 
 @pytest.mark.parametrize("settled", [0.25, 0.5])

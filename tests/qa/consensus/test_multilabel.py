@@ -105,10 +105,10 @@ class People:
     share: float
     look: int
 
-    def answers(self, seed: int, *, items: int = 400) -> tuple[Ints, Bools, Bools]:
-        """Who looked at what, what they named, and what is there."""
+    def answers(self, seed: int, *, items: int = 400, gold: int = 0, of_gold: float = 0) -> tuple[Ints, Bools, Bools]:
+        """Who looked at what, what they named, and what is there; of the first items, which are gold, as often."""
         random = np.random.default_rng(seed)
-        truth = random.random((items, 4)) < self.share
+        truth = random.random((items, 4)) < np.where(np.arange(items)[:, None] < gold, of_gold, self.share)
         who = [random.choice(self.number, self.look, replace=False) for _ in range(items)]
         looked = np.stack([np.repeat(np.arange(items), self.look), np.concatenate(who)], axis=1)
         return looked, random.random((len(looked), 4)) < np.where(truth[looked[:, 0]], self.sees, self.makes_up), truth
@@ -148,6 +148,26 @@ def test_three_looks_tell_what_people_miss() -> None:
         believed[seed], there[seed] = found.posteriors[votes == 1].mean(), truth[votes == 1].mean()
         assert found.sensitivity.mean() == pytest.approx(0.7, abs=0.04)
     assert believed.mean() == pytest.approx(there.mean(), abs=0.05)
+
+
+@pytest.mark.parametrize("share", [0.25, 0.5])
+def test_gold_that_holds_more_than_other_items_makes_nothing_likelier_there(share: float) -> None:
+    """What one of two named was believed at .78 and .92, and .92 and .63 of what would be accepted was right."""
+    people = People(4, sees=0.7, makes_up=0.02, share=0.05, look=2)
+    gold, believed, there, right = np.arange(400) < 40, [], [], []
+    for seed in range(10):
+        looked, named, truth = people.answers(seed, gold=40, of_gold=share)
+        known = np.where(gold[:, None], truth, -1)
+        found = multilabel.fit(looked, named, known, annotators=4, gold=gold).posteriors
+        votes = np.zeros(truth.shape)
+        np.add.at(votes, looked[:, 0], named)
+        by_one = (votes == 1) & ~gold[:, None]
+        believed.append(found[by_one].mean())
+        there.append(truth[by_one].mean())
+        is_sure = (np.maximum(found, 1 - found).prod(axis=1) >= 0.9) & ~gold
+        right.append(((found > 0.5) == truth).all(axis=1)[is_sure].mean())
+    assert np.mean(believed) == pytest.approx(np.mean(there), abs=0.12)
+    assert np.mean(right) > 0.965
 
 
 def test_gold_tells_what_people_miss_where_two_look() -> None:
