@@ -275,27 +275,24 @@ class _Grid:
 
     def _polygon(self, shape: Polygon) -> Bools:
         """A cell is inside if a line from its left crosses the outline an odd number of times."""
-        points = _points(_turned(shape, self.turn))
-        ends = np.roll(points, -1, axis=0)
         heights = self.top + (np.arange(self.rows) + 0.5) * self.step
-        row, edge = np.nonzero((points[:, 1] > heights[:, None]) != (ends[:, 1] > heights[:, None]))
-        slope = (ends[edge, 0] - points[edge, 0]) / (ends[edge, 1] - points[edge, 1])
-        crossing = points[edge, 0] + (heights[row] - points[edge, 1]) * slope
+        row, crossing = _crossings(_points(_turned(shape, self.turn)), heights)
         column = np.clip(np.ceil((crossing - self.left) / self.step - 0.5), 0, self.columns).astype(np.int64)
-        crossings = np.zeros((self.rows, self.columns + 1), dtype=np.int64)
+        crossings = np.zeros((self.rows, self.columns + 1), dtype=np.uint8)  # whose last bit tells
         np.add.at(crossings, (row, column), 1)
-        return np.asarray(crossings.cumsum(axis=1)[:, : self.columns] % 2 == 1)
+        return np.asarray((crossings.cumsum(axis=1, dtype=np.uint8)[:, : self.columns] & 1).astype(np.bool_))
 
     def _mask(self, shape: Mask) -> Bools:
+        """Every so many pixels one, as with masks the cells begin and end between pixels."""
         down = np.floor(self.top + (np.arange(self.rows) + 0.5) * self.step).astype(np.int64)
         across = np.floor(self.left + (np.arange(self.columns) + 0.5) * self.step).astype(np.int64)
-        in_rows, in_columns = (down >= 0) & (down < shape.height), (across >= 0) & (across < shape.width)
+        rows, columns = np.searchsorted(down, (0, shape.height)), np.searchsorted(across, (0, shape.width))
         cells: Bools = np.zeros((self.rows, self.columns), dtype=np.bool_)
-        down, across = down[in_rows], across[in_columns]
-        if len(down):
-            first = int(down[0])
-            pixels = shape.pixels(first, int(down[-1]) + 1)
-            cells[np.ix_(in_rows, in_columns)] = pixels[down - first][:, across]
+        if rows[0] < rows[1] and columns[0] < columns[1]:
+            first, step = int(down[rows[0]]), int(self.step)
+            pixels = shape.pixels(first, int(down[rows[1] - 1]) + 1)
+            within = pixels[::step, across[columns[0]] : across[columns[1] - 1] + 1 : step]
+            cells[slice(*rows), slice(*columns)] = within
         return cells
 
     def _as_mask(self, inside: Bools, like: Mask) -> Mask:
