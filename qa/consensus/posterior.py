@@ -44,8 +44,6 @@ class Trust:
 
 USUAL = Trust()
 AS_THEY_ARE = Trust(model=1, answer=1, repeat=0)  # of counts, and of answers one by one
-_ROUNDS = 30  # of learning how common classes are,
-_LEARNT = 5e-4  # until it changes by less
 
 
 @dataclass(frozen=True)
@@ -65,6 +63,7 @@ def fit(
     classes: int,
     probabilities: Floats | None = None,
     trust: Trust | None = None,
+    shares_learnt: bool = False,
 ) -> Posterior:
     """Weigh each answer by what its annotator confuses, and the model by how well it foretells the answers.
 
@@ -78,17 +77,20 @@ def fit(
             is beforehand as likely as it is an answer, and who was the only one to see an item is not judged by it.
             Were all equally likely, a class that nobody ever names could be what everybody takes for another.
         trust: Taken as given; without, it is measured where there are 50 later answers, else the usual.
+        shares_learnt: Whether each class is beforehand as likely as it is among the items answered, rather than as it
+            is an answer; everybody is judged by it then. Only without probabilities, and with trust that is given.
 
     Returns:
-        An annotator without answers confuses what everybody confuses.
+        An annotator without answers confuses what everybody confuses. Learnt shares are the probabilities of all items.
     """
     from scipy.sparse import diags_array
 
     said = belief.incidence(answers, items=len(known), annotators=annotators, classes=classes)
     given = np.bincount(answers[:, 0], minlength=len(known))
+    shares = frequencies(answers, classes=classes)
     if probabilities is None:
-        prior = np.log(frequencies(answers, classes=classes))[None, :]
-        judged = np.flatnonzero((given > 1) | (known >= 0))
+        prior = np.log(shares)[None, :]
+        judged = np.flatnonzero((given > 1) | (known >= 0) | shares_learnt)
     else:
         prior, judged = np.log(np.maximum(probabilities, _SMALLEST)), np.arange(len(known))
     of_each = np.broadcast_to(prior, (len(known), classes))
@@ -113,6 +115,9 @@ def fit(
         posteriors = belief.normalised(evidence, known)
         counts = said_of @ (posteriors if is_all else posteriors[judged])
         matrices = confusion.shrunk(counts.reshape(annotators, classes, classes).swapaxes(1, 2))
+        if shares_learnt:
+            shares = (posteriors[given > 0].sum(axis=0) + 1) / ((given > 0).sum() + classes)
+            offset = weights.model * np.log(shares)[None, :]
         if checks is not None and step % _EVERY == 0 and step <= _MEASURED * _EVERY:
             weights = checks.trust(matrices, of_each, start=weights)
             weighed, offset = trusted(weights)
@@ -121,6 +126,8 @@ def fit(
             if np.abs(before, out=before).sum() <= _TOLERANCE * posteriors.size:
                 break
     found = belief.of(posteriors, answers, annotators=annotators)
+    if shares_learnt:
+        probabilities = np.tile(shares, (len(known), 1))
     return Posterior(posteriors, found.accuracy, found.interval, found.answers, matrices, weights, probabilities)
 
 
@@ -134,16 +141,7 @@ def of_people(answers: Ints, known: Ints, *, annotators: int, classes: int) -> P
     Args:
         answers, known, annotators, classes: see `fit`.
     """
-    problem: dict[str, Any] = {"annotators": annotators, "classes": classes, "trust": AS_THEY_ARE}
-    seen = np.unique(answers[:, 0])
-    shares = frequencies(answers, classes=classes)
-    for _ in range(_ROUNDS):
-        before = shares
-        found = fit(answers, known, probabilities=np.tile(shares, (len(known), 1)), **problem)
-        shares = (found.posteriors[seen].sum(axis=0) + 1) / (len(seen) + classes)
-        if np.abs(shares - before).max() < _LEARNT:
-            break
-    return found
+    return fit(answers, known, annotators=annotators, classes=classes, trust=AS_THEY_ARE, shares_learnt=True)
 
 
 def frequencies(answers: Ints, *, classes: int) -> Floats:
