@@ -58,7 +58,7 @@ class Detection:
     images: int  # that others saw too, or that are settled
     ghosts_per_image: float | None  # things that are not there; none where the person is not judged
     ghosts_interval: tuple[float, float] | None  # 95 % credible; none without images
-    likeness: Part | None  # mean IoU, or of keypoints nearness, of what they draw with what experts, else others do
+    likeness: Part | None  # mean IoU, or of keypoints nearness, of what they draw with what is there, see `qa.things`
 
 
 @dataclass(frozen=True)
