@@ -11,6 +11,7 @@ from api import agreement_words, drawings, image_files, pages
 from api.drawings import Picture
 from curation import labels
 from curation.evaluation import wilson
+from qa import shapes
 from qa.content_report import ContentReport, Disputed
 from qa.report import PosteriorCheck, QaReport
 from store.errors import InvalidInputError, WinnowError
@@ -86,7 +87,7 @@ def render(workspace: Workspace, report: QaReport | ContentReport) -> str:
             *agreement_words.of_drawings(report.drawn),
         ],
         is_drawn=report.kind != labels.MULTILABEL,
-        likeness="nearness" if report.kind == "keypoints" else "IoU",
+        likeness=shapes.likeness_of(report.kind),
         most_ghosts=max(1.0, math.ceil(max(ghosts, default=0.0))),
         pictures={one.image: _drawn(workspace, one, colour_of) for one in report.disputed},
     )

@@ -161,7 +161,7 @@ class RegionAgreement:
 
     regions: tuple[int, int]  # how many each drew
     matched: int  # pairs that overlap by half
-    mean_iou: float | None  # of these
+    mean_likeness: float | None  # of these, see `qa.shapes.likeness_of`
     f1: tuple[float, ...] | None  # at each of REGION_THRESHOLDS: twice the pairs by all that both drew
 
 
@@ -169,7 +169,7 @@ def of_regions(overlaps: Iterable[Floats]) -> RegionAgreement:
     """Match the regions of two annotators in each image that both saw, by assignment, and count.
 
     Args:
-        overlaps: For each image `(N, M)` float64, the IoU of every region of the one with every one of the other.
+        overlaps: For each image `(N, M)` float64, how alike every region of the one and of the other are.
     """
     drawn = np.zeros(2, dtype=np.int64)
     found: dict[float, list[float]] = {threshold: [] for threshold in REGION_THRESHOLDS}
@@ -177,12 +177,12 @@ def of_regions(overlaps: Iterable[Floats]) -> RegionAgreement:
         drawn += each.shape
         for threshold in found:
             found[threshold] += each[matching.pairs(each, least=threshold)].tolist()
-    ious = found[REGION_THRESHOLDS[0]]
+    alike = found[REGION_THRESHOLDS[0]]
     total = int(drawn.sum())
     return RegionAgreement(
         regions=(int(drawn[0]), int(drawn[1])),
-        matched=len(ious),
-        mean_iou=float(np.mean(ious)) if ious else None,
+        matched=len(alike),
+        mean_likeness=float(np.mean(alike)) if alike else None,
         f1=tuple(2 * len(each) / total for each in found.values()) if total else None,
     )
 

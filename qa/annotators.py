@@ -12,7 +12,7 @@ import numpy as np
 from sqlalchemy.orm import Session
 
 from curation import where
-from qa import crowd, standing
+from qa import crowd, shapes, standing
 from qa.conduct import accuracy, signs, speed
 from qa.conduct.accuracy import Estimates
 from qa.conduct.speed import Pace
@@ -58,7 +58,7 @@ class Detection:
     images: int  # that others saw too, or that are settled
     ghosts_per_image: float | None  # things that are not there; none where the person is not judged
     ghosts_interval: tuple[float, float] | None  # 95 % credible; none without images
-    iou: Part | None  # mean, of what they draw with what experts, else others do; of keypoints nearness
+    likeness: Part | None  # mean IoU, or of keypoints nearness, of what they draw with what is there, see `qa.things`
 
 
 @dataclass(frozen=True)
@@ -219,13 +219,14 @@ def _quality(found: Crowd, annotator_id: int, number: int, told: list[Sign], lea
 def _detection(found: Crowd, number: int, *, is_judged: bool) -> Detection:
     images = int(found.ghosts.images[number])
     low, high = found.ghosts.interval[number].tolist()
+    called = shapes.likeness_of(found.taxonomy.task_kind)
     return Detection(
         recall=_part("recall", found.recall, number),
         naming=None if found.naming is None else _part("naming", found.naming, number),
         images=images,
         ghosts_per_image=float(found.ghosts.rate[number]) if is_judged and images else None,
         ghosts_interval=(low, high) if images else None,
-        iou=None if found.near is None else _part("iou", found.near, number),
+        likeness=None if found.near is None else _part(called, found.near, number),
     )
 
 

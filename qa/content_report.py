@@ -36,7 +36,7 @@ class DrawnRow:
     images: int  # that two people saw, and one or more drew in
     regions: int  # of both of each two: one counts once for each other person who saw its image
     matched: int  # pairs of these that overlap by half
-    mean_iou: float | None  # of the pairs
+    mean_likeness: float | None  # of the pairs: IoU, or of keypoints nearness
     f1: tuple[float, ...] | None  # at each of agreement.REGION_THRESHOLDS; of a class where both call it that
 
 
@@ -271,4 +271,4 @@ def _of_class(pair: _Pair, name: str) -> _Pair:
 def _row(of: str, name: str, pairs: Sequence[_Pair]) -> DrawnRow:
     found = agreement.of_regions(pair.likeness for pair in pairs)
     images = {pair.image for pair in pairs if sum(pair.likeness.shape)}
-    return DrawnRow(of, name, len(images), sum(found.regions), found.matched, found.mean_iou, found.f1)
+    return DrawnRow(of, name, len(images), sum(found.regions), found.matched, found.mean_likeness, found.f1)

@@ -104,7 +104,7 @@ class Crowd:
     @cached_property
     def judged(self) -> Judged:
         """What is held against each answer."""
-        is_told: Bools | None = None if self.of_things else ~np.isnan(self.model).any(axis=1)
+        is_told = None if self.of_things else np.asarray(~np.isnan(self.model).any(axis=1))
         judged = accuracy.judge(self.table, self.counted[self.look], self.known, self.found, is_told=is_told)
         is_told = self._others_tell[self.look[judged.rows]] | (self.known[self.table[judged.rows, 0]] >= 0)
         return Judged(judged.rows[is_told], judged.truth[is_told])
@@ -300,7 +300,7 @@ def load(session: Session, taxonomy: Taxonomy) -> Crowd:
     looks = np.array(rows, dtype=np.int64).reshape(-1, 2)
     aside = {one.annotation_id for one in said.aside}
     counted = np.array([one.annotation_id not in aside for one in given], dtype=np.bool_)
-    asked = _things(said, given, looks[:, 0], counted)
+    asked = _things(said, given, looks, counted)
     moments = [one.given_at for one in given]
     skipped = [number[one.annotator_id] for one in everything if one.value is None]
     thing, look, answer = asked.table.T
@@ -331,9 +331,9 @@ def load(session: Session, taxonomy: Taxonomy) -> Crowd:
     )
 
 
-def _things(said: Answers, given: Sequence[Answer], item: Ints, counted: Bools) -> Things:
+def _things(said: Answers, given: Sequence[Answer], looks: Ints, counted: Bools) -> Things:
     """What was asked, and answered in each look: of one class the item itself."""
-    kind = said.definition.kind
+    kind, (item, annotator) = said.definition.kind, looks.T
     if kind == labels.CLASSIFICATION:
         number = {name: i for i, name in enumerate(said.classes)}
         answer = np.array([number[one.value or ""] for one in given], dtype=np.int64)
@@ -345,7 +345,9 @@ def _things(said: Answers, given: Sequence[Answer], item: Ints, counted: Bools) 
     if kind == labels.MULTILABEL:
         return things.of_classes(contents, item, counted, settled, classes=said.classes)
     diagonals = np.array([math.hypot(size.width, size.height) for size in said.sizes], dtype=np.float64)
-    return things.of_regions(contents, item, counted, settled, classes=said.classes, diagonals=diagonals)
+    return things.of_regions(
+        contents, item, counted, settled, classes=said.classes, diagonals=diagonals, annotator=annotator
+    )
 
 
 def _said_by_model(session: Session, taxonomy: Taxonomy, said: Answers) -> Floats:

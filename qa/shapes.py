@@ -68,6 +68,11 @@ def likeness(first: Sequence[Shape], second: Sequence[Shape], *, diagonal: float
     return result
 
 
+def likeness_of(kind: str) -> str:
+    """What the likeness of shapes of a kind of task is called."""
+    return "nearness" if kind == "keypoints" else "IoU"
+
+
 def _rows(shapes: Sequence[tuple[int, Shape]]) -> Ints:
     return np.array([row for row, _ in shapes], dtype=np.int64)
 

@@ -15,7 +15,6 @@ from sampling.head import Views
 from store.arrays import Bools, Floats, Ints, Vectors, positions_of_each
 
 AGAINST = 0.8  # doubt from which one witness alone makes a label a candidate
-_FOLDS = 5
 _NEVER = 2.0  # a threshold that no probability reaches
 ROUNDING = 1e-6
 _BLOCK = 1 << 22  # numbers held at once beside the arguments
@@ -86,11 +85,9 @@ def out_of_fold(views: Views, targets: Ints, tied: Ints, *, classes: int, heard:
         classes: C.
         heard: `(N,)`, whose targets are learnt from; by default all.
     """
-    _, component = np.unique(tied, return_inverse=True)
-    dealt = np.random.default_rng(0).permutation(int(component.max()) + 1) % _FOLDS
     if heard is None:
         heard = np.ones(len(targets), dtype=np.bool_)
-    return probed.out_of_fold(views, np.eye(classes)[targets], heard, dealt[component])
+    return probed.out_of_fold(views, np.eye(classes)[targets], heard, probed.folds_of(tied))
 
 
 def of_neighbours(vectors: Vectors, labels: Ints, tied: Ints, *, classes: int) -> Doubt:

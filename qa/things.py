@@ -16,6 +16,7 @@ import numpy as np
 
 from labeling.content import Content, Region
 from qa import shapes
+from qa.conduct import detection
 from qa.consensus import regions
 from qa.consensus.regions import Drawn
 from store.arrays import Bools, Floats, Ints
@@ -31,7 +32,7 @@ class Things:
     item: Ints  # (N,) int64, where each is
     known: Ints  # (N,) int64, the class of what gold or an expert settled, -1 of others
     table: Ints  # (M, 3) int64: thing, look and class
-    nearness: Floats  # (M,) float64, the mean likeness with what an expert, else others drew of it; NaN without such
+    nearness: Floats  # (M,) float64, how alike what was drawn is to what is there; NaN where nothing tells
 
 
 @dataclass(frozen=True)
@@ -83,12 +84,17 @@ def of_regions(
     *,
     classes: Sequence[str],
     diagonals: Floats,
+    annotator: Ints,
 ) -> Things:
     """What several people drew at one place is a thing, whatever they call it.
+
+    How near somebody drew to what is there is their likeness with what an expert drew of it; else the mean over others,
+    less only the part by which they are off themselves (`detection.own_share`).
 
     Args:
         contents, item, counted, settled, classes: see `of_classes`; a region may be called otherwise, or not at all.
         diagonals: of the images of items by their numbers, in pixels.
+        annotator: `(L,)` int64, whose looks they are.
     """
     of = [(source, one) for source, said in enumerate(chain(contents, settled.values())) for one in said.regions]
     source = np.array([each for each, _ in of], dtype=np.int64)
@@ -96,14 +102,21 @@ def of_regions(
     called, naming = namings(drawn, classes)
     image = _items(item, settled)[source]
     counts = np.append(counted, np.ones(len(settled), dtype=np.bool_))[source]
-    thing, nearness, count = np.zeros(len(drawn), dtype=np.int64), np.full(len(drawn), np.nan), 0
+    thing, count = np.zeros(len(drawn), dtype=np.int64), 0
+    pairs: list[Ints] = [np.zeros((0, 2), dtype=np.int64)]
+    alike: list[Floats] = [np.zeros(0)]
     for rows, places in shapes.sort([one.shape for one in drawn], diagonals[image]):
         found = regions.matched(Drawn(image[rows], source[rows], naming[rows]), places, places.least)
         for inside, numbers, likeness in found:
             mine = rows[inside]
             thing[mine] = count + numbers
             count += int(numbers.max()) + 1
-            nearness[mine] = _nearness(numbers, likeness, source[mine] >= len(contents), counts[mine])
+            held = _held_against(numbers, source[mine] >= len(contents), counts[mine])
+            pairs.append(mine[np.argwhere(held)])
+            alike.append(likeness[held])
+    people = int(annotator.max(initial=-1)) + 1
+    by = np.append(annotator, np.full(len(settled), people))[source]
+    nearness = _nearness(np.concatenate(pairs), np.concatenate(alike), by, people)
     names = [" and ".join(each) or "unnamed" for each in called]
     return _asked(_Said(source, thing, naming, nearness), item, counted, settled, names)
 
@@ -119,13 +132,20 @@ def namings(drawn: Sequence[Region], classes: Sequence[str]) -> tuple[list[tuple
     return called, np.array([number[region.classes] for region in drawn], dtype=np.int64)
 
 
-def _nearness(thing: Ints, likeness: Floats, by_expert: Bools, counts: Bools) -> Floats:
-    """`(R,)`: the mean likeness of each region of an image with an expert's, else with those of others that count."""
+def _held_against(thing: Ints, by_expert: Bools, counts: Bools) -> Bools:
+    """`(R, R)`: which regions of an image each is held against: an expert's of that thing, else others that count."""
     same = (thing[:, None] == thing[None, :]) & ~np.eye(len(thing), dtype=np.bool_)
     expert = same & by_expert
-    held = np.where(expert.any(axis=1)[:, None], expert, same & counts)
-    total = held.sum(axis=1)
-    return np.where(total > 0, (likeness * held).sum(axis=1) / np.maximum(total, 1), np.nan)
+    return np.where(expert.any(axis=1)[:, None], expert, same & counts)
+
+
+def _nearness(pairs: Ints, likeness: Floats, by: Ints, people: int) -> Floats:
+    """`(R,)`: how near each region comes to what is there, by pairs `(P, 2)` of them and whose they are `(R,)`."""
+    told = by[pairs[:, 0]] < people
+    (one, other), likeness = pairs[told].T, likeness[told]
+    off = (1 - likeness) * detection.own_share(likeness, by[one], by[other], annotators=people)
+    with np.errstate(invalid="ignore"):
+        return np.asarray(1 - np.bincount(one, weights=off, minlength=len(by)) / np.bincount(one, minlength=len(by)))
 
 
 def _items(item: Ints, settled: Mapping[int, Content]) -> Ints:

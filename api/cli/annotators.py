@@ -140,21 +140,23 @@ def lines(found: "Iterable[AnnotatorQuality]") -> Iterable[str]:
 def _detections(people: "Iterable[AnnotatorQuality]") -> Iterable[str]:
     """How they find things, of those who were asked for any."""
     asked = [(each, each.detection) for each in people if each.detection is not None]
-    draws = any(found.naming is not None or found.iou is not None for _, found in asked)
+    names = sorted({found.likeness.name for _, found in asked if found.likeness is not None})
     rows = [
         (
             *(each.annotator, f"{each.taxonomy} {each.revision}", found.images),
             *(found.recall.accuracy, _range(found.recall.interval)),
             None if found.ghosts_per_image is None else f"{found.ghosts_per_image:.2f}",
             None if found.ghosts_interval is None else _range(found.ghosts_interval),
-            *((_judged(found.naming), _judged(found.iou)) if draws else ()),
+            *((_judged(found.naming), _judged(found.likeness)) if names else ()),
         )
         for each, found in asked
     ]
     if rows:
         headings = ("annotator", "taxonomy", "images", "recall", "95 % interval", "ghosts an image", "95 % interval")
         yield ""
-        yield from console.table((*headings, *(("called rightly", "mean IoU") if draws else ())), rows)
+        yield from console.table(
+            (*headings, *(("called rightly", f"mean {' or '.join(names)}") if names else ())), rows
+        )
 
 
 def _in_full(found: "InFull") -> Iterable[str]:

@@ -318,6 +318,7 @@ def _agreement(
 def _content_report(found: "ContentReport") -> Iterable[str]:
     """The report, to fit a screen."""
     from api import agreement_words
+    from qa import shapes
     from qa.agreement import REGION_THRESHOLDS
 
     yield from _progress(found)
@@ -325,11 +326,12 @@ def _content_report(found: "ContentReport") -> Iterable[str]:
         yield from _agreement(found.agreement, adaptive=found.adaptive)
     if found.drawn:
         rows = [
-            (row.of, row.name, row.images, row.regions, row.matched, row.mean_iou, *(row.f1 or [None] * 3))
+            (row.of, row.name, row.images, row.regions, row.matched, row.mean_likeness, *(row.f1 or [None] * 3))
             for row in found.drawn
         ]
+        alike = f"mean {shapes.likeness_of(found.kind)}"
         at = (f"F1 at {threshold:g}" for threshold in REGION_THRESHOLDS)
-        yield from console.table(("agreement", "on", "images", "compared", "matched", "mean IoU", *at), rows)
+        yield from console.table(("agreement", "on", "images", "compared", "matched", alike, *at), rows)
         yield from agreement_words.of_drawings(found.drawn)
     yield from _people(found, found.annotators)
 

@@ -18,6 +18,10 @@ from store.arrays import Bools, Floats, Ints
 _SMALLEST = 1e-9
 _SURE = 0.9  # what is so likely can be told
 _TAILS = (0.025, 0.975)
+_ALIKE = 4.0  # how many pairs of drawings the belief that somebody is off like everybody counts as
+_FINEST = 1e-4  # nobody is off by less
+_STEPS = 500  # half way to what the others leave for each, until nobody changes by more than
+_TOLERANCE = 1e-6
 _BEFOREHAND = 0.5  # of a ghost, that Jeffreys' prior of a rate counts as
 
 
@@ -236,11 +240,42 @@ def ghosts(answers: Ints, judged: Judged, found: Posterior, images: Ints) -> Rat
         return Rates(count / images, np.stack([low, high], axis=1), images)
 
 
-def nearness(values: Floats, look: Ints, who: Ints, *, annotators: int) -> Estimates:
-    """The mean likeness of what each drew with what others drew of the same things; a 95 % confidence interval.
+def own_share(likeness: Floats, who: Ints, other: Ints, *, annotators: int) -> Floats:
+    """`(P,)`: by which part of how far two drawings of a thing are apart `who` is off, so that they bear their own.
 
-    What is drawn in one look is alike, so the error is that of a ratio of totals over looks, of which there are two or
-    more: W. G. Cochran, Sampling Techniques (1977), section 6.3.
+    The squares of how far two people are off add up, so one who is usually off by `a` beside another by `b` bears
+    a / √(a² + b²). What is usual of each is what their mean squares beside others leave for them, drawn to everybody's.
+    Where only two people draw, nothing tells them apart.
+
+    Args:
+        likeness: `(P,)` of the two drawings, 0 to 1.
+        who: `(P,)` int64, whose the one is.
+        other: `(P,)` int64, whose the other is; number A is an expert, who is right.
+        annotators: A.
+    """
+    shape = annotators, annotators + 1
+    cells = who * (annotators + 1) + other
+    pairs = np.bincount(cells, minlength=annotators * (annotators + 1)).reshape(shape)
+    squares = np.bincount(cells, weights=(1 - likeness) ** 2, minlength=pairs.size).reshape(shape)
+    judging = np.unique(other[other < annotators])
+    usual = max(squares[judging].sum() / max(2 * pairs[judging].sum(), 1), _FINEST**2)
+    mean = squares / np.maximum(pairs, 1)
+    variance = np.append(np.full(annotators, usual), 0.0)
+    for _ in range(_STEPS):
+        weight = pairs / (variance[:-1, None] + variance) ** 2  # of a mean square: how precise it is
+        belief = _ALIKE / (2 * usual) ** 2
+        own = ((weight * (mean - variance)).sum(axis=1) + belief * usual) / (weight.sum(axis=1) + belief)
+        before, variance = variance, np.append(np.maximum((variance[:-1] + own) / 2, _FINEST**2), 0.0)
+        if np.abs(np.sqrt(variance) - np.sqrt(before)).max() < _TOLERANCE:
+            break
+    return np.asarray(np.sqrt(variance[who] / (variance[who] + variance[other])))
+
+
+def nearness(values: Floats, look: Ints, who: Ints, *, annotators: int) -> Estimates:
+    """How near each draws to what is there: a mean over what they drew, and its 95 % confidence interval.
+
+    How wrongly `own_share` tells people apart is not in it. What is drawn in one look is alike, so the error is that of
+    a ratio of totals over looks, of which there are two or more: W. G. Cochran, Sampling Techniques (1977), sec. 6.3.
 
     Args:
         values: `(M,)` see `qa.things`; NaN is left out.

@@ -57,15 +57,15 @@ class Areas:
         order = np.argsort(thing, kind="stable")
         members = np.split(order, np.cumsum(np.bincount(thing, minlength=things))[:-1])
         spread: Floats = np.full(annotators, _USUAL_SPREAD)
-        for _ in range(_ROUNDS):
+        shapes: list[Area] = []
+        for is_last in (*[False] * (_ROUNDS - 1), True):
             squares, given = np.zeros(annotators), np.zeros(annotators)
-            shapes: list[Area] = []
             for mine in members:
-                drawn = [self.shapes[row] for row in mine]
-                shape, likeness = _fused(drawn, spread[annotator[mine]] ** -2.0)
-                shapes.append(shape)
+                voted = _Voted.of([self.shapes[row] for row in mine], spread[annotator[mine]] ** -2.0)
+                if is_last:
+                    shapes.append(voted.shape())
                 if len(mine) > 1:
-                    np.add.at(squares, annotator[mine], (1 - likeness) ** 2)
+                    np.add.at(squares, annotator[mine], (1 - voted.likeness) ** 2)
                     np.add.at(given, annotator[mine], 1)
             spread = np.sqrt((squares + _ALIKE * _USUAL_SPREAD**2) / (given + _ALIKE))
         return type(self)(shapes), spread
@@ -121,20 +121,6 @@ def _crossings(points: Floats, levels: Floats) -> tuple[Ints, Floats]:
 def _counted(sizes: Ints) -> Ints:
     """0 … size - 1 of each in turn."""
     return np.asarray(np.arange(sizes.sum()) - np.repeat(np.cumsum(sizes) - sizes, sizes))
-
-
-def _fused(drawn: Sequence[Area], weights: Floats) -> tuple[Area, Floats]:
-    """One shape from those of several people, and how far each overlaps with what they voted for."""
-    if all(each == drawn[0] for each in drawn):
-        return drawn[0], np.ones(len(drawn))
-    grid = _Grid.over(drawn)
-    cells = grid.paint(drawn)
-    inside = _vote(cells, weights)
-    likeness = np.array([_overlap(each, inside) for each in cells])
-    shape = grid.shape(inside, like=drawn)
-    best = int(np.lexsort((weights, likeness))[-1])
-    is_better = _overlap(grid.paint([shape])[0], inside) >= likeness[best] > 0
-    return shape if is_better else drawn[best], likeness
 
 
 def _all_bounds(shapes: Sequence[Area]) -> Floats:
@@ -215,6 +201,35 @@ def _depth(cells: Bools) -> Floats:
 
 
 @dataclass(frozen=True)
+class _Voted:
+    """What several people voted for, with weights `(N,)`, by what each of them drew."""
+
+    drawn: Sequence[Area]  # N
+    weights: Floats  # (N,)
+    likeness: Floats  # (N,) how far each overlaps with what they voted for
+    on: "tuple[_Grid, Bools] | None"  # and where that is inside; none where all drew alike
+
+    @classmethod
+    def of(cls, drawn: Sequence[Area], weights: Floats) -> "_Voted":
+        if all(each == drawn[0] for each in drawn):
+            return cls(drawn, weights, np.ones(len(drawn)), None)
+        grid = _Grid.over(drawn)
+        cells = grid.paint(drawn)
+        inside = _vote(cells, weights)
+        return cls(drawn, weights, np.array([_overlap(each, inside) for each in cells]), (grid, inside))
+
+    def shape(self) -> Area:
+        """One outline, or the best that somebody drew where that is nearer to what was voted for."""
+        if self.on is None:
+            return self.drawn[0]
+        grid, inside = self.on
+        shape = grid.shape(inside, like=self.drawn)
+        best = int(np.lexsort((self.weights, self.likeness))[-1])
+        is_better = _overlap(grid.paint([shape])[0], inside) >= self.likeness[best] > 0
+        return shape if is_better else self.drawn[best]
+
+
+@dataclass(frozen=True)
 class _Grid:
     """Cells over a part of the image, which is turned first."""
 
@@ -260,27 +275,24 @@ class _Grid:
 
     def _polygon(self, shape: Polygon) -> Bools:
         """A cell is inside if a line from its left crosses the outline an odd number of times."""
-        points = _points(_turned(shape, self.turn))
-        ends = np.roll(points, -1, axis=0)
         heights = self.top + (np.arange(self.rows) + 0.5) * self.step
-        row, edge = np.nonzero((points[:, 1] > heights[:, None]) != (ends[:, 1] > heights[:, None]))
-        slope = (ends[edge, 0] - points[edge, 0]) / (ends[edge, 1] - points[edge, 1])
-        crossing = points[edge, 0] + (heights[row] - points[edge, 1]) * slope
+        row, crossing = _crossings(_points(_turned(shape, self.turn)), heights)
         column = np.clip(np.ceil((crossing - self.left) / self.step - 0.5), 0, self.columns).astype(np.int64)
-        crossings = np.zeros((self.rows, self.columns + 1), dtype=np.int64)
+        crossings = np.zeros((self.rows, self.columns + 1), dtype=np.uint8)  # whose last bit tells
         np.add.at(crossings, (row, column), 1)
-        return np.asarray(crossings.cumsum(axis=1)[:, : self.columns] % 2 == 1)
+        return np.asarray((crossings.cumsum(axis=1, dtype=np.uint8)[:, : self.columns] & 1).astype(np.bool_))
 
     def _mask(self, shape: Mask) -> Bools:
+        """Every so many pixels one, as with masks the cells begin and end between pixels."""
         down = np.floor(self.top + (np.arange(self.rows) + 0.5) * self.step).astype(np.int64)
         across = np.floor(self.left + (np.arange(self.columns) + 0.5) * self.step).astype(np.int64)
-        in_rows, in_columns = (down >= 0) & (down < shape.height), (across >= 0) & (across < shape.width)
+        rows, columns = np.searchsorted(down, (0, shape.height)), np.searchsorted(across, (0, shape.width))
         cells: Bools = np.zeros((self.rows, self.columns), dtype=np.bool_)
-        down, across = down[in_rows], across[in_columns]
-        if len(down):
-            first = int(down[0])
-            pixels = shape.pixels(first, int(down[-1]) + 1)
-            cells[np.ix_(in_rows, in_columns)] = pixels[down - first][:, across]
+        if rows[0] < rows[1] and columns[0] < columns[1]:
+            first, step = int(down[rows[0]]), int(self.step)
+            pixels = shape.pixels(first, int(down[rows[1] - 1]) + 1)
+            within = pixels[::step, across[columns[0]] : across[columns[1] - 1] + 1 : step]
+            cells[slice(*rows), slice(*columns)] = within
         return cells
 
     def _as_mask(self, inside: Bools, like: Mask) -> Mask:

@@ -25,7 +25,7 @@ class Attributes:
     sure: Floats  # (K,) float64, the chance that all of them are right; 1 where nothing was said
     thing: Ints  # (Q,) int64, ascending
     values: Ints  # (Q,) int64, how many values each may have: as many as were said of that attribute of anything
-    posteriors: Floats  # (Q, V) float64, of the values that were said, in the order in which they were
+    posteriors: Floats  # (Q, V + 1) float64, of the values that were said of it, in that order; last, of all others
     accuracy: Floats  # (A,) float64, the chance that what an annotator says of an attribute is right
 
     def after(self, thing: Ints, annotator: Ints) -> Floats:
@@ -39,11 +39,12 @@ class Attributes:
         row = np.repeat(np.arange(len(thing)), count)
         question = first[thing[row]] + np.arange(len(row)) - np.repeat(np.cumsum(count) - count, count)
         right = self.accuracy[annotator[row], None]
-        now, values = self.posteriors[question], self.values[question, None]
-        highest = np.sort(now, axis=1)
+        values = self.values[question, None]
+        alike = dawid_skene.each_stands_for(values[:, 0], self.posteriors.shape[1])
+        now = self.posteriors[question] / np.maximum(alike, 1)
+        highest = np.sort(np.column_stack([now, np.where(alike[:, -1] > 1, now[:, -1], 0)]), axis=1)
         best_other = np.where(now == highest[:, -1:], highest[:, -2:-1], highest[:, -1:])
-        may_be = np.arange(now.shape[1]) < values
-        said = (np.maximum(now * right, best_other * (1 - right) / (values - 1)) * may_be).sum(axis=1)
+        said = (np.maximum(now * right, best_other * (1 - right) / (values - 1)) * alike).sum(axis=1)
         result = np.ones(len(thing))
         np.multiply.at(result, row, said)
         return result

@@ -25,7 +25,8 @@ def fit_one_coin(answers: Ints, known: Ints, *, annotators: int, classes: int | 
         answers: `(M, 3)` int64, see `qa.consensus`.
         known: `(N,)` int64, see there.
         annotators: A, how many there are.
-        classes: C, how many there are, at least 2; or `(N,)` int64, how many each item may be of: C is the most.
+        classes: C, how many there are, at least 2; or `(N,)` int64, how many each item may be of, at least 2: C is one
+            more than are named of any item, and last is the chance that it is any of the others.
 
     Returns:
         An item without answers has equal posteriors; an annotator without answers has the prior.
@@ -41,6 +42,12 @@ def fit_one_coin(answers: Ints, known: Ints, *, annotators: int, classes: int | 
     return Consensus(posteriors, accuracy, found.interval, found.answers)
 
 
+def each_stands_for(classes: Ints, columns: int) -> Ints:
+    """`(N, columns)`: how many of an item's classes `(N,)` a column stands for: one at most, the last for the rest."""
+    alone = np.arange(columns - 1) < classes[:, None]
+    return np.column_stack([alone, np.maximum(classes - (columns - 1), 0)])
+
+
 def fit(answers: Ints, known: Ints, *, annotators: int, classes: int) -> Posterior:
     """Every annotator confuses classes in their own way, every class has its own frequency, all with priors.
 
@@ -51,11 +58,14 @@ def fit(answers: Ints, known: Ints, *, annotators: int, classes: int) -> Posteri
 
 def _e_step(answers: Ints, known: Ints, accuracy: Floats, classes: int | Ints) -> Floats:
     """The posterior of every class of every item, given the annotators' accuracies."""
-    most = int(np.max(classes, initial=2))
     weight = (np.log(accuracy) - np.log(1 - accuracy))[answers[:, 1]]
     weight += np.log((classes if isinstance(classes, int) else classes[answers[:, 0]]) - 1)
-    cells = answers[:, 0] * most + answers[:, 2]
-    evidence = np.bincount(cells, weights=weight, minlength=len(known) * most).astype(np.float64).reshape(-1, most)
+    named = max(answers[:, 2].max(initial=-1), known.max(initial=-1)) + 1
+    columns = classes if isinstance(classes, int) else int(named) + 1
+    cells = answers[:, 0] * columns + answers[:, 2]
+    counted = np.bincount(cells, weights=weight, minlength=len(known) * columns)
+    evidence = counted.astype(np.float64).reshape(-1, columns)
     if not isinstance(classes, int):
-        evidence[np.arange(most) >= classes[:, None]] = -np.inf
+        with np.errstate(divide="ignore"):
+            evidence += np.log(each_stands_for(classes, columns))
     return belief.normalised(evidence, known)

@@ -44,8 +44,6 @@ class Trust:
 
 USUAL = Trust()
 AS_THEY_ARE = Trust(model=1, answer=1, repeat=0)  # of counts, and of answers one by one
-_ROUNDS = 30  # of learning how common classes are,
-_LEARNT = 5e-4  # until it changes by less
 
 
 @dataclass(frozen=True)
@@ -108,11 +106,8 @@ def fit(
     weighed, offset = trusted(weights)
     for step in range(1, _MOST_STEPS + 1):
         before = posteriors
-        evidence = weighed @ np.log(matrices).swapaxes(1, 2).reshape(-1, classes)
-        evidence += offset
-        posteriors = belief.normalised(evidence, known)
-        counts = said_of @ (posteriors if is_all else posteriors[judged])
-        matrices = confusion.shrunk(counts.reshape(annotators, classes, classes).swapaxes(1, 2))
+        posteriors = belief.normalised(_evidence(weighed, matrices) + offset, known)
+        matrices = _confusions(said_of, posteriors if is_all else posteriors[judged])
         if checks is not None and step % _EVERY == 0 and step <= _MEASURED * _EVERY:
             weights = checks.trust(matrices, of_each, start=weights)
             weighed, offset = trusted(weights)
@@ -139,20 +134,35 @@ def of_people(answers: Ints, known: Ints, *, annotators: int, classes: int, mode
         model: `(N, C)` how likely a model that has not seen the answers holds each class, as far as it is trusted; rows
             of NaN where it said nothing.
     """
-    problem: dict[str, Any] = {"annotators": annotators, "classes": classes, "trust": AS_THEY_ARE}
+    said = belief.incidence(answers, items=len(known), annotators=annotators, classes=classes)
     is_silent = np.ones(len(known), dtype=np.bool_) if model is None else np.isnan(model).any(axis=1)
-    seen = np.intersect1d(answers[:, 0], np.flatnonzero(is_silent))
+    tells = is_silent & (np.bincount(answers[:, 0], minlength=len(known)) > 0)  # how common classes are
     shares = frequencies(answers, classes=classes)
-    for _ in range(_ROUNDS):
-        before = shares
-        beforehand = np.tile(shares, (len(known), 1))
-        if model is not None:
-            beforehand[~is_silent] = model[~is_silent]
-        found = fit(answers, known, probabilities=beforehand, **problem)
-        shares = (found.posteriors[seen].sum(axis=0) + 1) / (len(seen) + classes)
-        if np.abs(shares - before).max() < _LEARNT:
+    beforehand: Floats = np.ones((len(known), classes)) if model is None else np.maximum(model, _SMALLEST)
+    matrices = confusion.shrunk(np.zeros((annotators, classes, classes)))
+    posteriors: Floats = np.full((len(known), classes), 1 / classes)
+    for _ in range(_MOST_STEPS):
+        before = posteriors
+        beforehand[is_silent] = shares
+        posteriors = belief.normalised(_evidence(said, matrices) + np.log(beforehand), known)
+        matrices = _confusions(said.T, posteriors)
+        shares = (posteriors[tells].sum(axis=0) + 1) / (tells.sum() + classes)
+        if np.abs(posteriors - before).sum() <= _TOLERANCE * posteriors.size:
             break
-    return found
+    found = belief.of(posteriors, answers, annotators=annotators)
+    return Posterior(posteriors, found.accuracy, found.interval, found.answers, matrices, AS_THEY_ARE, beforehand)
+
+
+def _evidence(said: Any, matrices: Floats) -> Floats:
+    """`(N, C)`: logarithms of how likely the answers to each item are, see `belief.incidence`."""
+    return np.asarray(said @ np.log(matrices).swapaxes(1, 2).reshape(-1, matrices.shape[-1]))
+
+
+def _confusions(said_of: Any, posteriors: Floats) -> Floats:
+    """`(A, C, C)`, from the answers, transposed, and what is believed of their items."""
+    classes = posteriors.shape[1]
+    counts = (said_of @ posteriors).reshape(-1, classes, classes)
+    return confusion.shrunk(counts.swapaxes(1, 2))
 
 
 def frequencies(answers: Ints, *, classes: int) -> Floats:

@@ -50,7 +50,7 @@ def fit(
     if len(np.union1d(answers[:, 2], known[known >= 0])) < 2:
         return weigh()
     heard = (np.bincount(answers[:, 0], minlength=len(known)) > 0) | (known >= 0)
-    folds = _folds(tied, seed)
+    folds = folds_of(tied, seed=seed)
     found = None
     for _ in range(_ROUNDS if believed is None else 1):
         if believed is None:
@@ -89,8 +89,8 @@ def out_of_fold(views: Views, posteriors: Floats, heard: Bools, folds: Ints) -> 
     return result
 
 
-def _folds(tied: Ints, seed: int) -> Ints:
-    """A fold for each item, the same for what is tied; of about equally many components."""
+def folds_of(tied: Ints, *, seed: int = 0) -> Ints:
+    """`(N,)` int64: a fold for each item, the same for what is `tied` `(N,)`; of about equally many components."""
     _, component = np.unique(tied, return_inverse=True)
     count = int(component.max(initial=-1)) + 1
     dealt: Ints = (np.random.default_rng(seed).permutation(count) % _FOLDS)[component]

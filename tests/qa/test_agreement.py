@@ -344,7 +344,7 @@ def test_agreement_of_regions_by_hand() -> None:
     found = agreement.of_regions([iou.of_boxes(first, second), np.zeros((0, 0))])
     assert found.regions == (3, 2)
     assert found.matched == 2
-    assert found.mean_iou == pytest.approx((0.95 + 0.8) / 2)
+    assert found.mean_likeness == pytest.approx((0.95 + 0.8) / 2)
     assert found.f1 == pytest.approx((4 / 5, 4 / 5, 2 / 5))
     assert agreement.of_regions([np.zeros((0, 0))]) == agreement.RegionAgreement((0, 0), 0, None, None)
     assert agreement.of_regions([np.zeros((2, 0))]).f1 == (0, 0, 0)
@@ -374,4 +374,4 @@ def test_agreement_of_regions_is_that_of_the_best_of_all_matchings(overlaps: np.
             assert round(found.f1[number] * sum(overlaps.shape) / 2) in counts
         if number == 0:
             assert found.matched in counts
-            assert (found.mean_iou or 0) * found.matched == pytest.approx(best)
+            assert (found.mean_likeness or 0) * found.matched == pytest.approx(best)

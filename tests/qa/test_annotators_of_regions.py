@@ -134,10 +134,10 @@ def test_everybody_is_judged_by_what_they_find_leave_out_and_make_up(
         assert one.detection.recall.interval[0] < person.recall < one.detection.recall.interval[1]
         assert one.detection.ghosts_interval is not None
         assert one.detection.ghosts_interval[0] < person.ghosts
-        assert (one.detection.iou is None, one.detection.naming is None) == ((kind == "multilabel",) * 2)
-        if one.detection.iou is not None and lax.detection.iou is not None:
-            assert one.detection.iou.accuracy is not None
-            assert one.detection.iou.accuracy > lax.detection.iou.interval[1]
+        assert (one.detection.likeness is None, one.detection.naming is None) == ((kind == "multilabel",) * 2)
+        if one.detection.likeness is not None and lax.detection.likeness is not None:
+            assert one.detection.likeness.accuracy is not None
+            assert one.detection.likeness.accuracy > lax.detection.likeness.interval[1]
     assert [sign.kind for one in found.values() for sign in one.signs] == []
 
 

@@ -39,7 +39,7 @@ def test_how_far_two_people_draw_the_same(workspace: Workspace, build: Any) -> N
     everything, cat, dog, vendor, guideline, both = found.drawn
     iou = 20 / 40  # of the shifted box
     assert (everything.of, everything.images, everything.regions, everything.matched) == ("campaign", 3, 7, 3)
-    assert everything.mean_iou == pytest.approx((1 + 1 + iou) / 3)
+    assert everything.mean_likeness == pytest.approx((1 + 1 + iou) / 3)
     assert everything.f1 == pytest.approx((6 / 7, 4 / 7, 4 / 7))
     assert (cat.name, cat.regions, cat.matched) == ("cat", 5, 2)
     assert (dog.name, dog.images, dog.f1) == ("dog", 1, (1, 1, 1))
@@ -148,7 +148,7 @@ def test_shapes_of_one_kind_are_compared_and_of_two_are_not() -> None:
 def test_a_campaign_without_answers_has_a_report(workspace: Workspace, build: Any) -> None:
     build.campaign(build.batch(build.images(2)), build.taxonomy(kind="polygons"))
     found = content_report.read(workspace, NAME)
-    assert (found.answers, found.unreviewed, found.drawn[0].f1, found.drawn[0].mean_iou) == (0, 2, None, None)
+    assert (found.answers, found.unreviewed, found.drawn[0].f1, found.drawn[0].mean_likeness) == (0, 2, None, None)
 
 
 def test_what_is_drawn_by_different_hands_is_not_disputed(workspace: Workspace, build: Any) -> None:

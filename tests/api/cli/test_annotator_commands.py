@@ -18,11 +18,11 @@ def test_people_who_draw_are_told_by_what_they_find(workspace: Workspace, build:
 
     found = {each["annotator"]: each for each in winnow(workspace, "qa", "annotators")["annotators"]}
     ann, lax = found["ann"]["detection"], found["lax"]["detection"]
-    assert ann.keys() == {"recall", "naming", "images", "ghosts_per_image", "ghosts_interval", "iou"}
+    assert ann.keys() == {"recall", "naming", "images", "ghosts_per_image", "ghosts_interval", "likeness"}
     assert ann["recall"]["accuracy"] > 0.95
-    assert ann["iou"]["accuracy"] == 1
+    assert ann["likeness"]["accuracy"] == 1
     assert lax["recall"]["interval"][1] < 0.2
-    assert lax["iou"]["answers"] == 3
+    assert lax["likeness"]["answers"] == 3
 
     lines = said(workspace, "qa", "annotators").splitlines()
     heading = next(i for i, line in enumerate(lines) if "ghosts an image" in line)

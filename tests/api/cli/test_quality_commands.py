@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 from api.cli.main import app
 from labeling.content import Content, ImageChoice, Region
 from labeling.definitions import TaskKind
-from labeling.geometry import Box
+from labeling.geometry import Box, Keypoint
 from store import schema
 from store.errors import InvalidInputError
 from store.workspace import Workspace
@@ -75,7 +75,7 @@ def test_boxes_are_reviewed_reported_listed_and_shown(winnow: Winnow, workspace:
     }  # both people have seen everything
     assert "campaign-1: nobody is left to ask: it has ended" in said(workspace, "qa", "next", "campaign-1")
     report = winnow("qa", "report", "campaign-1")
-    assert (report["kind"], report["accepted"], report["drawn"][0]["mean_iou"]) == ("boxes", 5, pytest.approx(1))
+    assert (report["kind"], report["accepted"], report["drawn"][0]["mean_likeness"]) == ("boxes", 5, pytest.approx(1))
     queued = winnow("qa", "queue")["items"]
     assert [(item["kind"], item["answers"]) for item in queued] == [("boxes", {"1 cat": 1, "1 dog": 1})]
     assert "1 cat ×1; 1 dog ×1" in said(workspace, "qa", "queue")
@@ -255,3 +255,24 @@ def test_a_report_of_boxes_says_what_its_rows_count(workspace: Workspace, build:
     assert "a region counts once for each other person. Rows of a class want both to call a region that" in told
     assert "Items of a class" not in told
     assert "called rightly  mean IoU" in told
+
+
+def test_of_keypoints_it_is_said_how_near_they_are(workspace: Workspace, build: Any) -> None:
+    """That was called an IoU, which points have none of."""
+    images = build.images(2, side=100)
+    campaign = build.campaign(build.batch(images), build.taxonomy(kind="keypoints"), overlap=2)
+    point = Content(regions=(Region("one", Keypoint(50, 50), ("cat",)),))
+    build.answers(campaign, dict.fromkeys(("ann", "bob"), [point] * 2))
+    told = said(workspace, "qa", "report", "campaign-1")
+    assert "images  compared  matched  mean nearness" in told
+    assert "called rightly  mean nearness" in told
+    assert "IoU" not in told
+    with workspace.database.write() as session:
+        more = {"task_kind": "boxes", "classes": [{"name": "cat", "description": ""}], "guideline": ""}
+        session.add(second := schema.Taxonomy(name="animals", revision=2, **more))
+        session.flush()
+        second_id = second.id
+    campaign = build.campaign(build.batch(images), second_id, overlap=2)
+    box = Content(regions=(Region("one", Box(5, 5, 30, 30), ("cat",)),))
+    build.answers(campaign, dict.fromkeys(("ann", "bob"), [box] * 2))
+    assert "called rightly  mean IoU or nearness" in said(workspace, "qa", "annotators")

@@ -184,6 +184,30 @@ def test_how_near_people_come_is_statsmodels_mean_with_errors_clustered_by_look(
     assert found.interval[0] == pytest.approx(theirs.conf_int()[0])
 
 
+def test_of_two_people_each_is_as_far_off_and_an_expert_not_at_all() -> None:
+    """Squares add up: 1 = 1/2 + 1/2."""
+    likeness, who, other = np.array([0.9, 0.9, 0.7, 0.7]), np.array([0, 1, 0, 1]), np.array([1, 0, 1, 0])
+    assert detection.own_share(likeness, who, other, annotators=2) == pytest.approx(0.5**0.5)
+    assert detection.own_share(likeness, who, np.full(4, 2), annotators=2).tolist() == [1.0] * 4
+    assert detection.own_share(np.ones(4), who, other, annotators=2) == pytest.approx(0.5**0.5)
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_who_draws_badly_bears_it_and_who_is_paused_lays_it_on_nobody(seed: int) -> None:
+    """Keypoints of three people and of one who is paused, as likenesses."""
+    random, spread = np.random.default_rng(seed), np.array([0.02, 0.04, 0.08, 0.2])
+    off = random.normal(size=(4, 1000)) * spread[:, None]
+    pairs = np.array([(one, other, i) for i in range(1000) for one in range(4) for other in range(3) if one != other])
+    who, other, thing = pairs.T
+    likeness = 1 - np.abs(off[who, thing] - off[other, thing])
+    found = detection.own_share(likeness, who, other, annotators=4)
+    borne = np.bincount(who, weights=(1 - likeness) * found) / np.bincount(who)
+    assert borne == pytest.approx(np.abs(off).mean(axis=1), abs=0.01)  # the first is .05 off others
+    told = who < 3
+    alone = detection.own_share(likeness[told], who[told], other[told], annotators=4)
+    assert found[told] == pytest.approx(alone, abs=1e-9)
+
+
 @pytest.mark.parametrize("seed", SEEDS)
 def test_what_answers_of_one_look_count_by_every_two_of_them(seed: int) -> None:
     """The correlation is the mean product of two in a look over the mean square, both over all pairs."""

@@ -92,3 +92,54 @@ def test_how_sure_a_question_of_yes_and_no_is_does_not_hang_on_other_attributes(
         values = ["yes" if each else "no" for each in truth]
         right.append(np.mean([alone.likeliest[i] == {"open": Choices((one,))} for i, one in enumerate(values)]))
     assert np.mean(said) == pytest.approx(np.mean(right), abs=0.05)
+
+
+def test_what_others_call_other_things_is_nothing_to_it_as_long_as_there_are_as_many_values() -> None:
+    for seed in range(10):
+        random = np.random.default_rng(seed)
+        names = [f"colour {number}" for number in range(40)]
+        mine = [(item, who, colour(names[random.integers(0, 3)])) for item in range(10) for who in (0, 1)]
+        theirs = [(10 + item, who, item) for item in range(40) for who in (2, 3)]
+        found = []
+        for order in (np.arange(40), random.permutation(40)):
+            others = [(item, who, colour(names[order[number]])) for item, who, number in theirs]
+            found.append(fitted(*mine, *others, things=50, annotators=4))
+        one, other = found
+        assert one.likeliest[10:] != other.likeliest[10:]
+        assert (one.likeliest[:10], one.chances[:10]) == (other.likeliest[:10], other.chances[:10])
+        assert one.sure.tolist() == other.sure.tolist()
+        rows = np.arange(10), np.arange(10) % 4
+        assert one.after(*rows).tolist() == other.after(*rows).tolist()
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_values_that_nobody_said_of_a_thing_are_believed_like_each_of_them_was_reckoned(seed: int) -> None:
+    """Against all values of every thing: Bayes' rule, and the mean over all that somebody else may say."""
+    random = np.random.default_rng(seed)
+    things, people, values = 12, 3, 9
+    said: dict[tuple[int, int], int] = {}
+    for item, who in np.argwhere(random.random((things, people)) < 0.7).tolist():
+        said[item, who] = int(random.integers(0, values))
+    said |= {(item, 3): int(random.integers(0, values)) for item in range(4)}  # an expert
+    rows = [(item, who, colour(str(value))) for (item, who), value in said.items()]
+    found = fitted(*rows, things=things, annotators=people)
+    count = len(set(said.values()))
+    assert found.posteriors.shape[1] < count
+    for number, item in enumerate(found.thing.tolist()):
+        belief = {str(value): 1.0 for value in sorted(set(said.values()))}
+        for (of, who), value in said.items():
+            right = 1.0 if who == 3 else found.accuracy[who]
+            if of == item:
+                belief = {n: p * (right if n == str(value) else (1 - right) / (count - 1)) for n, p in belief.items()}
+        belief = {n: p / sum(belief.values()) for n, p in belief.items()}
+        named = {str(value) for (of, _), value in said.items() if of == item}
+        assert found.chances[item]["colour"] == pytest.approx(max(belief[name] for name in named), abs=1e-9)
+        others = 1 - found.posteriors[number, : len(named)].sum()
+        assert others == pytest.approx(sum(p for n, p in belief.items() if n not in named), abs=1e-9)
+        for who in range(people):
+            right = found.accuracy[who]
+            expected = sum(
+                max(p * (right if n == answer else (1 - right) / (count - 1)) for n, p in belief.items())
+                for answer in belief
+            )
+            assert found.after(np.array([item]), np.array([who]))[0] == pytest.approx(expected, abs=1e-9)

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from qa.consensus import dawid_skene, glad, majority, posterior
+from qa.consensus import belief, confusion, dawid_skene, glad, majority, posterior
 from qa.consensus.posterior import USUAL, Trust
 from sampling.calibration import reliability
 from store.arrays import Floats, Ints
@@ -266,3 +266,33 @@ def test_the_gradient_of_surprise() -> None:
     )
     at = np.array([0.7, 1.1, 0.2])
     assert check_grad(lambda x: facts.surprise(x)[0], lambda x: facts.surprise(x)[1], at) < 1e-3
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_how_common_classes_are_among_people_is_what_it_comes_to_in_the_end(seed: int) -> None:
+    """Fitted anew for each guess of the shares, it stopped up to .002 of an accuracy short of that."""
+    random = np.random.default_rng(seed)
+    truth = (random.random(1000) > 0.9).astype(np.int64)
+    rows = [(item, who) for item in range(1000) for who in random.choice(6, 2, replace=False)]
+    item, who = np.array(rows).T
+    is_right = random.random(2000) < np.array([0.95, 0.9, 0.85, 0.8, 0.75, 0.7])[who]
+    answers = np.stack([item, who, np.where(is_right, truth[item], 1 - truth[item])], axis=1)
+    known = np.where(random.random(1000) < 0.02, truth, -1)
+    shares, matrices = np.full((1, 2), 0.5), np.broadcast_to([[0.8, 0.2], [0.2, 0.8]], (6, 2, 2))
+    for _ in range(500):
+        posteriors = by_brute_force_at_once(answers, known, matrices, shares)
+        shares = (posteriors.sum(axis=0, keepdims=True) + 1) / 1002
+        counts = np.zeros((6, 2, 2))
+        np.add.at(counts, (who, slice(None), answers[:, 2]), posteriors[item])
+        matrices = confusion.shrunk(counts)
+    found = posterior.of_people(answers, known, annotators=6, classes=2)
+    assert found.accuracy == pytest.approx(belief.of(posteriors, answers, annotators=6).accuracy, abs=3e-4)
+    assert found.probabilities == pytest.approx(np.tile(shares, (1000, 1)), abs=3e-4)
+
+
+def by_brute_force_at_once(answers: Ints, known: Ints, confusion: Floats, shares: Floats) -> Floats:
+    """Bayes' rule for all items, each answer as it is."""
+    result = np.tile(shares, (len(known), 1))
+    np.multiply.at(result, answers[:, 0], confusion[answers[:, 1], :, answers[:, 2]])
+    result[known >= 0] = np.eye(result.shape[1])[known[known >= 0]]
+    return np.asarray(result / result.sum(axis=1, keepdims=True))

@@ -36,7 +36,7 @@ def test_one_answer_and_the_probe_are_better_than_one_answer() -> None:
 def test_what_is_said_of_an_item_does_not_hang_on_its_own_answer_or_on_those_of_what_is_tied_to_it() -> None:
     views, truth = heaps(60)
     tied = np.arange(60) // 2
-    folds = probed._folds(tied, seed=3)
+    folds = probed.folds_of(tied, seed=3)
     assert (folds[::2] == folds[1::2]).all()
     assert np.bincount(folds, minlength=5).min() >= 10
     heard = np.ones(60, dtype=np.bool_)
