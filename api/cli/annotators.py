@@ -147,7 +147,7 @@ def _detections(people: "Iterable[AnnotatorQuality]") -> Iterable[str]:
             *(found.recall.accuracy, _range(found.recall.interval)),
             None if found.ghosts_per_image is None else f"{found.ghosts_per_image:.2f}",
             None if found.ghosts_interval is None else _range(found.ghosts_interval),
-            *((_judged(found.naming), _judged(found.likeness)) if names else ()),
+            *((_judged(found.naming), _mean(found.likeness)) if names else ()),
         )
         for each, found in asked
     ]
@@ -206,6 +206,11 @@ def _range(interval: tuple[float, float]) -> str:
 def _judged(part: "Part | None") -> str | None:
     """A share with its interval; nothing where that is too wide to judge by."""
     return None if part is None or part.accuracy is None else f"{part.accuracy:.2f} ({_range(part.interval)})"
+
+
+def _mean(part: "Part | None") -> str | None:
+    """Without its interval, which knows nothing of how sure others are."""
+    return None if part is None or part.accuracy is None else f"{part.accuracy:.2f}"
 
 
 def _p(value: float) -> str:
