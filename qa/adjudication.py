@@ -164,9 +164,9 @@ def open_campaign(
     """Plan a campaign over the items of the queue that are in none yet, in the queue's order.
 
     It is called `NAME-adjudication`, the next ones `NAME-adjudication-2` and so on; push it with
-    `winnow campaign push`. Without new items nothing is planned; of two who ask at once one plans an item. It goes to
-    the vendor of that name, by default the campaign's own. Of suspected label errors the first `label_errors_too` are
-    taken.
+    `winnow campaign push`. Without new items nothing is planned; of two who ask at once one plans an item, and what is
+    decided or withdrawn meanwhile is left out. It goes to the vendor of that name, by default the campaign's own. Of
+    suspected label errors the first `label_errors_too` are taken.
 
     Raises:
         NotFoundError: there is no such campaign or vendor.
@@ -218,7 +218,9 @@ def _open(
     workspace: Workspace, session: Session, parent: str, items: Sequence[QueueItem], *, vendor_name: str | None
 ) -> AdjudicationSummary:
     campaign = campaigns.get(session, parent)
-    held = _held(session, campaign)  # also what another planned since the queue was read
+    in_doubt = {doubt.task for doubt in doubts(session, parent)[0]}  # not what was decided since the queue was read
+    held = _held(session, campaign)  # also what another planned since
+    items = [item for item in items if item.task in in_doubt]
     fresh = [item for item in items if item.image not in held]
     name = None
     if fresh:

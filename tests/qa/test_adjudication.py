@@ -83,6 +83,29 @@ def test_what_another_plans_meanwhile_goes_to_no_expert_twice(
     ]
 
 
+def test_what_is_decided_or_withdrawn_meanwhile_goes_to_no_expert(
+    workspace: Workspace, build: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    images = build.images(4)
+    build.answers(build.campaign(build.batch(images), build.taxonomy()), {"ann": ["cat"] * 4, "bob": ["dog"] * 4})
+    verdicts.review(workspace, NAME)
+    really = adjudication.queue
+
+    def queue_while_it_changes(*arguments: Any) -> adjudication.Queue:
+        found = really(*arguments)
+        decisions.decide(workspace, NAME, str(images[0]), answer="cat", reason="annotator-mistake", author="eve")
+        with workspace.database.write() as session:
+            session.scalars(select(Task).where(Task.image_id == images[1])).one().state = "withdrawn"
+        return found
+
+    monkeypatch.setattr(adjudication, "queue", queue_while_it_changes)
+    summary = adjudication.open_campaign(workspace, NAME)
+    assert (summary.items, summary.already) == (2, 0)
+    assert _images(workspace, f"{NAME}-adjudication") == set(images[2:])
+    again = adjudication.open_campaign(workspace, NAME)
+    assert (again.opened, again.items, again.already) == (None, 0, 2)
+
+
 def test_an_adjudication_is_not_adjudicated(workspace: Workspace, build: Any) -> None:
     campaign_id = build.campaign(build.batch(build.images(1)), build.taxonomy())
     build.answers(campaign_id, {"ann": ["cat"], "bob": ["dog"]})
