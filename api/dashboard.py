@@ -220,7 +220,7 @@ class Dashboard:
     annotators: list[AnnotatorRow]
     adjudication_open: int  # in the queue for experts, see `qa.adjudication.queue`
     adjudication_in_doubt: int  # of these: labels in force that something speaks against
-    adjudication_decided: int  # since the last review, in no count of open ones
+    adjudication_decided: int  # since the last review
     adjudication_settled: int  # disputes with a verdict
     disputed: list[Disputed]
     campaigns: list[CampaignRow]

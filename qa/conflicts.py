@@ -8,6 +8,7 @@ from sqlalchemy.orm import Session, aliased
 from curation import labels
 from labeling import taxonomy
 from labeling.definitions import IMAGE_KINDS
+from labeling.evolution import NeedsRelabelling
 from qa import migrations
 from store.schema import Campaign, Label, Task, Taxonomy, Verdict
 
@@ -18,7 +19,7 @@ class Conflict:
 
     task: int
     campaign: str  # the other one
-    value: str  # what its people say in today's classes, see `qa.answers.read`
+    value: str  # what its people say, see `qa.answers.read`; in today's classes, where they still are
     suggestion: str | None  # the same in those of the item's campaign, where they have it
     chance: float  # that they are right, if one of the two is and each is as sure as its verdict says
 
@@ -27,14 +28,16 @@ def standing(session: Session, campaign: Campaign) -> list[Conflict]:
     """Those of a campaign's items, one each; what an expert said is in none, and of regions there are none.
 
     No two people draw exactly the same, so that regions cannot be compared by what they say. Classes are compared as
-    they are called today, whatever revisions of the taxonomy the two campaigns have: what needs to be labelled again
-    since it was said contradicts nothing. Withdrawn items are left out.
+    they are called today, whatever revisions of the taxonomy the two campaigns have; one that was split or retired
+    since as it was called then, where it is known what the label in force was called then. Withdrawn items are left
+    out.
     """
     asked = taxonomy.get(session, campaign.taxonomy_id)
     kind = asked.definition.kind
     if kind not in IMAGE_KINDS:
         return []
     moves = migrations.of_taxonomy(session, asked.name)
+    revisions = {one.id: one for one in taxonomy.list_all(session) if one.name == asked.name}
     other_task, other_verdict, other_label, newer = aliased(Task), aliased(Verdict), aliased(Label), aliased(Verdict)
     revision, other_revision = aliased(Taxonomy), aliased(Taxonomy)
     shared = select(Task.image_id).where(
@@ -51,7 +54,7 @@ def standing(session: Session, campaign: Campaign) -> list[Conflict]:
             Verdict.posterior,
             Campaign.name,
             other_label.value,
-            other_revision.revision,
+            other_label.taxonomy_id,
             other_verdict.posterior,
         )
         .join(Verdict, Verdict.task_id == Task.id)
@@ -78,14 +81,17 @@ def standing(session: Session, campaign: Campaign) -> list[Conflict]:
         .order_by(Task.id, other_verdict.id)
     )
     surest: dict[int, Conflict] = {}
-    for task_id, value, since, posterior, name, other_value, other_since, other_posterior in rows:
+    for task_id, value, since, posterior, name, other_value, other_id, other_posterior in rows:
         if posterior is None or other_posterior is None:  # an expert said so
             continue
-        here = migrations.value_now(value, since, moves, kind=kind)
-        there = migrations.value_now(other_value, other_since, moves, kind=kind)
-        if here == there or not isinstance(there, str):
+        other = revisions[other_id]
+        here: str | NeedsRelabelling | None = migrations.value_now(value, since, moves, kind=kind)
+        there = migrations.value_now(other_value, other.revision, moves, kind=kind)
+        if isinstance(there, NeedsRelabelling):
+            here, there = migrations.value_then(value, since, moves, asked=other), other_value
+        if here is None or here == there:
             continue
-        suggestion = migrations.value_then(other_value, other_since, moves, asked=asked)
+        suggestion = migrations.value_then(other_value, other.revision, moves, asked=asked)
         found = Conflict(task_id, name, there, suggestion, _chance(other_posterior, against=posterior))
         surest[task_id] = max(found, surest.get(task_id, found), key=lambda each: each.chance)
     return [*surest.values()]

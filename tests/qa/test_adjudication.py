@@ -264,6 +264,8 @@ def _classes(*names: str) -> Content:
         ({"rename": [("dog", "hound")]}, "cat", "hound"),
         ({"merge": [(["dog", "owl"], "pet")]}, "cat", "pet"),
         ({"rename": [("cat", "dog"), ("dog", "cat")]}, "dog", "cat"),
+        ({"split": [("dog", ["hound", "puppy"])]}, "cat", "dog"),
+        ({"retire": ["dog"]}, "cat", "dog"),
     ],
 )
 def test_a_conflict_outlasts_a_migration_and_is_decided_in_the_words_of_its_campaign(
@@ -282,15 +284,32 @@ def test_a_conflict_outlasts_a_migration_and_is_decided_in_the_words_of_its_camp
     assert _queue(workspace, None).items == []
 
 
-@pytest.mark.parametrize("rules", [{"merge": [(["cat", "dog"], "pet")]}, {"retire": ["dog"]}])
-def test_what_a_migration_makes_the_same_or_takes_away_is_no_conflict(
-    workspace: Workspace, build: Any, rules: Any
-) -> None:
+def test_what_a_migration_makes_the_same_is_no_conflict(workspace: Workspace, build: Any) -> None:
     taxonomy = build.taxonomy(("cat", "dog", "owl"))
     _both_say(workspace, build, "dog", "cat", taxonomies=(taxonomy, taxonomy), agreed="cat")
     assert len(_queue(workspace, None).items) == 1
-    migrations.migrate(workspace, "animals", evolution.plan(**rules))
+    migrations.migrate(workspace, "animals", evolution.plan(merge=[(["cat", "dog"], "pet")]))
     assert _queue(workspace, None).items == []
+
+
+def test_a_part_of_a_class_that_was_split_contradicts_nobody_who_said_that_class(
+    workspace: Workspace, build: Any
+) -> None:
+    first = build.taxonomy(("cat", "dog"))
+    images = build.images(6)
+    said = [*["cat"] * 4, "dog", "dog"]
+    build.answers(build.campaign(build.batch(images), first), dict.fromkeys(("ann", "bob", "cas"), said))
+    verdicts.review(workspace, NAME, accept_at=0.5)
+    build.answers(build.campaign(build.batch(images), first), dict.fromkeys(("ann", "bob", "cas"), said))
+    verdicts.review(workspace, "campaign-2", accept_at=0.5)  # whose labels are in force, and will be rejected
+    rules = evolution.plan(split=[("dog", ["hound", "puppy"])])
+    second = migrations.migrate(workspace, "animals", rules)[0].id
+    said = [*["cat"] * 3, "puppy", "puppy", "hound"]
+    build.answers(build.campaign(build.batch(images), second), dict.fromkeys(("ann", "bob", "cas"), said))
+    verdicts.review(workspace, "campaign-3", accept_at=0.5)
+    [item] = _queue(workspace, None).items
+    assert (item.campaign, item.image, item.label) == ("campaign-3", images[3], "puppy")
+    assert item.why.endswith("accepted 'cat' of the same image.")
 
 
 def test_campaigns_under_two_revisions_can_contradict_each_other(workspace: Workspace, build: Any) -> None:
