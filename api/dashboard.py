@@ -13,7 +13,7 @@ from sqlalchemy.orm import InstrumentedAttribute, Session
 from curation import labels
 from curation.embed import find_encoder
 from labeling.campaigns import standing_annotations, standing_verdicts, status
-from qa import annotators, crowd, lots
+from qa import adjudication, annotators, crowd, lots
 from qa.annotators import AnnotatorQuality
 from qa.lots import LotStatus
 from sampling import learning_curve
@@ -218,8 +218,10 @@ class Dashboard:
     batch: BatchCard | None
     groups: list[GroupRow]
     annotators: list[AnnotatorRow]
-    adjudication_open: int
-    adjudication_settled: int
+    adjudication_open: int  # in the queue for experts, see `qa.adjudication.queue`
+    adjudication_in_doubt: int  # of these: labels in force that something speaks against
+    adjudication_decided: int  # since the last review
+    adjudication_settled: int  # disputes with a verdict
     disputed: list[Disputed]
     campaigns: list[CampaignRow]
     lots: list[LotStatus]  # the newest first
@@ -237,15 +239,18 @@ class Dashboard:
 
 def read(session: Session) -> Dashboard:
     """The loop at this moment, on one snapshot of the catalog."""
-    opened, settled = _adjudication(session)
+    found, decided = adjudication.doubts(session)
+    settled = _settled(session)
     model, clusters = _clusters(session)
     return Dashboard(
-        stages=stages(session),
+        stages=_stages(session, opened=len(found), settled=settled),
         curve=learning_curve.read(session),
         batch=_batch(session),
         groups=_groups(session),
         annotators=_annotators(session),
-        adjudication_open=opened,
+        adjudication_open=len(found),
+        adjudication_in_doubt=sum(doubt.reason != "disputed" for doubt in found),
+        adjudication_decided=decided,
         adjudication_settled=settled,
         disputed=_disputed(session),
         campaigns=campaigns(session, limit=_CAMPAIGNS),
@@ -277,6 +282,11 @@ def _count(session: Session, table: type[Any], *where: "ColumnElement[bool] | In
 
 def stages(session: Session) -> list[Stage]:
     """The stops of the loop in order, with how much is at each."""
+    found, _ = adjudication.doubts(session)
+    return _stages(session, opened=len(found), settled=_settled(session))
+
+
+def _stages(session: Session, *, opened: int, settled: int) -> list[Stage]:
     images = _count(session, Image)
     sightings = _count(session, Sighting, Sighting.current)
     quarantined = _count(session, Quarantined)
@@ -293,7 +303,6 @@ def stages(session: Session) -> list[Stage]:
         .where(Annotation.id.in_(standing_annotations()), Task.campaign_id.in_(of_labelling), *is_answer())
     )
     labelled = session.scalar(select(func.count(Label.image_id.distinct()))) or 0
-    opened, settled = _adjudication(session)
     newest = session.scalar(select(Version).order_by(Version.created_at.desc(), Version.number.desc()).limit(1))
     run = session.scalar(select(PredictionRun).order_by(PredictionRun.id.desc()).limit(1))
     of_scan = FailureCluster.scan_id == select(func.max(FailureScan.id)).scalar_subquery()
@@ -465,18 +474,16 @@ def _median_lead_times(session: Session, answers: Subquery) -> dict[int, float]:
 
 
 def _disputes() -> Subquery:
-    """The verdict in force of every item that ever went to adjudication."""
-    was_disputed = select(Verdict.task_id).where(Verdict.outcome == "adjudication")
+    """The verdict in force of every item that ever went to adjudication and was not withdrawn."""
+    was_disputed = select(Verdict.task_id).join(Task, Task.id == Verdict.task_id)
+    was_disputed = was_disputed.where(Verdict.outcome == "adjudication", Task.state != "withdrawn")
     return select(Verdict).where(Verdict.id.in_(standing_verdicts()), Verdict.task_id.in_(was_disputed)).subquery()
 
 
-def _adjudication(session: Session) -> tuple[int, int]:
-    """How many items are open, and how many settled."""
-    standing = _disputes()
-    is_open = standing.c.outcome == "adjudication"
-    counts = select(func.count().filter(is_open), func.count().filter(~is_open)).select_from(standing)
-    opened, settled = session.execute(counts).one()
-    return opened, settled
+def _settled(session: Session) -> int:
+    disputes = _disputes()
+    settled = select(func.count()).select_from(disputes).where(disputes.c.outcome != "adjudication")
+    return session.scalar(settled) or 0
 
 
 def _disputed(session: Session) -> list[Disputed]:

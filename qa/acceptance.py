@@ -91,10 +91,9 @@ class Plan:
             raise InvalidInputError("A plan needs samples that grow, each with an acceptance below a rejection number.")
         if self.reject[-1] != self.accept[-1] + 1 or max(self.reject) != self.reject[-1] or self.accept[-1] < 0:
             raise InvalidInputError("The last sample of a plan has to decide: it rejects what it does not accept.")
-        if self.accept[-1] >= self.sizes[-1]:
-            raise InvalidInputError(
-                f"A plan that accepts {self.accept[-1]} defectives among {self.sizes[-1]} items rejects nothing."
-            )
+        for size, low, _ in stages:
+            if low >= size:
+                raise InvalidInputError(f"A plan that accepts {low} defectives among {size} items rejects nothing.")
 
 
 @dataclass(frozen=True)
@@ -165,15 +164,22 @@ def find(kind: Kind, levels: Levels, *, lot_size: int, process: bool = False) ->
 def rescale(plan: Plan, severity: Severity, *, lot_size: int) -> Plan:
     """A plan that was given by its numbers under another severity: samples a step larger or smaller, as `Levels.under`.
 
-    A lot with fewer items than a sample is inspected as a whole.
+    Each sample stays larger than its acceptance number. A lot with fewer items than a sample is inspected as a whole,
+    and decided by the plan's last numbers.
 
     Raises:
-        InvalidInputError: it has too few for the plan to reject anything, or for a second sample.
+        InvalidInputError: the lot has too few items for the plan to reject anything.
     """
     factor = {"reduced": 1 / STEP, "normal": 1.0, "tightened": STEP}[severity]
-    least = [*[1] * (len(plan.sizes) - 1), plan.reject[-1]]  # before the last sample others are still to come
-    wanted = [max(math.ceil(size * factor - _ROUNDING), some) for size, some in zip(plan.sizes, least, strict=True)]
-    return Plan(tuple(min(size, lot_size) for size in wanted), plan.accept, plan.reject)
+    sizes: list[int] = []
+    for size, low in zip(plan.sizes, plan.accept, strict=True):
+        sizes.append(max(math.ceil(size * factor - _ROUNDING), max([low, *sizes]) + 1))
+    before = sum(size < lot_size for size in sizes[:-1])  # samples that leave something for another
+    return Plan(
+        sizes=(*sizes[:before], min(sizes[-1], lot_size)),
+        accept=(*plan.accept[:before], plan.accept[-1]),
+        reject=(*plan.reject[:before], plan.reject[-1]),
+    )
 
 
 def of_lots(plan: Plan, defectives: Ints, *, lot_size: int) -> Curve:

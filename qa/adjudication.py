@@ -4,7 +4,7 @@ import hashlib
 import hmac
 import json
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
@@ -14,8 +14,10 @@ from sqlalchemy.orm import Session
 from curation import labels
 from labeling import campaigns, content, definitions, results
 from labeling import taxonomy as taxonomies
+from labeling.evolution import Migration
 from labeling.results import ImageSize
-from qa import answers, conflicts, label_errors, ledger
+from labeling.taxonomy import TaxonomyRevision
+from qa import answers, conflicts, label_errors, ledger, migrations
 from qa.answers import Answer
 from store.database import batched
 from store.errors import InvalidInputError
@@ -141,11 +143,14 @@ def offers(session: Session, campaign: Campaign, task_id: int) -> list[str]:
     """The values that an expert may choose of for an item, see `qa.answers.read`; none of one that nobody answered."""
     asked = session.get_one(Taxonomy, campaign.taxonomy_id)
     suspects = label_errors.standing(session, campaign=campaign.name)
+    suspected: list[str | None] = [each.suggestion for each in suspects if each.task == task_id]
+    suspected += [each.suggestion for each in conflicts.standing(session, campaign) if each.task == task_id]
     return _offers(
-        asked.task_kind,
+        taxonomies.get(session, asked.id),
         answers.given(session, asked, [task_id]).get(task_id, []),
         ledger.of_tasks(session, [task_id]).get(task_id),
-        next((each.suggestion for each in suspects if each.task == task_id), None),
+        suspected,
+        migrations.of_taxonomy(session, asked.name),
     )
 
 
@@ -159,9 +164,9 @@ def open_campaign(
     """Plan a campaign over the items of the queue that are in none yet, in the queue's order.
 
     It is called `NAME-adjudication`, the next ones `NAME-adjudication-2` and so on; push it with
-    `winnow campaign push`. Without new items nothing is planned; of two who ask at once one plans an item. It goes to
-    the vendor of that name, by default the campaign's own. Of suspected label errors the first `label_errors_too` are
-    taken.
+    `winnow campaign push`. Without new items nothing is planned; of two who ask at once one plans an item, and what is
+    decided or withdrawn meanwhile is left out. It goes to the vendor of that name, by default the campaign's own. Of
+    suspected label errors the first `label_errors_too` are taken.
 
     Raises:
         NotFoundError: there is no such campaign or vendor.
@@ -213,7 +218,9 @@ def _open(
     workspace: Workspace, session: Session, parent: str, items: Sequence[QueueItem], *, vendor_name: str | None
 ) -> AdjudicationSummary:
     campaign = campaigns.get(session, parent)
-    held = _held(session, campaign)  # also what another planned since the queue was read
+    in_doubt = {doubt.task for doubt in doubts(session, parent)[0]}  # not what was decided since the queue was read
+    held = _held(session, campaign)  # also what another planned since
+    items = [item for item in items if item.task in in_doubt]
     fresh = [item for item in items if item.image not in held]
     name = None
     if fresh:
@@ -284,7 +291,7 @@ def _of_campaign(
         in_queue = found.get(one.task)
         if one.task in place.keys() - words.keys() and (in_queue is None or in_queue.value < one.chance):
             why = f"{one.campaign} accepted {labels.in_words(one.value, asked.task_kind)!r} of the same image."
-            doubt(one.task, one.chance, "conflict", why, one.value)
+            doubt(one.task, one.chance, "conflict", why, one.suggestion)
     return list(found.values()), decided
 
 
@@ -298,13 +305,14 @@ def _told(workspace: Workspace, session: Session, campaign: Campaign, found: Seq
     for some in batched(task_ids):
         uid_of |= dict(session.execute(select(Task.id, Task.uid).where(Task.id.in_(some))).all())
     held = _held(session, campaign)
-    order = {name: i for i, name in enumerate(taxonomies.get(session, asked.id).definition.class_names)}
+    revision, moves = taxonomies.get(session, asked.id), migrations.of_taxonomy(session, asked.name)
+    order = {name: i for i, name in enumerate(revision.definition.class_names)}
     items = []
     for doubt in found:
         said, verdict = heard.get(doubt.task, []), verdicts[doubt.task]
         votes = Counter(each.words for each in said if each.words is not None)
         label = verdict.answer if verdict.outcome == "accepted" else None
-        suggestions = _offers(kind, said, verdict, doubt.suspected)
+        suggestions = _offers(revision, said, verdict, [doubt.suspected], moves)
         items.append(
             QueueItem(
                 campaign=campaign.name,
@@ -342,12 +350,21 @@ def _held(session: Session, campaign: Campaign) -> dict[int, str]:
     return dict(rows.all())
 
 
-def _offers(kind: str, heard: Sequence[Answer], verdict: Verdict | None, suspected: str | None) -> list[str]:
+def _offers(
+    asked: TaxonomyRevision,
+    heard: Sequence[Answer],
+    verdict: Verdict | None,
+    suspected: Sequence[str | None],
+    moves: Mapping[int, Migration],
+) -> list[str]:
     """What people said of an item, what stands, what it is suspected to be and what all that comes to."""
+    kind = asked.definition.kind
     values = [each.value for each in heard]
-    if verdict is not None:
-        values.append(verdict.answer if verdict.outcome == "accepted" else None)
-    values.append(suspected)
+    if verdict is not None and verdict.outcome == "accepted" and verdict.answer is not None:
+        migrated = verdict.evidence.get(labels.MIGRATED)
+        since = asked.revision if migrated is None else migrated["to"]
+        values.append(migrations.value_then(verdict.answer, since, moves, asked=asked))
+    values += suspected
     if verdict is not None and kind != labels.CLASSIFICATION and any(each.words is not None for each in heard):
         values.append(verdict.evidence.get("likeliest"))
     return _different(values, kind)

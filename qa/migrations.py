@@ -6,7 +6,7 @@ the same name says already stays as it is. A campaign keeps the revision it bega
 later is carried over by the same rules.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -79,10 +79,19 @@ def _due(session: Session, name: str) -> tuple[Taxonomy, int, list[tuple[_Old, s
     Where nothing was migrated none are counted.
     """
     rows = session.scalars(select(Taxonomy).where(Taxonomy.name == name).order_by(Taxonomy.revision)).all()
-    migrations = {row.revision: evolution.parse(row.migration) for row in rows if row.migration}
+    migrations = _of(rows)
     old = _in_force(session, name) if migrations else []
     said = ((label, value_now(label.value, label.revision, migrations, kind=rows[-1].task_kind)) for label in old)
     return rows[-1], len(old), [(label, now) for label, now in said if now != label.value]
+
+
+def of_taxonomy(session: Session, name: str) -> dict[int, Migration]:
+    """The migrations of a taxonomy, by the revision that each led to."""
+    return _of(session.scalars(select(Taxonomy).where(Taxonomy.name == name)))
+
+
+def _of(revisions: Iterable[Taxonomy]) -> dict[int, Migration]:
+    return {row.revision: evolution.parse(row.migration) for row in revisions if row.migration}
 
 
 def value_now(
@@ -96,6 +105,29 @@ def value_now(
                 return replace(after, why=f"{after.why[:-1]} in revision {number}.")
             value = after
     return value
+
+
+def value_then(
+    value: str, revision: int, migrations: Mapping[int, Migration], *, asked: TaxonomyRevision
+) -> str | None:
+    """What a value of one revision is called in another, `asked`, earlier or later.
+
+    None where no class of that one means it today, or several do.
+    """
+    if revision == asked.revision:
+        return value
+    kind = asked.definition.kind
+    now = value_now(value, revision, migrations, kind=kind)
+    if isinstance(now, NeedsRelabelling):
+        return None
+    then: dict[str, list[str]] = {}
+    for name in asked.definition.class_names:
+        today = value_now(name, asked.revision, migrations)
+        if isinstance(today, str):
+            then.setdefault(today, []).append(name)
+    backwards = Migration({today: tuple(then.get(today, ())) for today in _classes(now, kind)})
+    back = _after(backwards, now, kind)
+    return back if isinstance(back, str) else None
 
 
 def names_now(said: Content, revision: int, migrations: Mapping[int, Migration]) -> Content:
@@ -114,6 +146,15 @@ def _after(migration: Migration, value: str, kind: str) -> str | NeedsRelabellin
         return evolution.class_after(migration, value)
     now = evolution.apply(migration, content.from_json(value))
     return now if isinstance(now, NeedsRelabelling) else content.to_json(content.essence(now))
+
+
+def _classes(value: str, kind: str) -> set[str]:
+    """Those that a value names."""
+    if kind == labels.CLASSIFICATION:
+        return {value}
+    said = content.from_json(value)
+    chosen = said.choice.classes if said.choice else ()
+    return {*chosen, *(name for region in said.regions for name in region.classes)}
 
 
 def _in_force(session: Session, name: str) -> Sequence[_Old]:

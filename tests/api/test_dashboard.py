@@ -5,11 +5,11 @@ from typing import Any
 import pytest
 from sqlalchemy import insert, select
 
-from api import dashboard
+from api import adjudication_page, dashboard, pages
 from api.dashboard import Dashboard, Tile
 from labeling.content import Content, Region
 from labeling.geometry import Box
-from qa import standing, verdicts
+from qa import decisions, standing, verdicts
 from store import schema
 from store.schema import ImageId
 from store.workspace import Workspace
@@ -147,6 +147,28 @@ def test_disputes_show_who_said_what_open_ones_first(workspace: Workspace, loop:
     opened, settled = model.disputed
     assert (opened.tile.image_id, opened.answers, opened.settled) == (loop[2], [("cat", 1), ("dog", 1)], None)
     assert (settled.tile.image_id, settled.settled) == (loop[1], "dog")
+
+
+def test_what_is_open_is_what_the_page_of_adjudication_holds(workspace: Workspace, build: Any) -> None:
+    images, taxonomy = build.images(9), build.taxonomy()
+    said = ["cat"] * 5 + ["dog"] * 4
+    for name, answers in (
+        ("campaign-1", dict.fromkeys(("ann", "bob", "cay"), said)),
+        ("campaign-2", {"ann": [*said[:5], "cat", *["dog"] * 3], "bob": [*said[:5], "cat", *["cat"] * 3]}),
+    ):
+        build.answers(build.campaign(build.batch(images), taxonomy), answers)
+        verdicts.review(workspace, name, accept_at=0.8)
+    decisions.decide(workspace, "campaign-2", str(images[6]), answer="dog", reason="annotator-mistake", author="eve")
+    with workspace.database.write() as session:
+        of_second = select(schema.Task).where(schema.Task.campaign_id == 2, schema.Task.image_id == images[7])
+        session.scalars(of_second).one().state = "withdrawn"
+    model = read(workspace)
+    assert model.adjudication_open == adjudication_page.read(workspace).total == 2
+    assert (model.adjudication_in_doubt, model.adjudication_decided, model.adjudication_settled) == (1, 1, 0)
+    assert [row.tile.image_id for row in model.disputed] == [images[8], images[6]]
+    assert counts(model)["To adjudicate"] == (2, "0 settled")
+    told = "2 open, 1 of them to check a label · 1 decided, for the next review · 0 settled"
+    assert told in pages.dashboard(model, [], home=workspace.home)
 
 
 def test_disputes_about_regions_are_told_in_words(workspace: Workspace, build: Any) -> None:

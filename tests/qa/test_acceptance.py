@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from functools import cache
-from itertools import combinations
+from itertools import combinations, product
 
 import numpy as np
 import pytest
@@ -301,6 +301,22 @@ def test_a_double_plan_stays_as_it_was_given_under_normal_inspection() -> None:
     assert acceptance.rescale(acceptance.double(8, 8, (3, 8)), "reduced", lot_size=500).sizes == (6, 11)
 
 
+def test_no_severity_accepts_a_lot_of_which_every_item_is_wrong() -> None:
+    assert acceptance.rescale(double(4, 40, (3, 6)), "reduced", lot_size=500).sizes == (4, 28)
+    for first, second, low, more, lot_size in product(range(1, 7), range(1, 7), range(4), range(4), (8, 50)):
+        if low >= first or low + more >= min(first + second, lot_size):
+            continue  # such a plan cannot be given
+        for severity in acceptance.SEVERITIES:
+            plan = acceptance.rescale(double(first, second, (low, low + more)), severity, lot_size=lot_size)
+            every = np.array([0, lot_size])
+            assert acceptance.of_lots(plan, every, lot_size=lot_size).accepted.tolist() == [1, 0]
+
+
+def test_where_the_first_sample_is_the_whole_lot_there_is_no_second() -> None:
+    assert acceptance.rescale(double(15, 15, (0, 2)), "tightened", lot_size=20) == single(20, 2)
+    assert acceptance.rescale(double(15, 15, (0, 2)), "normal", lot_size=20) == Plan((15, 20), (0, 2), (3, 3))
+
+
 def history(*runs: tuple[Severity, str]) -> list[tuple[Severity, bool]]:
     return [(severity, letter == "+") for severity, letters in runs for letter in letters]
 
@@ -355,6 +371,7 @@ def test_switching_rules(lots: list[tuple[Severity, str]], follows: str) -> None
         (lambda: Levels(float("nan"), 0.1), "AQL < LTPD"),
         (lambda: Levels(0.01, 0.1, producers_risk=1.5), "Risks lie between"),
         (lambda: single(3, 3), "rejects nothing"),
+        (lambda: double(3, 23, (3, 6)), "accepts 3 defectives among 3 items rejects nothing"),
         (lambda: single(0, 0), "samples that grow"),
         (lambda: double(5, 5, (2, 1)), "acceptance below a rejection number"),
         (lambda: acceptance.find("single", LEVELS, lot_size=0), "A lot has items"),

@@ -4,8 +4,10 @@ import pytest
 from sqlalchemy import select
 
 from curation import labels
-from labeling.content import Content, ImageChoice
-from qa import adjudication, decisions, verdicts
+from labeling import evolution
+from labeling.content import Content, ImageChoice, Region
+from labeling.geometry import Box
+from qa import adjudication, decisions, migrations, verdicts
 from store.errors import InvalidInputError
 from store.schema import Annotation, Campaign, Label, Task
 from store.workspace import Workspace
@@ -79,6 +81,29 @@ def test_what_another_plans_meanwhile_goes_to_no_expert_twice(
         (f"{NAME}-adjudication", 3, 0),
         (None, 0, 3),
     ]
+
+
+def test_what_is_decided_or_withdrawn_meanwhile_goes_to_no_expert(
+    workspace: Workspace, build: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    images = build.images(4)
+    build.answers(build.campaign(build.batch(images), build.taxonomy()), {"ann": ["cat"] * 4, "bob": ["dog"] * 4})
+    verdicts.review(workspace, NAME)
+    really = adjudication.queue
+
+    def queue_while_it_changes(*arguments: Any) -> adjudication.Queue:
+        found = really(*arguments)
+        decisions.decide(workspace, NAME, str(images[0]), answer="cat", reason="annotator-mistake", author="eve")
+        with workspace.database.write() as session:
+            session.scalars(select(Task).where(Task.image_id == images[1])).one().state = "withdrawn"
+        return found
+
+    monkeypatch.setattr(adjudication, "queue", queue_while_it_changes)
+    summary = adjudication.open_campaign(workspace, NAME)
+    assert (summary.items, summary.already) == (2, 0)
+    assert _images(workspace, f"{NAME}-adjudication") == set(images[2:])
+    again = adjudication.open_campaign(workspace, NAME)
+    assert (again.opened, again.items, again.already) == (None, 0, 2)
 
 
 def test_an_adjudication_is_not_adjudicated(workspace: Workspace, build: Any) -> None:
@@ -213,3 +238,138 @@ def test_labels_of_other_campaigns_that_no_longer_stand_are_no_conflict(workspac
         task = session.scalars(select(Task).where(Task.campaign_id == first, Task.rank == 5)).one()
         task.state = "withdrawn"
     assert _queue(workspace, None).items == []
+
+
+def _both_say(
+    workspace: Workspace, build: Any, first: str | Content, second: str | Content, *, taxonomies: Any, agreed: Any
+) -> list[int]:
+    """Two campaigns of the same six images, whose last one their people call differently; the ids of the images."""
+    images = build.images(6)
+    for number, (taxonomy, said) in enumerate(zip(taxonomies, (first, second), strict=True), 1):
+        campaign = build.campaign(build.batch(images), taxonomy)
+        answers = [*[agreed] * 5, said]
+        build.answers(campaign, {"ann": answers, "bob": answers, "cas": answers})
+        verdicts.review(workspace, f"campaign-{number}", accept_at=0.5)
+    return list(images)
+
+
+def _classes(*names: str) -> Content:
+    return Content(choice=ImageChoice(names))
+
+
+@pytest.mark.parametrize(
+    ("rules", "label", "other"),
+    [
+        ({"rename": [("cat", "feline")]}, "feline", "dog"),
+        ({"rename": [("dog", "hound")]}, "cat", "hound"),
+        ({"merge": [(["dog", "owl"], "pet")]}, "cat", "pet"),
+        ({"rename": [("cat", "dog"), ("dog", "cat")]}, "dog", "cat"),
+        ({"split": [("dog", ["hound", "puppy"])]}, "cat", "dog"),
+        ({"retire": ["dog"]}, "cat", "dog"),
+    ],
+)
+def test_a_conflict_outlasts_a_migration_and_is_decided_in_the_words_of_its_campaign(
+    workspace: Workspace, build: Any, rules: Any, label: str, other: str
+) -> None:
+    taxonomy = build.taxonomy(("cat", "dog", "owl"))
+    images = _both_say(workspace, build, "dog", "cat", taxonomies=(taxonomy, taxonomy), agreed="cat")
+    before = _queue(workspace, None).items
+    migrations.migrate(workspace, "animals", evolution.plan(**rules))
+    [item] = _queue(workspace, None).items
+    assert (item.campaign, item.image, item.reason, item.label) == ("campaign-2", images[5], "conflict", label)
+    assert item.why == f"campaign-1 accepted {other!r} of the same image."
+    assert (item.value, sorted(item.suggestions)) == (before[0].value, ["cat", "dog"])
+    decisions.decide(workspace, "campaign-2", str(images[5]), answer="dog", reason="annotator-mistake", author="eve")
+    verdicts.review(workspace, "campaign-2")
+    assert _queue(workspace, None).items == []
+
+
+def test_what_a_migration_makes_the_same_is_no_conflict(workspace: Workspace, build: Any) -> None:
+    taxonomy = build.taxonomy(("cat", "dog", "owl"))
+    _both_say(workspace, build, "dog", "cat", taxonomies=(taxonomy, taxonomy), agreed="cat")
+    assert len(_queue(workspace, None).items) == 1
+    migrations.migrate(workspace, "animals", evolution.plan(merge=[(["cat", "dog"], "pet")]))
+    assert _queue(workspace, None).items == []
+
+
+def test_a_part_of_a_class_that_was_split_contradicts_nobody_who_said_that_class(
+    workspace: Workspace, build: Any
+) -> None:
+    first = build.taxonomy(("cat", "dog"))
+    images = build.images(6)
+    said = [*["cat"] * 4, "dog", "dog"]
+    build.answers(build.campaign(build.batch(images), first), dict.fromkeys(("ann", "bob", "cas"), said))
+    verdicts.review(workspace, NAME, accept_at=0.5)
+    build.answers(build.campaign(build.batch(images), first), dict.fromkeys(("ann", "bob", "cas"), said))
+    verdicts.review(workspace, "campaign-2", accept_at=0.5)  # whose labels are in force, and will be rejected
+    rules = evolution.plan(split=[("dog", ["hound", "puppy"])])
+    second = migrations.migrate(workspace, "animals", rules)[0].id
+    said = [*["cat"] * 3, "puppy", "puppy", "hound"]
+    build.answers(build.campaign(build.batch(images), second), dict.fromkeys(("ann", "bob", "cas"), said))
+    verdicts.review(workspace, "campaign-3", accept_at=0.5)
+    [item] = _queue(workspace, None).items
+    assert (item.campaign, item.image, item.label) == ("campaign-3", images[3], "puppy")
+    assert item.why.endswith("accepted 'cat' of the same image.")
+
+
+def test_campaigns_under_two_revisions_can_contradict_each_other(workspace: Workspace, build: Any) -> None:
+    first = build.taxonomy(("cat", "dog", "owl"), kind="multilabel")
+    images = build.images(6)
+    said = [*[_classes("cat")] * 4, _classes("cat", "dog"), _classes("cat", "dog")]
+    build.answers(build.campaign(build.batch(images), first), dict.fromkeys(("ann", "bob", "cas"), said))
+    verdicts.review(workspace, NAME, accept_at=0.5)
+    second = migrations.migrate(workspace, "animals", evolution.plan(rename=[("dog", "hound")]))[0].id
+    said = [*[_classes("cat")] * 4, _classes("cat", "hound"), _classes("cat", "owl")]
+    build.answers(build.campaign(build.batch(images), second), dict.fromkeys(("ann", "bob", "cas"), said))
+    assert verdicts.review(workspace, "campaign-2", accept_at=0.5).conflicts == 1
+    [item] = _queue(workspace, None).items
+    assert (item.campaign, item.image, item.label) == ("campaign-2", images[5], "cat, owl")
+    assert item.why == "campaign-1 accepted 'cat, hound' of the same image."
+    for suggestion in item.suggestions:
+        decided = decisions.decide(
+            workspace, "campaign-2", str(item.image), answer=suggestion, reason="annotator-mistake", author="eve"
+        )
+        assert decided.words in ("cat, owl", "cat, hound")
+    assert len(item.suggestions) == 2
+
+
+def test_an_expert_of_several_classes_may_decide_for_what_the_other_campaign_says(
+    workspace: Workspace, build: Any
+) -> None:
+    taxonomy = build.taxonomy(["cat", "dog", "owl"], kind="multilabel")
+    both = (_classes("cat", "owl"), _classes("cat"))
+    images = _both_say(workspace, build, *both, taxonomies=(taxonomy, taxonomy), agreed=_classes("cat"))
+    [item] = _queue(workspace, None).items
+    assert len(item.suggestions) == 2
+    words = {
+        decisions.decide(
+            workspace, item.campaign, str(images[5]), answer=one, reason="annotator-mistake", author="eve"
+        ).words
+        for one in item.suggestions
+    }
+    assert words == {"cat", "cat, owl"}
+
+
+def test_regions_of_two_campaigns_are_no_conflict(workspace: Workspace, build: Any) -> None:
+    taxonomy = build.taxonomy(kind="boxes")
+    here, there = (Content(regions=(Region("1", Box(x, 0, 4, 4), ("cat",)),)) for x in (0, 5))
+    images = _both_say(workspace, build, here, there, taxonomies=(taxonomy, taxonomy), agreed=here)
+    assert verdicts.review(workspace, "campaign-2", accept_at=0.5).conflicts == 0
+    assert _queue(workspace, None).items == []
+    with workspace.database.read() as session:
+        campaign = session.scalars(select(Campaign).where(Campaign.name == "campaign-2")).one()
+        task_id = session.scalars(select(Task.id).where(Task.campaign_id == campaign.id, Task.rank == 5)).one()
+        [offered] = adjudication.offers(session, campaign, task_id)
+    decisions.decide(
+        workspace, "campaign-2", str(images[5]), answer=offered, reason="agreed-with-majority", author="eve"
+    )
+
+
+def test_a_review_counts_the_conflicts_that_are_in_the_queue(workspace: Workspace, build: Any) -> None:
+    taxonomy = build.taxonomy()
+    _both_say(workspace, build, "dog", "cat", taxonomies=(taxonomy, taxonomy), agreed="cat")
+    assert verdicts.review(workspace, "campaign-2").conflicts == len(_queue(workspace, None).items) == 1
+    with workspace.database.write() as session:
+        here = select(Task).join(Campaign).where(Campaign.name == "campaign-2", Task.rank == 5)
+        session.scalars(here).one().state = "withdrawn"
+    assert verdicts.review(workspace, "campaign-2").conflicts == len(_queue(workspace, None).items) == 0

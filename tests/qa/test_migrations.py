@@ -147,3 +147,15 @@ def test_a_class_is_followed_through_all_later_revisions() -> None:
     assert [migrations.value_now("a", revision, chain) for revision in (1, 2, 4)] == ["c", "a", "a"]
     assert migrations.value_now("b", 1, chain) == "c"
     assert migrations.value_now("d", 3, chain) == NeedsRelabelling("The class 'd' was retired in revision 4.")
+
+
+def test_what_is_said_today_is_told_in_the_words_of_an_earlier_revision(bench: Bench) -> None:
+    bench.migrate(rename=[("bird", "cat"), ("cat", "dog"), ("dog", "bird")])
+    bench.migrate(rename=[("cat", "fowl")], merge=[(["dog", "bird"], "pet")])
+    with bench.workspace.database.read() as session:
+        chain = migrations.of_taxonomy(session, "animals")
+        first = taxonomy.get(session, session.get_one(Campaign, bench.campaign).taxonomy_id)
+    then = [migrations.value_then(name, 2, chain, asked=first) for name in ("cat", "dog", "fish")]
+    assert then == ["bird", None, None]  # who says a dog of revision 2 says a pet, as who said a dog or a cat of 1
+    assert migrations.value_then("fowl", 3, chain, asked=first) == "bird"
+    assert migrations.value_then("dog", 1, chain, asked=first) == "dog"
