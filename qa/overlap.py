@@ -10,7 +10,7 @@ import numpy as np
 from store.arrays import Bools, Floats, Ints
 from store.errors import InvalidInputError
 
-_LIKELIER_WRONG = 0.5
+_MOST_DOUBT = 1 / 3  # of a label that is accepted, however sure all others are
 
 Gain: TypeAlias = Callable[[Ints], Floats]  # of rows `(K, 2)` of item and annotator, `(K,)`, see `qa.gains`
 
@@ -59,11 +59,11 @@ def decide(
 ) -> Decisions:
     """Accept, ask one more person, or adjudicate, item by item.
 
-    An item is accepted when it is doubted little enough (`most_doubt` of those with an answer), and never when it is
-    likelier wrong than right. Of the others, each that may have more answers is put to whoever is expected to take away
-    the most doubt: people who tell apart what is in doubt. An item goes to an expert when nobody may be asked, or when
-    the expert, who settles it, gains more per cost. A random share is audited: how far people and model can be trusted
-    shows only in later answers, and those to doubtful items tell of doubtful items alone.
+    An item is accepted when it is doubted little enough (`most_doubt` of those with an answer), and only where it is
+    twice as likely right as wrong. Of the others, each that may have more answers is put to whoever is expected to take
+    away the most doubt: people who tell apart what is in doubt. An item goes to an expert when nobody may be asked, or
+    when the expert, who settles it, gains more per cost. A random share is audited: how far people and model can be
+    trusted shows only in later answers, and those to doubtful items tell of doubtful items alone.
 
     What one answer gains says little of an item that it takes two to settle, so an expert is weighed against it only
     where they cost no more than all answers that the item may still get.
@@ -80,7 +80,7 @@ def decide(
     Returns:
         At most one person asked per item; ties go to the lower number.
     """
-    limit = min(most_doubt(doubt[given > 0], rules.target_error), _LIKELIER_WRONG)
+    limit = min(most_doubt(doubt[given > 0], rules.target_error), _MOST_DOUBT)
     audited = np.random.default_rng(seed).random(len(doubt)) < rules.audited
     unsettled = (doubt > limit) | (given == 0)
     wanting = (unsettled | audited) & (given < rules.most_answers)
