@@ -13,6 +13,7 @@ _SEES = np.linspace(0.5, 0.995, 34)  # what is tried: shares of what is there th
 _INVENTS = np.geomspace(0.002, 0.3, 26)  # of what is not,
 _COMMON = np.concatenate([np.geomspace(0.002, 0.3, 24), np.linspace(0.33, 0.9, 12)])  # and of items that hold a class
 _SMALLEST = 1e-300
+_BLOCK = 64  # classes at once
 
 
 @dataclass(frozen=True)
@@ -63,14 +64,18 @@ def usual(looks: Ints, named: Ints, known: Ints) -> Usual:
         kind.reshape(-1) * classes + np.tile(np.arange(classes), items), minlength=len(kinds) * classes
     )
     sees, invents, common = np.meshgrid(_SEES, _INVENTS, _COMMON, indexing="ij")
-    surprise = np.zeros((classes, sees.size))
-    for (count, yes, truth), of_class in zip(kinds.tolist(), number.reshape(len(kinds), classes), strict=True):
+    told = np.zeros((len(kinds), sees.size))  # logarithms of how likely each kind is
+    for i, (count, yes, truth) in enumerate(kinds.tolist()):
         there = common * sees**yes * (1 - sees) ** (count - yes)
         not_there = (1 - common) * invents**yes * (1 - invents) ** (count - yes)
         chance = (there + not_there, not_there / (1 - common), there / common)[truth + 1]
-        surprise -= of_class[:, None] * np.log(np.maximum(chance, _SMALLEST)).ravel()
-    weight = np.exp(surprise.min(axis=1, keepdims=True) - surprise).reshape(classes, *sees.shape)
-    beforehand = sees ** (belief.PRIOR_RIGHT) * (1 - sees) ** belief.PRIOR_WRONG
-    weight *= beforehand * np.gradient(_INVENTS)[:, None] * np.gradient(_COMMON)
-    weight /= weight.sum(axis=(1, 2, 3), keepdims=True)
-    return Usual((weight * sees).sum(axis=(1, 2, 3)), (weight * invents).sum(axis=(1, 2, 3)))
+        told[i] = np.log(np.maximum(chance, _SMALLEST)).ravel()
+    beforehand = sees**belief.PRIOR_RIGHT * (1 - sees) ** belief.PRIOR_WRONG
+    beforehand *= np.gradient(_INVENTS)[:, None] * np.gradient(_COMMON)
+    means: Floats = np.empty((classes, 2))
+    for some in np.array_split(np.arange(classes), classes // _BLOCK + 1):
+        likelihood = number.reshape(len(kinds), classes)[:, some].T @ told
+        weight = np.exp(likelihood - likelihood.max(axis=1, keepdims=True)) * beforehand.ravel()
+        weight /= weight.sum(axis=1, keepdims=True)
+        means[some] = weight @ np.stack([sees.ravel(), invents.ravel()], axis=1)
+    return Usual(means[:, 0], means[:, 1])
