@@ -163,6 +163,8 @@ def label_errors(
     lines = [f"{summary.taxonomy}: {summary.labels} labels, {summary.candidates} candidates ({doubted})"]
     if summary.expected_wrong is not None:
         lines[0] += f"; {_expected(summary)}"
+    if summary.adjudicated:
+        lines.append(f"{summary.adjudicated} of these labels are an adjudicator's and no candidates.")
     if summary.surest_denied is not None and summary.surest_denied > _MANY:
         lines.append(
             f"{summary.surest_denied:.0%} of the quarter of its predictions that {summary.model} is surest of are in "

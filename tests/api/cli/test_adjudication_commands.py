@@ -80,6 +80,18 @@ def test_label_errors_are_listed_and_sent(winnow: Any) -> None:
     assert (document["opened"], document["already"]) == (None, 2)
 
 
+def test_how_many_labels_are_an_adjudicators_and_no_candidates_is_said(winnow: Any) -> None:
+    assert "an adjudicator" not in winnow("label-errors")[0]
+    for image in ("1", "3"):
+        winnow(
+            "decide", image, "--campaign", NAME, "--answer", "cat", "--reason", "agreed-with-majority", "--by", "eve"
+        )
+    winnow("review", NAME)
+    text, document = winnow("label-errors")
+    assert text.splitlines()[1] == "2 of these labels are an adjudicator's and no candidates."
+    assert document["adjudicated"] == 2
+
+
 def test_what_an_expert_skipped_without_a_reason_is_said_to_be_stuck(
     winnow: Any, workspace: Workspace, build: Any
 ) -> None:
