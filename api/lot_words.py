@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 
+from api import skip_words
 from qa.acceptance import Plan
 from qa.defects import Tolerance
 from qa.lot_opening import LeftOut
@@ -69,11 +70,7 @@ def settle_skipped(lot: LotStatus) -> str | None:
     """What is to be done about items drawn that the auditor skipped without a reason; none where there are none."""
     if not lot.skipped:
         return None
-    return (
-        f"{len(lot.skipped)} of the items drawn were skipped without a reason, such as image {lot.skipped[0]}, and no "
-        f"push brings them back: settle each by winnow qa decide IMAGE --campaign {lot.campaign} --answer ANSWER "
-        "--reason REASON, without an answer where nobody can tell."
-    )
+    return skip_words.settle(lot.skipped, lot.campaign, of="the items drawn")
 
 
 def _sequential(plan: Plan) -> Iterator[str]:

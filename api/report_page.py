@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from api import agreement_words, drawings, image_files, pages
+from api import agreement_words, cost_words, drawings, image_files, pages
 from api.drawings import Picture
 from curation import labels
 from curation.evaluation import wilson
@@ -65,7 +65,7 @@ def render(workspace: Workspace, report: QaReport | ContentReport) -> str:
     if isinstance(report, QaReport):
         return pages.qa_report(
             report,
-            **_everywhere(report, labels.CLASSIFICATION),
+            **_everywhere(report),
             notes=list(
                 agreement_words.of_answers(
                     report.agreement, adaptive=report.adaptive, level=report.level, classes=report.classes
@@ -81,7 +81,7 @@ def render(workspace: Workspace, report: QaReport | ContentReport) -> str:
     colour_of = drawings.colours(sorted({name for one in report.disputed for name in one.said}))
     return pages.content_report(
         report,
-        **_everywhere(report, report.kind),
+        **_everywhere(report),
         notes=[
             *agreement_words.of_answers(report.agreement, adaptive=report.adaptive),
             *agreement_words.of_drawings(report.drawn),
@@ -99,7 +99,7 @@ def _drawn(workspace: Workspace, item: Disputed, colour_of: Mapping[str, str]) -
     return drawings.picture(address, item.width, item.height, item.said, colour_of)
 
 
-def _everywhere(report: QaReport | ContentReport, kind: str) -> dict[str, Any]:
+def _everywhere(report: QaReport | ContentReport) -> dict[str, Any]:
     """What both pages need."""
     outcomes = [
         ("pass", "accepted by consensus", report.accepted - report.adjudicated),
@@ -113,7 +113,7 @@ def _everywhere(report: QaReport | ContentReport, kind: str) -> dict[str, Any]:
     return {
         "outcomes": [outcome for outcome in outcomes if outcome[2]],
         "alpha_range": _alpha_range(report),
-        "kind": kind,
+        "unpriced": cost_words.of_unpriced(report),
         "at": now(),
     }
 

@@ -64,6 +64,20 @@ class LabelOnce:
     created_at: datetime
 
 
+@dataclass(frozen=True)
+class Unlabelled:
+    """A verdict in force that gives an image no label, with all that made it."""
+
+    taxonomy: str
+    revision: int
+    task_kind: str
+    outcome: str  # rejected, adjudication or another-opinion
+    campaign: str
+    verdict_id: int
+    evidence: dict[str, Any]
+    created_at: datetime
+
+
 def history(session: Session, image_id: int) -> list[LabelOnce]:
     """Every label an image was ever given, the newest first.
 
@@ -97,6 +111,37 @@ def history(session: Session, image_id: int) -> list[LabelOnce]:
             created_at=label.created_at,
         )
         for label, taxonomy, revision, task_kind, verdict, campaign in rows
+    ]
+
+
+def unlabelled(session: Session, image_id: int) -> list[Unlabelled]:
+    """The verdicts in force that give an image no label, one an item that was not withdrawn, the newest first."""
+    newer = aliased(Verdict)
+    rows = session.execute(
+        select(Verdict, Taxonomy.name, Taxonomy.revision, Taxonomy.task_kind, Campaign.name)
+        .join(Task, Task.id == Verdict.task_id)
+        .join(Campaign, Campaign.id == Task.campaign_id)
+        .join(Taxonomy, Taxonomy.id == Campaign.taxonomy_id)
+        .where(
+            Task.image_id == image_id,
+            Task.state != "withdrawn",
+            Verdict.outcome != "accepted",
+            ~select(newer.id).where(newer.task_id == Verdict.task_id, newer.id > Verdict.id).exists(),
+        )
+        .order_by(Verdict.id.desc())
+    )
+    return [
+        Unlabelled(
+            taxonomy=taxonomy,
+            revision=revision,
+            task_kind=task_kind,
+            outcome=verdict.outcome,
+            campaign=campaign,
+            verdict_id=verdict.id,
+            evidence=verdict.evidence,
+            created_at=verdict.created_at,
+        )
+        for verdict, taxonomy, revision, task_kind, campaign in rows
     ]
 
 

@@ -61,6 +61,7 @@ class QueueItem:
     answers: dict[str, int]  # how many people said each class, in the order of the classes; of what else, in words
     suggestions: list[str]  # the values to choose from at once, see `qa.answers.read`, in an order that says nothing
     held_by: str | None  # the adjudication campaign that has it
+    skipped: bool  # by an expert there, without a reason: nobody is asked about it again
 
 
 @dataclass(frozen=True)
@@ -300,6 +301,7 @@ def _told(workspace: Workspace, session: Session, campaign: Campaign, found: Seq
     asked = session.get_one(Taxonomy, campaign.taxonomy_id)
     kind = asked.task_kind
     task_ids = [doubt.task for doubt in found]
+    in_skip = _skipped(session, campaign)
     heard, verdicts = answers.given(session, asked, task_ids), ledger.of_tasks(session, task_ids)
     uid_of: dict[int, str] = {}
     for some in batched(task_ids):
@@ -309,6 +311,7 @@ def _told(workspace: Workspace, session: Session, campaign: Campaign, found: Seq
     order = {name: i for i, name in enumerate(revision.definition.class_names)}
     items = []
     for doubt in found:
+        skipped = doubt.image in in_skip and doubt.reason != "answered-since"  # which was settled
         said, verdict = heard.get(doubt.task, []), verdicts[doubt.task]
         votes = Counter(each.words for each in said if each.words is not None)
         label = verdict.answer if verdict.outcome == "accepted" else None
@@ -321,15 +324,28 @@ def _told(workspace: Workspace, session: Session, campaign: Campaign, found: Seq
                 rank=doubt.rank,
                 value=doubt.value,
                 reason=doubt.reason,
-                why=doubt.why,
+                why=f"{doubt.why} An expert skipped it without a reason." if skipped else doubt.why,
                 kind=kind,
                 label=None if label is None else labels.in_words(label, kind),
                 answers=dict(sorted(votes.items(), key=lambda vote: order.get(vote[0], len(order)))),
                 suggestions=_shuffled(suggestions, workspace.key, uid_of[doubt.task]),
                 held_by=held.get(doubt.image),
+                skipped=skipped,
             )
         )
     return items
+
+
+def _skipped(session: Session, campaign: Campaign) -> set[int]:
+    """The images that were skipped, for a reason or not, in an adjudication that holds them."""
+    of_campaign = (Campaign.parent_id == campaign.id, Campaign.purpose == "adjudication")
+    in_force = campaigns.standing_annotations(Task.campaign_id.in_(select(Campaign.id).where(*of_campaign)))
+    skips = (
+        select(Task.image_id)
+        .join(Annotation, Annotation.task_id == Task.id)
+        .where(Annotation.id.in_(in_force), Annotation.skipped.is_(True), Task.state != "withdrawn")
+    )
+    return set(session.scalars(skips)) & _held(session, campaign).keys()
 
 
 def _held(session: Session, campaign: Campaign) -> dict[int, str]:

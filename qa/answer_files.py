@@ -55,8 +55,15 @@ class _Table:
 
     def find(self, names: Sequence[str]) -> str | None:
         """The same; none where there is none."""
-        called = {_plain(column): column for column in reversed(self.columns)}
-        return next((called[name] for name in names if name in called), None)
+        for name in names:
+            called = [column for column in self.columns if _plain(column) == name]
+            if len(called) > 1:
+                raise InvalidInputError(
+                    f"{self.path} has {len(called)} columns called {name}: leave in the one that counts."
+                )
+            if called:
+                return called[0]
+        return None
 
     def text(self, number: int, row: Mapping[str, Any], column: str) -> str:
         """A name in a row as text; nothing where there is none."""
@@ -76,8 +83,8 @@ def read(path: Path, *, truth: Path | None = None) -> AnswerFile:
 
     Raises:
         NotFoundError: there is no such file.
-        InvalidInputError: a file cannot be read, lacks a column or a value, or names fewer than two classes, or nearly
-            as many as answers; or the truth is of other items or classes.
+        InvalidInputError: a file cannot be read, lacks a column or a value, has two of its names, or names fewer than
+            two classes, or nearly as many as answers; or the truth is of other items or classes.
     """
     table = _table(path)
     item_of, annotator_of, label_of = (table.column(names) for names in (_ITEM, _ANNOTATOR, _LABEL))

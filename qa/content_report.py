@@ -57,7 +57,6 @@ class Disputed:
 class ContentReport(Progress):
     """One campaign in figures."""
 
-    kind: str  # of task
     agreement: list[AgreementRow]  # where several classes are asked for: on all, and on each
     drawn: list[DrawnRow]  # where regions are; keypoints overlap as far as they are near
     annotators: list[AnnotatorQuality]  # of this campaign, by name, judged over all campaigns under this revision
@@ -172,7 +171,6 @@ def read(
     is_drawn = taxonomy.task_kind != labels.MULTILABEL
     return ContentReport(
         **vars(so_far),
-        kind=taxonomy.task_kind,
         agreement=[] if is_drawn else list(_on_classes(whole, parts)),
         drawn=list(_drawn(whole, parts)) if is_drawn else [],
         annotators=[quality for annotator_id, quality in qualities.items() if annotator_id in present],

@@ -309,6 +309,13 @@ def rework_of(session: Session, lot: Lot) -> str | None:
     return next((campaign.name for campaign in campaigns_of(session, lot, "labelling")), None)
 
 
+def resubmitted_as(session: Session, lot_id: int) -> int | None:
+    """The newest lot that a rejected lot became when it was labelled again; none without one, withdrawn ones aside."""
+    later = session.scalars(select(Lot).where(Lot.resubmits_id == lot_id).order_by(Lot.id.desc()))
+    decided = ((one.id, newest_decision(session, one)) for one in later)
+    return next((number for number, decision in decided if decision is None or decision.outcome != "withdrawn"), None)
+
+
 def plan_of(lot: Lot) -> Plan:
     """The plan by which it is judged."""
     return Plan(**{name: tuple(numbers) for name, numbers in lot.plan.items()})

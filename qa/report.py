@@ -68,6 +68,7 @@ class Progress:
     campaign: str
     taxonomy: str
     revision: int
+    kind: str  # of task
     adaptive: bool  # whether a second answer was asked for only where the first left doubt
     items: int
     answers: int  # that say something and count; adjudicators' left out
@@ -76,8 +77,9 @@ class Progress:
     set_aside: int  # answers that do not count, since who gave them is paused
     adjudicator_answers: int
     answers_per_label: float | None  # adjudicators' included; none before the first label
-    cost: float | None  # of all answers, adjudications' and audits' included; none where a price is not known
-    cost_per_label: float | None
+    cost: float | None  # of the answers that have a price, adjudications' and audits' included; none without any price
+    cost_per_label: float | None  # none where some answers have no price
+    unpriced: dict[str, int]  # answers and skips that the cost is without, by the vendor who has no price for them
     accepted: int  # items, by consensus or by an adjudicator
     adjudicated: int  # those of them that an adjudicator settled
     in_adjudication: int
@@ -112,11 +114,12 @@ def progress(session: Session, campaign: Campaign, taxonomy: Taxonomy, said: Ans
     said_something = sum(answer.value is not None for answer in given)
     adjudicated = len(task_ids & said.adjudicated.keys())
     accepted = outcomes["accepted"]
-    cost = _cost(session, campaign)
+    cost, unpriced = _cost(session, campaign)
     return Progress(
         campaign=campaign.name,
         taxonomy=taxonomy.name,
         revision=taxonomy.revision,
+        kind=taxonomy.task_kind,
         adaptive=campaign.adaptive is not None,
         items=len(task_ids),
         answers=said_something,
@@ -126,7 +129,8 @@ def progress(session: Session, campaign: Campaign, taxonomy: Taxonomy, said: Ans
         adjudicator_answers=adjudicated,
         answers_per_label=(said_something + adjudicated) / accepted if accepted else None,
         cost=cost,
-        cost_per_label=cost / accepted if cost is not None and accepted else None,
+        cost_per_label=cost / accepted if cost is not None and accepted and not unpriced else None,
+        unpriced=unpriced,
         accepted=accepted,
         adjudicated=ledger.count_adjudicated(session, campaign),
         in_adjudication=outcomes["adjudication"],
@@ -196,11 +200,19 @@ def file_names(session: Session, image_ids: Iterable[int]) -> dict[int, str]:
     return {image_id: PurePath(uri_of.get(image_id, "")).name for image_id in wanted}
 
 
-def _cost(session: Session, campaign: Campaign) -> float | None:
+def _cost(session: Session, campaign: Campaign) -> tuple[float | None, dict[str, int]]:
+    """Of a campaign and what settles its items, see `Progress`; what settles and was never answered costs nothing."""
     settling = select(Campaign.name).where(Campaign.purpose.in_(answers.SETTLING))
     children = session.scalars(settling.where(Campaign.parent_id == campaign.id))  # a rework is a campaign like this
-    costs = [campaigns.status(session, name).cost for name in (campaign.name, *children)]
-    return None if None in costs else sum(cost or 0 for cost in costs)
+    own, *others = (campaigns.status(session, name) for name in (campaign.name, *children))
+    costs = []
+    unpriced: Counter[str] = Counter()
+    for one in (own, *(other for other in others if other.answers)):
+        if one.cost is None:
+            unpriced[one.vendor] += one.answers
+        else:
+            costs.append(one.cost)
+    return sum(costs) if costs else None, dict(unpriced)
 
 
 def _check(people: Crowd) -> PosteriorCheck | None:

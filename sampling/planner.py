@@ -45,7 +45,7 @@ def choose(pool: Pool, recipe: Recipe) -> list[Choice]:
             part = replace(part, images=min(part.images, purse.images - 1))
             if part.images == 0:
                 raise InvalidInputError("One image is either gold or drawn at random. Ask for more, or for no gold.")
-        gold = _draw(pool.gold, part, "for gold, of those labelled", recipe.seed + 1)
+        gold = _draw(pool.gold, part, f"for gold, of those labelled{_bounds(recipe)}", recipe.seed + 1)
     if isinstance(recipe.strategy, recipes.Random):
         if recipe.quotas or recipe.min_distance:
             raise InvalidInputError(
@@ -107,14 +107,20 @@ def _draw(candidates: Ints, purse: "_Purse", what: str, seed: int) -> list[int]:
 
 def _arms(pool: Pool, recipe: Recipe, drawn: Sequence[int], gold: Sequence[int], *, among: int) -> list[Choice]:
     """What was drawn at random, and what of that is gold."""
-    bounds = " for which the recipe's conditions hold" if recipe.where or recipe.exclude else ""
+    bounds = _bounds(recipe)
     honest = f"Drawn at random from {among} images{bounds}, so that accuracy measured on it is honest."
     known = (
-        f"Drawn at random from {len(pool.gold)} labelled images, to see whether the answers agree with what is known."
+        f"Drawn at random from {len(pool.gold)} labelled images{bounds}, to see whether the answers agree with what is "
+        "known."
     )
     return [Choice(position, "random", 0.0, honest) for position in drawn] + [
         Choice(position, "gold", 0.0, known) for position in gold
     ]
+
+
+def _bounds(recipe: Recipe) -> str:
+    """To end a sentence about images that could be drawn with."""
+    return " for which the recipe's conditions hold" if recipe.where or recipe.exclude else ""
 
 
 @dataclass(frozen=True)

@@ -64,7 +64,7 @@ class Roles:
     eligible: frozenset[int]  # nobody labels it, and no duplicate of it
     reserved: frozenset[int]  # of those: for val and test
     used: frozenset[int]  # labelled, or being labelled
-    gold: frozenset[int]  # those whose label is known
+    gold: frozenset[int]  # those whose label is known, and for which the recipe's conditions hold
     counted: tuple[frozenset[int], ...]  # for each of the state's kinds
     priced: tuple[frozenset[int], ...]  # for each exception of the recipe's costs
 
@@ -123,12 +123,12 @@ def look(session: Session, recipe: Recipe) -> Look:
     used = set(session.scalars(select(Label.image_id)))
     asked = select(Task.image_id).where(Task.campaign_id.in_(labelling), Task.state != "withdrawn")
     used |= set(session.scalars(asked))
-    present = embedded.intersection(_holding(session, "not missing"))
-    eligible = present - used
+    allowed = embedded.intersection(_holding(session, "not missing"))
     if recipe.where is not None:
-        eligible.intersection_update(_holding(session, recipe.where))
+        allowed.intersection_update(_holding(session, recipe.where))
     if recipe.exclude is not None:
-        eligible.difference_update(_holding(session, recipe.exclude))
+        allowed.difference_update(_holding(session, recipe.exclude))
+    eligible = allowed - used
     eligible -= _spoken_for(session, used, eligible)
     split_of = splits.load(session)
     kinds = [kind for i, quota in enumerate(recipe.quotas) for kind in _kinds(session, i, quota, run, scan_id)]
@@ -140,7 +140,7 @@ def look(session: Session, recipe: Recipe) -> Look:
         eligible=frozenset(eligible - unpredicted),
         reserved=reserved,
         used=frozenset(used & embedded),
-        gold=frozenset(known & present) if recipe.gold_share else frozenset(),
+        gold=frozenset(known & allowed) if recipe.gold_share else frozenset(),
         counted=tuple(frozenset(embedded.intersection(images)) for _, _, images in kinds),
         priced=tuple(frozenset(embedded.intersection(_holding(session, one.where))) for one in exceptions),
     )

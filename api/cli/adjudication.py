@@ -1,5 +1,6 @@
 """`winnow qa`: what an expert should look at, what they decide, label errors, and questions to the guideline."""
 
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated
 
@@ -32,10 +33,14 @@ def adjudicate(
     """Plan a campaign for an expert over the items of the queue that are in none yet, the most valuable first."""
     from qa import adjudication
 
-    summary = adjudication.open_campaign(
-        console.workspace(context), campaign, vendor_name=vendor, label_errors_too=label_errors
-    )
-    console.emit(asdict(summary), [_opened(summary)], as_json=as_json)
+    workspace = console.workspace(context)
+    summary = adjudication.open_campaign(workspace, campaign, vendor_name=vendor, label_errors_too=label_errors)
+    items: list[QueueItem] = []
+    if summary.already:
+        with workspace.database.read() as session:
+            items = adjudication.queue(workspace, session, campaign).items
+    skipped = [item.image for item in items if item.skipped]
+    console.emit(asdict(summary) | {"skipped": skipped}, [_opened(summary), *_stuck(items)], as_json=as_json)
 
 
 @app.command()
@@ -54,6 +59,7 @@ def queue(
         found = adjudication.queue(workspace, session, campaign)
     shown = found.items[:limit]
     lines = [*_queued(shown), f"{len(shown)} of {len(found.items)} items."] if shown else ["The queue is empty."]
+    lines += _stuck(found.items)
     if found.decided:
         lines.append(f"{found.decided} more are decided and await: winnow qa review.")
     document = {"items": [asdict(item) for item in shown], "total": len(found.items), "decided": found.decided}
@@ -157,6 +163,8 @@ def label_errors(
     lines = [f"{summary.taxonomy}: {summary.labels} labels, {summary.candidates} candidates ({doubted})"]
     if summary.expected_wrong is not None:
         lines[0] += f"; {_expected(summary)}"
+    if summary.adjudicated:
+        lines.append(f"{summary.adjudicated} of these labels are an adjudicator's and no candidates.")
     if summary.surest_denied is not None and summary.surest_denied > _MANY:
         lines.append(
             f"{summary.surest_denied:.0%} of the quarter of its predictions that {summary.model} is surest of are in "
@@ -220,6 +228,18 @@ def _queued(items: "list[QueueItem]") -> list[str]:
         for item in items
     ]
     return console.table(("value", "image", "campaign", "reason", "answers", "label", "held by", "why"), rows)
+
+
+def _stuck(items: "Sequence[QueueItem]") -> Iterator[str]:
+    """What is to be done about items that an expert skipped without a reason, by campaign."""
+    from api import skip_words
+
+    images: dict[str, list[int]] = {}
+    for item in items:
+        if item.skipped:
+            images.setdefault(item.campaign, []).append(item.image)
+    for campaign, skipped in images.items():
+        yield skip_words.settle(skipped, campaign, of="the items in adjudication")
 
 
 def _expected(summary: "errors.Summary") -> str:

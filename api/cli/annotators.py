@@ -18,7 +18,11 @@ if TYPE_CHECKING:
 app = typer.Typer(invoke_without_command=True)
 
 Minimum = Annotated[
-    float, typer.Option(help="The accuracy wanted; who is certainly under it is suggested for a pause.")
+    float,
+    typer.Option(
+        help="The accuracy wanted; who is certainly under it, by an interval at most 0.3 wide, is suggested for a "
+        "pause."
+    ),
 ]
 OfVendor = Annotated[str | None, typer.Option("--vendor", help="Whose, where several vendors have one of that name.")]
 Reason = Annotated[str, typer.Option(help="Why, for whoever reads it later.")]

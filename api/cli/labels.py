@@ -10,7 +10,7 @@ from api.cli import console
 from api.cli.console import AsJson
 
 if TYPE_CHECKING:
-    from curation.labels import LabelOnce
+    from curation.labels import LabelOnce, Unlabelled
 
 app = typer.Typer(no_args_is_help=True, help="Accepted values, each through a verdict.")
 
@@ -45,29 +45,40 @@ def show(
     evidence: Annotated[bool, typer.Option("--evidence", help="Who and what made each of them.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """The labels of an image, the newest first: the one in force, and those before it."""
+    """The labels of an image, in force and before, and verdicts in force that give it none; the newest first."""
     from curation import labels
 
     with console.workspace(context).database.read() as session:
-        found = labels.history(session, image)
-    documents = [asdict(label) for label in found]
+        found, without = labels.history(session, image), labels.unlabelled(session, image)
+    document = {"labels": [asdict(label) for label in found], "unlabelled": [asdict(verdict) for verdict in without]}
     if not evidence:
-        for document in documents:
-            del document["evidence"]
-    lines = [line for label in found for line in _told(label, evidence=evidence)]
-    console.emit({"image": image, "labels": documents}, lines or [f"image {image} was never labelled"], as_json=as_json)
+        for one in [*document["labels"], *document["unlabelled"]]:
+            del one["evidence"]
+    lines = []
+    everything: list[LabelOnce | Unlabelled] = [*found, *without]
+    for each in sorted(everything, key=lambda each: -each.verdict_id):
+        lines.append(console.printable(_told(each)))
+        if evidence:
+            lines += [f"  {console.printable(line)}" for line in _evidence(each.evidence, each.task_kind)]
+    console.emit({"image": image} | document, lines or [f"image {image} was never labelled"], as_json=as_json)
 
 
-def _told(label: "LabelOnce", *, evidence: bool) -> Iterator[str]:
+_WITHOUT = {  # by the outcome of a verdict that gives no label
+    "rejected": "rejected",
+    "adjudication": "in adjudication",
+    "another-opinion": "waits for another opinion",
+}
+
+
+def _told(one: "LabelOnce | Unlabelled") -> str:
     from curation import labels
 
-    sure = "" if label.posterior is None else f", posterior {label.posterior:.3f}"
-    state = "in force" if label.in_force else "replaced or reopened since"
-    asked = f"{label.taxonomy} revision {label.revision} in {label.campaign}"
-    value = labels.in_words(label.value, label.task_kind)
-    yield console.printable(f"{value}: {asked}, {label.created_at:%Y-%m-%d %H:%M}{sure}; {state}")
-    if evidence:
-        yield from (f"  {console.printable(line)}" for line in _evidence(label.evidence, label.task_kind))
+    asked = f"{one.taxonomy} revision {one.revision} in {one.campaign}, {one.created_at:%Y-%m-%d %H:%M}"
+    if isinstance(one, labels.Unlabelled):
+        return f"no label: {asked}; {_WITHOUT[one.outcome]}"
+    sure = "" if one.posterior is None else f", posterior {one.posterior:.3f}"
+    state = "in force" if one.in_force else "replaced or reopened since"
+    return f"{labels.in_words(one.value, one.task_kind)}: {asked}{sure}; {state}"
 
 
 def _evidence(found: dict[str, Any], kind: str) -> Iterator[str]:
@@ -77,7 +88,8 @@ def _evidence(found: dict[str, Any], kind: str) -> Iterator[str]:
     if adjudicator := found.get("adjudicator"):
         reason = f" ({adjudicator['reason']})" if "reason" in adjudicator else ""
         comment = f": {adjudicator['comment']}" if "comment" in adjudicator else ""
-        yield f"{adjudicator['annotator']} settled it as adjudicator: {adjudicator['answer']}{reason}{comment}"
+        said = "rejected it as adjudicator" if adjudicator["answer"] is None else "settled it as adjudicator: "
+        yield f"{adjudicator['annotator']} {said}{adjudicator['answer'] or ''}{reason}{comment}"
     elif model := found.get("model"):
         yield (
             f"{model['model']} said {model['says']} ({model['probability']:.3f}); its say counts to the power "
@@ -94,7 +106,10 @@ def _evidence(found: dict[str, Any], kind: str) -> Iterator[str]:
         yield from _attributes(region.get("attributes", {}), of=named)
     yield from _attributes(found.get("attributes", {}), of="the image")
     if migration := found.get("migration"):
-        yield f"carried over from revision {migration['from']}"
+        why = f"not carried over from revision {migration['from']}: {migration['why']}" if "why" in migration else ""
+        yield why or f"carried over from revision {migration['from']}"
+    if "rejects" in found:
+        yield f"rejected with the rest of lot {found['lot']}"
     if policy := {name: value for name, value in found.get("policy", {}).items() if name != "method"}:
         rules = ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in policy.items() if value is not None)
         yield f"decided by {rules}"

@@ -12,6 +12,7 @@ from api.cli.console import AsJson
 
 if TYPE_CHECKING:
     from qa.lots import LotStatus, Terms
+    from store.workspace import Workspace
 
 app = typer.Typer(no_args_is_help=True, help="Acceptance sampling: audit a part of what a vendor delivered.")
 
@@ -179,12 +180,13 @@ def show(
     from api import lot_words, operating_curve
     from qa import lots
 
-    with console.workspace(context).database.read() as session:
+    workspace = console.workspace(context)
+    with workspace.database.read() as session:
         found = lots.show(session, lot)
     if plot is not None:
         title = f"Lot {lot}, {found.size:,} items of {found.campaign}: {lot_words.short(found.plan)}"
         operating_curve.save(plot, found.plan, found.terms.levels, lot_size=found.size, process=False, title=title)
-    _emit(found, as_json=as_json)
+    _emit(workspace, found, as_json=as_json)
 
 
 @app.command()
@@ -197,7 +199,8 @@ def decide(
     """Judge a lot by the audit so far; a rejected lot's labels are in force no more."""
     from qa import lot_decisions
 
-    _emit(lot_decisions.decide(console.workspace(context), lot, sort=sort), as_json=as_json)
+    workspace = console.workspace(context)
+    _emit(workspace, lot_decisions.decide(workspace, lot, sort=sort), as_json=as_json)
 
 
 @app.command()
@@ -207,7 +210,8 @@ def withdraw(
     """Call off a lot that is not decided: what nobody audited is in the next one, what an auditor said stands."""
     from qa import lot_decisions
 
-    _emit(lot_decisions.withdraw(console.workspace(context), lot), as_json=as_json)
+    workspace = console.workspace(context)
+    _emit(workspace, lot_decisions.withdraw(workspace, lot), as_json=as_json)
 
 
 @app.command()
@@ -215,7 +219,8 @@ def rework(context: typer.Context, lot: Annotated[int, typer.Argument(metavar="L
     """Give a rejected lot back: plan the campaign in which its vendor labels it again."""
     from qa import lot_decisions
 
-    _emit(lot_decisions.rework(console.workspace(context), lot), as_json=as_json)
+    workspace = console.workspace(context)
+    _emit(workspace, lot_decisions.rework(workspace, lot), as_json=as_json)
 
 
 def _terms(
@@ -242,13 +247,16 @@ def _terms(
     return Terms(kind, levels)
 
 
-def _emit(lot: "LotStatus", *, as_json: bool) -> None:
+def _emit(workspace: "Workspace", lot: "LotStatus", *, as_json: bool) -> None:
     from api import documents
+    from qa import lots
 
-    console.emit(documents.lot(lot), _told(lot), as_json=as_json)
+    with workspace.database.read() as session:
+        again = lots.resubmitted_as(session, lot.id)
+    console.emit(documents.lot(lot), _told(lot, resubmitted_as=again), as_json=as_json)
 
 
-def _told(lot: "LotStatus", left_out: str | None = None) -> Iterator[str]:
+def _told(lot: "LotStatus", left_out: str | None = None, *, resubmitted_as: int | None = None) -> Iterator[str]:
     from api import lot_words
 
     again = "" if lot.resubmits is None else f", lot {lot.resubmits} again"
@@ -264,10 +272,10 @@ def _told(lot: "LotStatus", left_out: str | None = None) -> Iterator[str]:
     yield f"  Audit by {lot.auditor}: {lot.audited} of {lot.drawn} answered, {lot.found} wrong."
     if _is_audited(lot) and (skipped := lot_words.settle_skipped(lot)):
         yield f"  {skipped}"
-    yield f"  {lot.outcome.capitalize()}. {_next(lot)}".rstrip()
+    yield f"  {lot.outcome.capitalize()}. {_next(lot, resubmitted_as)}".rstrip()
 
 
-def _next(lot: "LotStatus") -> str:
+def _next(lot: "LotStatus", resubmitted_as: int | None) -> str:
     """What to do now."""
     if _is_audited(lot):
         if lot.audited + len(lot.skipped) < lot.drawn:
@@ -278,6 +286,8 @@ def _next(lot: "LotStatus") -> str:
         return ""
     if lot.rework is None:
         return f"Next: winnow qa lots rework {lot.id}, or winnow qa lots decide {lot.id} --sort"
+    if resubmitted_as is not None:
+        return f"It was labelled again and is lot {resubmitted_as}. See: winnow qa lots show {resubmitted_as}"
     return (
         f"Next: winnow campaign push {lot.rework}; once it is reviewed: "
         f"winnow qa lots open {lot.rework} --auditor {lot.auditor}"

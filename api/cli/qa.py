@@ -268,6 +268,8 @@ _MOST_CONFUSIONS = 5
 
 
 def _progress(found: "Progress") -> Iterable[str]:
+    from api import cost_words
+
     yield (
         f"{found.campaign}: {found.items} items under {found.taxonomy} {found.revision}; {found.accepted} accepted, "
         f"{found.adjudicated} of them by an adjudicator, {found.in_adjudication} in adjudication, "
@@ -283,6 +285,8 @@ def _progress(found: "Progress") -> Iterable[str]:
         f"{found.answers} answers and {found.skips} skips{nameless}{aside}, {found.adjudicator_answers} by adjudicators"
         f"{per_label}{cost}{each}"
     )
+    if unpriced := cost_words.of_unpriced(found):
+        yield unpriced
     yield ""
 
 

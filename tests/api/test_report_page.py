@@ -118,12 +118,23 @@ def test_who_names_which_classes(workspace: Workspace, build: Any) -> None:
 
 def test_where_nobody_answered_it_says_so(workspace: Workspace, build: Any, tmp_path: Path) -> None:
     text = page(build, "boxes", {"ann": [None]})
-    assert "Nothing is disputed." in text
+    assert "No two people differ on what is not settled." in text
+    assert "Nothing is disputed" not in text
     found = content_report.read(workspace, "campaign-1")
     report_page.save(tmp_path / "report.html", workspace, found)
     assert (tmp_path / "report.html").read_text().startswith("<!doctype html>")
     with pytest.raises(InvalidInputError, match=r"is no \.html"):
         report_page.save(tmp_path / "report.pdf", workspace, found)
+
+
+def test_one_answer_in_adjudication_is_told_as_nobody_differing(workspace: Workspace, build: Any) -> None:
+    """One answer is wanted, and is too little to be sure of: it goes to an expert."""
+    campaign = build.campaign(build.batch(build.images(1)), build.taxonomy(), overlap=1)
+    build.answers(campaign, {"ann": ["cat"]})
+    assert verdicts.review(workspace, "campaign-1", accept_at=0.99).outcomes == {"adjudication": 1}
+    text = report_page.render(workspace, report.report(workspace, "campaign-1"))
+    assert "No two people differ on what is not settled." in text
+    assert "Nothing is disputed" not in text
 
 
 def test_everybody_has_a_colour_of_their_own_and_keeps_it(workspace: Workspace, build: Any) -> None:

@@ -6,8 +6,9 @@ import pytest
 from sqlalchemy import select, update
 from typer.testing import CliRunner
 
-from api import agreement_words
+from api import agreement_words, report_page
 from api.cli.main import app
+from labeling import campaigns, cancel, vendors
 from qa import adjudication, agreement, annotators, decisions, report, standing, verdicts
 from store.errors import InvalidInputError, NotFoundError
 from store.schema import Annotation, Sighting, Task, Vendor, Verdict
@@ -172,6 +173,58 @@ def test_confusions_disputes_and_cost(workspace: Workspace, build: Any) -> None:
     assert found.cost == pytest.approx(6)
     assert found.cost_per_label == pytest.approx(6 / found.accepted)
     assert found.check is None  # nothing is gold, and no adjudicator said anything
+
+
+@pytest.fixture
+def settled_elsewhere(workspace: Workspace, build: Any) -> Workspace:
+    """Eight answers at 0.1 each; two by experts who have no price; and adjudications that were never answered."""
+    images = build.images(4)
+    campaign = build.campaign(build.batch(images), build.taxonomy())
+    build.answers(campaign, {"ann": ["cat"] * 4, "bob": ["dog"] * 4})
+    vendors.add(workspace, "nobody", url="http://127.0.0.1:1", token="env:T", prices={"classification": 0.1})
+    for name in ("experts", "never-asked"):
+        vendors.add(workspace, name, url="http://127.0.0.1:1", token="env:T")
+    build.plan_adjudication("idle", parent="campaign-1", image_ids=images[2:], vendor="never-asked")
+    cancel.cancel(workspace, "idle")
+    return workspace
+
+
+def test_a_campaign_that_was_cancelled_unanswered_takes_no_cost_away(settled_elsewhere: Workspace) -> None:
+    found = report.report(settled_elsewhere, "campaign-1")
+    assert (found.cost, found.unpriced) == (pytest.approx(0.8), {})
+    assert "cost 0.80" in told(settled_elsewhere)
+
+
+def test_the_cost_that_is_known_is_told_and_who_has_no_price(settled_elsewhere: Workspace, build: Any) -> None:
+    workspace = settled_elsewhere
+    build.adjudication(1, {0: "cat", 1: "dog"})
+    with workspace.database.write() as session:
+        campaigns.get(session, "campaign-1-adjudication").vendor_id = vendors.get(session, "experts").id
+    verdicts.review(workspace, "campaign-1")
+    found = report.report(workspace, "campaign-1")
+    assert (found.cost, found.cost_per_label, found.unpriced) == (pytest.approx(0.8), None, {"experts": 2})
+    why = (
+        "The cost leaves out 2 answers of experts, whose price for classification is not known. "
+        "Run: winnow vendor add experts --price classification=0.05 …"
+    )
+    text = told(workspace)
+    assert "cost 0.80" in text
+    assert why in text
+    page = report_page.render(workspace, found)
+    assert "<dd>0.80</dd>" in page
+    assert why in page
+    vendors.add(workspace, "experts", url="http://127.0.0.1:1", token="env:T", prices={"classification": 1})
+    found = report.report(workspace, "campaign-1")
+    assert (found.cost, found.cost_per_label, found.unpriced) == (pytest.approx(2.8), pytest.approx(1.4), {})
+
+
+def test_without_any_price_there_is_no_cost(workspace: Workspace, build: Any) -> None:
+    build.answers(build.campaign(build.batch(build.images(2)), build.taxonomy()), {"ann": ["cat", "dog"]})
+    found = report.report(workspace, "campaign-1")
+    assert (found.cost, found.cost_per_label, found.unpriced) == (None, None, {"nobody": 2})
+    why = "There is no cost: of 2 answers of nobody no price for classification is known. Run: winnow vendor add nobody"
+    assert why in told(workspace)
+    assert why in report_page.render(workspace, found)
 
 
 def test_posteriors_are_held_against_gold(workspace: Workspace, build: Any) -> None:

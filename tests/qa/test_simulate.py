@@ -236,6 +236,8 @@ def test_the_command_with_the_model_of_somebody_and_with_the_probe(
             "names 30 classes in 30 answers, too many to agree on: does label hold labels",
         ),
         ("", "it has: none"),
+        ("item,annotator,label,label\n1,a,x,y\n", "has 2 columns called label: leave in the one that counts."),
+        ("item,annotator,Label, label\n1,a,x,y\n", "has 2 columns called label: leave in the one that counts."),
         (f"item,annotator,label\n1,a,{'x' * 140_000}\n", "holds a value of more than 131,072 characters"),
     ],
 )

@@ -12,7 +12,7 @@ from sqlalchemy import select
 from curation import splits, where
 from curation.prediction_import import import_file
 from labeling import vendors
-from sampling import batch, recipes
+from sampling import batch, recipes, state
 from sampling.state import Roles
 from store import schema
 from store.errors import InvalidInputError, NotFoundError
@@ -171,6 +171,28 @@ def test_gold_is_what_has_a_label(workspace: Workspace, ids: list[ImageId], buil
     gold = {pick.image_id for pick in picks if pick.arm == "gold"}
     assert len(gold) == 2
     assert gold <= set(ids[:8])
+
+
+@pytest.mark.parametrize(
+    ("conditions", "wanted"),
+    [
+        ({"where": "id > 3"}, range(4, 9)),
+        ({"exclude": "id > 5 and id < 9"}, range(1, 6)),
+        ({"where": "id > 3", "exclude": "id == 8"}, range(4, 8)),
+    ],
+)
+def test_gold_obeys_the_recipes_conditions(
+    workspace: Workspace, ids: list[ImageId], build: Any, conditions: dict[str, str], wanted: range
+) -> None:
+    """Of the labelled images 1 to 8, gold is drawn from those alone for which the conditions hold."""
+    build.labels(dict.fromkeys(ids[:8], "cat"))
+    with workspace.database.read() as session:
+        looked = state.look(session, recipes.parse({"budget": 6, "gold_share": 0.3, "model": "probe", **conditions}))
+    assert looked.roles.gold == set(wanted)
+    [gold, *_] = [pick for pick in plan(workspace, gold_share=0.3, **conditions) if pick.arm == "gold"]
+    assert f"{len(wanted)} labelled images for which the recipe's conditions hold, to see" in gold.why
+    with pytest.raises(InvalidInputError, match=f"for which the recipe's conditions hold: {len(wanted)} available"):
+        plan(workspace, budget=20, gold_share=0.5, **conditions)
 
 
 def test_roles_are_packed_as_they_are() -> None:

@@ -5,11 +5,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+from sqlalchemy import delete, select
 from typer.testing import CliRunner
 
 from api.cli.main import app
 from qa import verdicts
 from store.errors import InvalidInputError
+from store.schema import Annotation
 from store.workspace import Workspace
 
 NAME = "campaign-1"
@@ -76,6 +78,61 @@ def test_label_errors_are_listed_and_sent(winnow: Any) -> None:
     text, document = winnow("adjudicate", NAME)
     assert text == (f"{NAME}-adjudication-2: 1 items planned. Next: winnow campaign push {NAME}-adjudication-2\n")
     assert (document["opened"], document["already"]) == (None, 2)
+
+
+def test_how_many_labels_are_an_adjudicators_and_no_candidates_is_said(winnow: Any) -> None:
+    assert "an adjudicator" not in winnow("label-errors")[0]
+    for image in ("1", "3"):
+        winnow(
+            "decide", image, "--campaign", NAME, "--answer", "cat", "--reason", "agreed-with-majority", "--by", "eve"
+        )
+    winnow("review", NAME)
+    text, document = winnow("label-errors")
+    assert text.splitlines()[1] == "2 of these labels are an adjudicator's and no candidates."
+    assert document["adjudicated"] == 2
+
+
+def test_what_an_expert_skipped_without_a_reason_is_said_to_be_stuck(
+    winnow: Any, workspace: Workspace, build: Any
+) -> None:
+    build.adjudication(1, {40: "cat"})
+    with workspace.database.write() as session:
+        skip = session.scalars(select(Annotation).order_by(Annotation.id.desc())).first()
+        skip.skipped, skip.answer = True, None
+    way_out = (
+        "1 of the items in adjudication were skipped without a reason, such as image 41, and no push brings them "
+        f"back: settle each by winnow qa decide IMAGE --campaign {NAME} --answer ANSWER --reason REASON, without an "
+        "answer where nobody can tell."
+    )
+    text, document = winnow("queue", "--limit", "1")
+    [item] = document["items"]
+    assert (item["held_by"], item["skipped"]) == (f"{NAME}-adjudication", True)
+    assert item["why"] == "The answers leave it in doubt. An expert skipped it without a reason."
+    assert text.endswith(f"1 of 1 items.\n{way_out}\n")
+    text, document = winnow("adjudicate", NAME)
+    assert text == f"{NAME}: no new dispute; 1 items are in adjudication already\n{way_out}\n"
+    assert document["skipped"] == [41]
+    winnow("decide", "41", "--campaign", NAME, "--answer", "cat", "--reason", "guideline-unclear", "--by", "eve")
+    assert "skipped" not in winnow("queue")[0]
+    assert winnow("adjudicate", NAME)[1]["skipped"] == []
+
+
+def test_a_skip_with_a_reason_is_an_answer_and_what_nobody_saw_is_not_skipped(
+    winnow: Any, workspace: Workspace, build: Any
+) -> None:
+    build.adjudication(1, {40: "cat"})
+    with workspace.database.write() as session:
+        skip = session.scalars(select(Annotation).order_by(Annotation.id.desc())).first()
+        skip.skipped, skip.answer = True, None
+        chosen = {"from_name": "reason", "to_name": "image", "type": "choices", "value": {"choices": ["bad-image"]}}
+        skip.result = [chosen]
+    text, document = winnow("queue")
+    assert document == {"items": [], "total": 0, "decided": 1}
+    with workspace.database.write() as session:
+        session.execute(delete(Annotation).where(Annotation.skipped))
+    text, document = winnow("queue")
+    assert [(item["held_by"], item["skipped"]) for item in document["items"]] == [(f"{NAME}-adjudication", False)]
+    assert "skipped" not in text + winnow("adjudicate", NAME)[0]
 
 
 def test_questions(winnow: Any) -> None:

@@ -96,6 +96,19 @@ def test_a_lot_from_its_opening_to_its_rework(workspace: Workspace, build: Any) 
     [listed] = run("list")["lots"]
     assert (listed["id"], listed["outcome"], listed["rework"]) == (1, "rejected", "campaign-1-rework")
     assert len(winnow(workspace, "labels", "list")["labels"]) == shown["drawn"]
+    again = 40 - shown["drawn"]
+    pushes = "Rejected. Next: winnow campaign push campaign-1-rework; once it is reviewed: winnow qa lots open"
+    assert pushes in said(workspace, "qa", "lots", "show", "1")
+    with workspace.database.read() as session:
+        rework = session.scalars(select(schema.Campaign.id).where(schema.Campaign.name == "campaign-1-rework")).one()
+    build.answers(rework, {"ann": ["cat"] * again, "bob": ["cat"] * again})
+    said(workspace, "qa", "review", "campaign-1-rework", "--accept-at", "0.6")
+    said(workspace, "qa", "lots", "open", "campaign-1-rework", "--auditor", "experts")
+    assert said(workspace, "qa", "lots", "show", "1").endswith(
+        "  Rejected. It was labelled again and is lot 2. See: winnow qa lots show 2\n"
+    )
+    run("withdraw", "2")
+    assert pushes in said(workspace, "qa", "lots", "show", "1")
 
 
 def test_a_lot_smaller_than_its_sample_is_told_so_and_withdrawn(workspace: Workspace, build: Any) -> None:

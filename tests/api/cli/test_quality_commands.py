@@ -276,3 +276,65 @@ def test_of_keypoints_it_is_said_how_near_they_are(workspace: Workspace, build: 
     box = Content(regions=(Region("one", Box(5, 5, 30, 30), ("cat",)),))
     build.answers(campaign, dict.fromkeys(("ann", "bob"), [box] * 2))
     assert "called rightly  mean IoU or nearness" in said(workspace, "qa", "annotators")
+
+
+def test_an_image_without_a_label_shows_the_verdict_in_force(
+    winnow: Winnow, campaign: str, workspace: Workspace
+) -> None:
+    """Of two that nobody labelled one is disputed, then rejected by an expert, and one waits."""
+    assert said(workspace, "labels", "show", "59", "--evidence") == "image 59 was never labelled\n"
+    winnow("qa", "review", campaign)
+    told = said(workspace, "labels", "show", "59", "--evidence")
+    assert "never labelled" not in told
+    assert "no label: animals revision 1 in campaign-1, " in told
+    assert "; in adjudication\n" in told
+    assert "\n  ann said cat" in told
+    assert "\n  bob said dog" in told
+    assert "ann said" not in said(workspace, "labels", "show", "59")
+    assert "; waits for another opinion\n" in said(workspace, "labels", "show", "60")
+    found = winnow("labels", "show", "59")
+    assert found["labels"] == []
+    assert [(one["outcome"], one["campaign"], "evidence" in one) for one in found["unlabelled"]] == [
+        ("adjudication", campaign, False)
+    ]
+
+    why = ("--reason", "ambiguous-image", "--comment", "half a cat", "--by", "eve")
+    winnow("qa", "decide", "59", "--campaign", campaign, *why)
+    winnow("qa", "review", campaign)
+    told = said(workspace, "labels", "show", "59", "--evidence")
+    assert "; rejected\n" in told
+    assert "\n  bob said dog" in told
+    assert "\n  eve rejected it as adjudicator (ambiguous-image): half a cat\n" in told
+    [verdict] = winnow("labels", "show", "59", "--evidence")["unlabelled"]
+    assert (verdict["outcome"], verdict["evidence"]["adjudicator"]["reason"]) == ("rejected", "ambiguous-image")
+
+
+def test_a_label_that_an_expert_rejected_since_is_shown_after_the_rejection(
+    winnow: Winnow, campaign: str, workspace: Workspace
+) -> None:
+    winnow("qa", "review", campaign)
+    winnow("qa", "decide", "1", "--campaign", campaign, "--reason", "bad-image", "--by", "eve")
+    winnow("qa", "review", campaign)
+    newest, before = [line for line in said(workspace, "labels", "show", "1").splitlines() if line]
+    assert newest.endswith("; rejected")
+    assert before.startswith("cat: ")
+    assert before.endswith("; replaced or reopened since")
+
+
+def test_what_a_lot_or_a_change_of_classes_rejected_says_so(
+    winnow: Winnow, campaign: str, workspace: Workspace
+) -> None:
+    winnow("qa", "review", campaign)
+    with workspace.database.write() as session:
+        first, second = session.scalars(select(schema.Verdict).order_by(schema.Verdict.id).limit(2))
+        for verdict, also in (
+            (first, {"lot": 7, "rejects": first.id}),
+            (second, {"migration": {"from": 1, "to": 2, "why": "dogs are told apart by breed"}}),
+        ):
+            session.add(
+                schema.Verdict(task_id=verdict.task_id, outcome="rejected", evidence={**verdict.evidence, **also})
+            )
+    told = said(workspace, "labels", "show", "1", "--evidence")
+    assert "\n  rejected with the rest of lot 7\n" in told
+    told = said(workspace, "labels", "show", "2", "--evidence")
+    assert "\n  not carried over from revision 1: dogs are told apart by breed\n" in told
