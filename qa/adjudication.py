@@ -301,12 +301,12 @@ def _told(workspace: Workspace, session: Session, campaign: Campaign, found: Seq
     asked = session.get_one(Taxonomy, campaign.taxonomy_id)
     kind = asked.task_kind
     task_ids = [doubt.task for doubt in found]
-    in_skip = _skipped(session, campaign)
+    held = _held(session, campaign)
+    in_skip = _skipped(session, campaign) & held.keys()
     heard, verdicts = answers.given(session, asked, task_ids), ledger.of_tasks(session, task_ids)
     uid_of: dict[int, str] = {}
     for some in batched(task_ids):
         uid_of |= dict(session.execute(select(Task.id, Task.uid).where(Task.id.in_(some))).all())
-    held = _held(session, campaign)
     revision, moves = taxonomies.get(session, asked.id), migrations.of_taxonomy(session, asked.name)
     order = {name: i for i, name in enumerate(revision.definition.class_names)}
     items = []
@@ -337,7 +337,7 @@ def _told(workspace: Workspace, session: Session, campaign: Campaign, found: Seq
 
 
 def _skipped(session: Session, campaign: Campaign) -> set[int]:
-    """The images that were skipped, for a reason or not, in an adjudication that holds them."""
+    """The images that were skipped, for a reason or not, in an adjudication of a campaign."""
     of_campaign = (Campaign.parent_id == campaign.id, Campaign.purpose == "adjudication")
     in_force = campaigns.standing_annotations(Task.campaign_id.in_(select(Campaign.id).where(*of_campaign)))
     skips = (
@@ -345,7 +345,7 @@ def _skipped(session: Session, campaign: Campaign) -> set[int]:
         .join(Annotation, Annotation.task_id == Task.id)
         .where(Annotation.id.in_(in_force), Annotation.skipped.is_(True), Task.state != "withdrawn")
     )
-    return set(session.scalars(skips)) & _held(session, campaign).keys()
+    return set(session.scalars(skips))
 
 
 def _held(session: Session, campaign: Campaign) -> dict[int, str]:
